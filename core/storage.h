@@ -1,0 +1,50 @@
+// Storage: ref-counted bytes on one device, with a version that every in-place write bumps.
+// The CPU side of the caching allocator lives in allocator.h.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+#include "core/device.h"
+#include "core/ref.h"
+#include "core/source.h"
+
+namespace suan {
+
+class Storage : public RefCounted<Storage> {
+ public:
+  static Ref<Storage> allocate(Device device, int64_t bytes);  // OutOfMemory
+  // No bytes behind it: what a dry recording produces. Reading it is a StateError.
+  static Ref<Storage> dry(Device device, int64_t bytes);
+  // Memory that someone else owns (NumPy, DLPack, a mapped file); release runs when the last user goes.
+  static Ref<Storage> external(Device device, void* data, int64_t bytes, std::function<void()> release);
+
+  std::byte* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+  Device device() const { return device_; }
+  bool is_dry() const { return data_ == nullptr && bytes_ > 0; }
+  uint64_t id() const { return id_; }  // never reused: what a recording knows a storage by
+  uint32_t version() const { return version_; }
+  const SourceMark& last_write() const { return last_write_; }
+  void bump_version(const SourceMark& where) { ++version_; last_write_ = where; }
+  // A Python number: its value is part of a recording as a constant, not a captured tensor.
+  bool is_literal() const { return literal_; }
+  void mark_literal() { literal_ = true; }
+
+ private:
+  friend class RefCounted<Storage>;
+  friend class Ref<Storage>;
+  static void destroy(Storage* s);
+  Storage() = default;
+
+  std::byte* data_ = nullptr;
+  int64_t bytes_ = 0;
+  uint64_t id_ = 0;
+  uint32_t version_ = 0;
+  Device device_;
+  bool literal_ = false;
+  SourceMark last_write_;
+  std::function<void()>* release_ = nullptr;
+};
+
+}  // namespace suan
