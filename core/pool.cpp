@@ -1,0 +1,290 @@
+// Thread pool: one open job at a time, tasks claimed by an atomic counter, workers that spin for some
+// tens of microseconds before they sleep on a futex. `state_` holds everything a worker must agree on:
+// bits 0-11 count the workers inside the job, bit 12 says it is open, the rest is its number.
+#include "core/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <exception>
+#include <fstream>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+
+namespace suan {
+namespace {
+
+constexpr uint32_t active_mask = 0xfff;
+constexpr uint32_t open_bit = 0x1000;
+constexpr uint32_t job_step = 0x2000;
+constexpr int max_threads = 1024;
+constexpr auto spin_time = std::chrono::microseconds(40);
+
+thread_local int current_index = 0;
+thread_local bool inside_task = false;
+std::atomic<bool> forked{false};
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+// Spins until ready() or the time is up; false when the time is up.
+template <class Ready>
+bool spin_until(bool spin, Ready ready) {
+  if (ready()) return true;
+  if (!spin) return false;
+  const auto end = std::chrono::steady_clock::now() + spin_time;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      relax();
+      if (ready()) return true;
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+// CPUs granted by a cgroup's quota, or a large number where there is none.
+int quota_cpus() {
+  constexpr int unlimited = 1 << 20;
+  const auto limit = [](double quota, double period) {
+    return quota <= 0 || period <= 0 ? unlimited
+                                     : std::max(1, static_cast<int>(quota / period + 0.999));
+  };
+  int cpus = unlimited;
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    const size_t a = line.find(':'), b = line.find(':', a + 1);
+    if (a == std::string::npos || b == std::string::npos) continue;
+    const std::string controllers = line.substr(a + 1, b - a - 1);
+    // A container often sees its own group as the root, so the path is tried with and without.
+    for (const std::string& path : {line.substr(b + 1), std::string()}) {
+      if (controllers.empty()) {
+        std::ifstream file("/sys/fs/cgroup" + path + "/cpu.max");
+        double quota = 0, period = 0;
+        if (file >> quota >> period) cpus = std::min(cpus, limit(quota, period));
+      } else if (("," + controllers + ",").find(",cpu,") != std::string::npos) {
+        std::ifstream quota_file("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_quota_us");
+        std::ifstream period_file("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_period_us");
+        double quota = 0, period = 0;
+        if (quota_file >> quota && period_file >> period) cpus = std::min(cpus, limit(quota, period));
+      }
+    }
+  }
+  return cpus;
+}
+
+class Pool {
+ public:
+  // Never destroyed: a worker may still be asleep when static objects go.
+  static Pool& get() {
+    static Pool* pool = new Pool;
+    return *pool;
+  }
+
+  int size() const { return size_.load(std::memory_order_relaxed); }
+
+  void resize(int n, bool pin) {
+    std::lock_guard lock(caller_);
+    stop_workers();
+    pin_ = pin;
+    size_.store(n, std::memory_order_relaxed);
+  }
+
+  void run(int64_t n, FunctionRef<void(int64_t)> fn) {
+    std::unique_lock lock(caller_, std::defer_lock);
+    if (size() == 1 || !lock.try_lock()) {
+      for (int64_t i = 0; i < n; ++i) fn(i);
+      return;
+    }
+    if (static_cast<int>(workers_.size()) + 1 != size()) start_workers();
+
+    fn_ = fn;
+    n_ = n;
+    next_.store(0, std::memory_order_relaxed);
+    error_ = nullptr;
+    const uint32_t job = (state_.load(std::memory_order_relaxed) & ~active_mask) + job_step;
+    state_.store(job | open_bit, std::memory_order_release);
+    state_.notify_all();
+
+    inside_task = true;
+    work();
+    inside_task = false;
+
+    state_.fetch_and(~open_bit, std::memory_order_acq_rel);
+    const auto left = [&] { return state_.load(std::memory_order_acquire) & active_mask; };
+    while (!spin_until(spin_, [&] { return left() == 0; })) {
+      const uint32_t seen = state_.load(std::memory_order_acquire);
+      if (seen & active_mask) state_.wait(seen, std::memory_order_acquire);
+    }
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+
+ private:
+  Pool() : size_(available_cpus()) {}
+
+  void work() {
+    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) {
+      try {
+        fn_(i);
+      } catch (...) {
+        std::lock_guard lock(error_lock_);
+        if (!error_) error_ = std::current_exception();
+        next_.store(n_, std::memory_order_relaxed);
+      }
+    }
+  }
+
+  void worker(int index, uint32_t seen) {
+    current_index = index;
+    inside_task = true;
+    for (;;) {
+      const auto fresh = [&] {
+        const uint32_t s = state_.load(std::memory_order_acquire);
+        return (s & open_bit) && (s & ~active_mask) != seen;
+      };
+      if (!spin_until(spin_, fresh)) {
+        const uint32_t s = state_.load(std::memory_order_acquire);
+        if (!stop_.load(std::memory_order_acquire) && !((s & open_bit) && (s & ~active_mask) != seen))
+          state_.wait(s, std::memory_order_acquire);
+      }
+      if (stop_.load(std::memory_order_acquire)) return;
+      uint32_t s = state_.load(std::memory_order_acquire);
+      while ((s & open_bit) && (s & ~active_mask) != seen) {
+        if (!state_.compare_exchange_weak(s, s + 1, std::memory_order_acq_rel)) continue;
+        seen = s & ~active_mask;
+        work();
+        // The caller sleeps only after it has closed the job, so only the last one out need wake it.
+        const uint32_t before = state_.fetch_sub(1, std::memory_order_acq_rel);
+        if (!(before & open_bit) && (before & active_mask) == 1) state_.notify_all();
+        break;
+      }
+    }
+  }
+
+  void start_workers() {
+    // Registered once, when there is something a fork would lose.
+    static const int registered = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
+    (void)registered;
+    spin_ = size() <= available_cpus();
+    const uint32_t seen = state_.load(std::memory_order_relaxed) & ~active_mask;
+    try {
+      for (int i = 1; i < size(); ++i) {
+        workers_.emplace_back([this, i, seen] { worker(i, seen); });
+        if (pin_) pin(workers_.back(), i);
+      }
+    } catch (const std::system_error&) {
+      const size_t got = workers_.size() + 1;
+      stop_workers();
+      fail<StateError>("parallel_for", "cannot start threads: expected {}, got {}", size(), got);
+    }
+  }
+
+  void stop_workers() {
+    stop_.store(true, std::memory_order_release);
+    state_.fetch_add(job_step, std::memory_order_acq_rel);
+    state_.notify_all();
+    for (std::thread& t : workers_) t.join();
+    workers_.clear();
+    stop_.store(false, std::memory_order_release);
+  }
+
+  static void pin(std::thread& thread, int index) {
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    int skip = index % std::max(1, CPU_COUNT(&allowed));
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (!CPU_ISSET(cpu, &allowed) || skip-- > 0) continue;
+      CPU_ZERO(&one);
+      CPU_SET(cpu, &one);
+      pthread_setaffinity_np(thread.native_handle(), sizeof one, &one);
+      return;
+    }
+  }
+
+  std::mutex caller_;
+  std::atomic<int> size_;
+  bool pin_ = false;
+  bool spin_ = true;
+  std::vector<std::thread> workers_;
+  std::atomic<bool> stop_{false};
+
+  FunctionRef<void(int64_t)> fn_;
+  int64_t n_ = 0;
+  std::mutex error_lock_;
+  std::exception_ptr error_;
+
+  alignas(64) std::atomic<uint32_t> state_{0};
+  alignas(64) std::atomic<int64_t> next_{0};
+};
+
+}  // namespace
+
+int available_cpus() {
+  static const int cpus = [] {
+    cpu_set_t allowed;
+    const int affinity = sched_getaffinity(0, sizeof allowed, &allowed) == 0
+                             ? CPU_COUNT(&allowed)
+                             : static_cast<int>(std::thread::hardware_concurrency());
+    return std::clamp(std::min(affinity, quota_cpus()), 1, max_threads);
+  }();
+  return cpus;
+}
+
+void parallel_for(int64_t n, FunctionRef<void(int64_t)> fn) {
+  if (forked.load(std::memory_order_relaxed)) {
+    fail<StateError>("parallel_for",
+                     "this process was forked after the thread pool started: expected a process "
+                     "begun with 'spawn', got 'fork'");
+  }
+  if (n <= 1 || inside_task) {
+    for (int64_t i = 0; i < n; ++i) fn(i);
+    return;
+  }
+  Pool::get().run(n, fn);
+}
+
+int num_threads() { return Pool::get().size(); }
+
+void set_num_threads(int n, bool pin_to_cpus) {
+  if (n < 1 || n > max_threads) {
+    fail("set_num_threads", "bad number of threads: expected 1 to {}, got {}", max_threads, n);
+  }
+  if (inside_task) {
+    fail<StateError>("set_num_threads", "called from a task: expected a call outside parallel_for, "
+                                        "got one from thread {}", current_index);
+  }
+  Pool::get().resize(n, pin_to_cpus);
+}
+
+int thread_index() { return current_index; }
+
+std::byte* thread_scratch() {
+  struct Free {
+    void operator()(std::byte* p) const { std::free(p); }
+  };
+  thread_local std::unique_ptr<std::byte, Free> buffer;
+  if (!buffer) {
+    buffer.reset(static_cast<std::byte*>(std::aligned_alloc(4096, thread_scratch_bytes)));
+    if (!buffer) {
+      fail<OutOfMemory>("thread_scratch", "no memory: expected {} bytes, got none",
+                        thread_scratch_bytes);
+    }
+  }
+  return buffer.get();
+}
+
+}  // namespace suan
