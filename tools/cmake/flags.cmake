@@ -1,0 +1,27 @@
+# Compiler flags, as one interface target and one function for the kernels' instruction sets.
+
+add_library(suan_flags INTERFACE)
+target_include_directories(suan_flags INTERFACE ${PROJECT_SOURCE_DIR})
+# Bits: no contraction, and no -ffast-math. errno and traps are given up since neither is used and
+# both block vector code. Static TLS: a thread-local table is read on every eager call.
+target_compile_options(suan_flags INTERFACE
+  -Wall -Wextra -ffp-contract=off -fno-math-errno -fno-trapping-math
+  -fno-semantic-interposition -ftls-model=initial-exec)
+if(SUAN_SANITIZE)
+  add_compile_options(-fsanitize=${SUAN_SANITIZE} -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${SUAN_SANITIZE})
+endif()
+
+# Compiles every CPU kernel for one instruction set and appends the objects to suan_objects.
+function(suan_add_kernels isa)
+  add_library(suan_kernels_${isa} OBJECT ${suan_kernel_sources})
+  target_link_libraries(suan_kernels_${isa} PRIVATE suan_flags DNNL::dnnl)
+  target_compile_definitions(suan_kernels_${isa} PRIVATE SUAN_ISA=${isa})
+  # 64-byte vectors cross calls only inside one instruction set's namespace, so the warning that
+  # their calling convention differs between sets does not apply.
+  target_compile_options(suan_kernels_${isa} PRIVATE ${ARGN} -Wno-psabi $<$<CONFIG:Release>:-O3>)
+  if(suan_kernel_sources)
+    set(suan_objects ${suan_objects} $<TARGET_OBJECTS:suan_kernels_${isa}> PARENT_SCOPE)
+  endif()
+endfunction()
