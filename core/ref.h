@@ -12,7 +12,7 @@ class Ref {
  public:
   Ref() = default;
   Ref(std::nullptr_t) {}
-  explicit Ref(T* p) : p_(p) { if (p_) retain(p_); }
+  explicit Ref(T* p) : p_(p) { if (p_) retain(p_); }  // a fresh object, or one more owner
   Ref(const Ref& o) : p_(o.p_) { if (p_) retain(p_); }
   Ref(Ref&& o) noexcept : p_(std::exchange(o.p_, nullptr)) {}
   Ref& operator=(Ref o) noexcept { std::swap(p_, o.p_); return *this; }
@@ -31,7 +31,10 @@ class Ref {
  private:
   static void retain(T* p) { p->refs_.fetch_add(1, std::memory_order_relaxed); }
   static void release(T* p) {
-    if (p->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) T::destroy(p);
+    // A sole owner needs no locked instruction.
+    if (p->refs_.load(std::memory_order_acquire) == 1 ||
+        p->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      T::destroy(p);
   }
   T* p_ = nullptr;
 };

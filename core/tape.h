@@ -53,9 +53,14 @@ struct TapeNode : RefCounted<TapeNode> {
   // A Python autograd.Function, or a compiled module's backward: gradients of the outputs to those of the inputs.
   std::function<Tensors(std::span<const Tensor> grads)> custom;
   std::function<void()> release;   // drops what `custom` holds
+
+  static void destroy(TapeNode* n);  // iterative: a long chain must not exhaust the stack
 };
 
 AutogradState& autograd_state(TensorImpl& t);      // makes it on first use
+uint64_t next_tape_sequence();
+// After an in-place write: `out` (and its base and their views) flow to `node`, or nowhere when it is null.
+void rebase_history(const Tensor& out, const Ref<TapeNode>& node);
 // The node a tensor's gradient flows to (views of a rewritten base get theirs anew).
 Edge gradient_edge(const Tensor& t);
 

@@ -1,0 +1,268 @@
+// Small blocks (to 64 KiB) live in per-thread lists and cost a few nanoseconds; larger ones go through one
+// mutex. Blocks of 4 MiB and more are mapped directly, so that the system gets them back on trim.
+#include "core/allocator.h"
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <bit>
+#include <cstdlib>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+
+namespace suan {
+namespace {
+
+constexpr int64_t min_block = 64;
+constexpr int64_t small_limit = 64 << 10;
+constexpr int64_t map_limit = 4 << 20;
+constexpr int64_t thread_cache_bytes = 1 << 20;  // per size class
+
+// Four classes per power of two: at most 25 % over the request.
+int class_of(int64_t bytes) {
+  if (bytes <= min_block) return 0;
+  int log = 63 - std::countl_zero(uint64_t(bytes - 1));
+  int quarter = int(((bytes - 1) >> (log - 2)) & 3);
+  return (log - 6) * 4 + quarter + 1;
+}
+int64_t class_bytes(int c) {
+  if (c == 0) return min_block;
+  int log = (c - 1) / 4 + 6, quarter = (c - 1) % 4;
+  return (int64_t(1) << log) + (int64_t(quarter + 1) << (log - 2));
+}
+int64_t rounded(int64_t bytes) {
+  if (bytes < map_limit) return class_bytes(class_of(bytes));
+  return (bytes + 4095) / 4096 * 4096;
+}
+constexpr int n_small_classes = (16 - 6) * 4 + 1;
+
+struct FreeBlock { FreeBlock* next; };
+
+struct Global {
+  std::mutex mutex;
+  std::unordered_map<int64_t, std::vector<void*>> blocks;  // by rounded size
+  int64_t large_in_use = 0, large_cached = 0, peak = 0;
+  std::vector<struct ThreadCache*> threads;
+  int64_t retired_in_use = 0;  // net bytes of threads that ended
+};
+Global& global() {
+  static Global* g = new Global;  // outlives every static tensor
+  return *g;
+}
+
+std::atomic<int64_t> limit{0};
+std::atomic<int64_t> fail_countdown{0};
+
+struct ThreadCache {
+  FreeBlock* list[n_small_classes] = {};
+  int32_t count[n_small_classes] = {};
+  FreeBlock* objects[2] = {};
+  std::atomic<int64_t> in_use{0};
+
+  ThreadCache() {
+    std::lock_guard lock(global().mutex);
+    global().threads.push_back(this);
+  }
+  ~ThreadCache() {
+    release();
+    std::lock_guard lock(global().mutex);
+    global().retired_in_use += in_use.load();
+    std::erase(global().threads, this);
+  }
+  void release() {
+    for (auto& head : list)
+      for (; head;) std::free(std::exchange(head, head->next));
+    for (auto& n : count) n = 0;
+    for (auto& head : objects)
+      for (; head;) std::free(std::exchange(head, head->next));
+  }
+  void note(int64_t delta) {
+    in_use.store(in_use.load(std::memory_order_relaxed) + delta, std::memory_order_relaxed);
+  }
+};
+
+// Objects may outlive the thread's cache during exit: then memory goes straight to the system.
+thread_local bool cache_gone = false;
+struct CacheHolder {
+  ThreadCache cache;
+  ~CacheHolder() { cache_gone = true; }
+};
+thread_local ThreadCache* fast_cache = nullptr;
+ThreadCache* thread_cache() {
+  if (fast_cache) [[likely]] return fast_cache;
+  if (cache_gone) return nullptr;
+  static thread_local CacheHolder holder;
+  struct Reset { ~Reset() { fast_cache = nullptr; } };
+  static thread_local Reset reset;  // destroyed before the holder
+  (void)reset;
+  return fast_cache = &holder.cache;
+}
+
+[[noreturn]] void out_of_memory(int64_t bytes) {
+  MemoryStats s = memory_stats();
+  fail<OutOfMemory>("allocate", "no memory: expected {} bytes, got {} in use and a limit of {}", bytes,
+                    s.in_use, limit.load() ? std::to_string(limit.load()) : "the system's");
+}
+
+void* system_allocate(int64_t bytes) {
+  if (bytes >= map_limit) {
+    void* p = mmap(nullptr, size_t(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? nullptr : p;
+  }
+  return std::aligned_alloc(64, size_t(bytes));
+}
+void system_free(void* p, int64_t bytes) {
+  if (bytes >= map_limit) munmap(p, size_t(bytes));
+  else std::free(p);
+}
+
+int64_t total_in_use_locked(Global& g) {
+  int64_t n = g.large_in_use + g.retired_in_use;
+  for (ThreadCache* t : g.threads) n += t->in_use.load(std::memory_order_relaxed);
+  return n;
+}
+
+void drop_cached_locked(Global& g) {
+  for (auto& [size, list] : g.blocks)
+    for (void* p : list) system_free(p, size);
+  g.blocks.clear();
+  g.large_cached = 0;
+}
+
+void* allocate_large(int64_t size) {
+  Global& g = global();
+  std::unique_lock lock(g.mutex);
+  int64_t cap = limit.load(std::memory_order_relaxed);
+  if (cap && total_in_use_locked(g) + size > cap) { lock.unlock(); out_of_memory(size); }
+  void* p = nullptr;
+  if (auto it = g.blocks.find(size); it != g.blocks.end() && !it->second.empty()) {
+    p = it->second.back();
+    it->second.pop_back();
+    g.large_cached -= size;
+  } else {
+    p = system_allocate(size);
+    if (!p) {
+      drop_cached_locked(g);
+      p = system_allocate(size);
+    }
+    if (!p) { lock.unlock(); out_of_memory(size); }
+  }
+  g.large_in_use += size;
+  g.peak = std::max(g.peak, total_in_use_locked(g));
+  return p;
+}
+
+void free_large(void* p, int64_t size) {
+  Global& g = global();
+  std::lock_guard lock(g.mutex);
+  g.large_in_use -= size;
+  // Keep at most as much idle memory as half of the peak: steps repeat their sizes, one-offs leave.
+  if (g.large_cached + size > g.peak / 2 + (int64_t(64) << 20)) {
+    system_free(p, size);
+    return;
+  }
+  g.blocks[size].push_back(p);
+  g.large_cached += size;
+}
+
+void check_fault() {
+  if (fail_countdown.load(std::memory_order_relaxed) == 0) [[likely]] return;
+  if (fail_countdown.fetch_sub(1) == 1)
+    fail<OutOfMemory>("allocate", "no memory: expected a block, got an injected failure");
+}
+
+}  // namespace
+
+void* cpu_allocate(int64_t bytes) {
+  check_fault();
+  if (bytes < 0 || bytes > (int64_t(1) << 56)) out_of_memory(bytes);
+  if (bytes > small_limit) return allocate_large(rounded(bytes));
+  int c = class_of(bytes);
+  int64_t size = class_bytes(c);
+  ThreadCache* t = thread_cache();
+  if (t) {
+    t->note(size);
+    if (FreeBlock* b = t->list[c]) {
+      t->list[c] = b->next;
+      --t->count[c];
+      return b;
+    }
+  }
+  void* p = std::aligned_alloc(64, size_t(size));
+  if (!p) {
+    if (t) t->note(-size);
+    out_of_memory(bytes);
+  }
+  return p;
+}
+
+void cpu_free(void* p, int64_t bytes) {
+  if (!p) return;
+  if (bytes > small_limit) return free_large(p, rounded(bytes));
+  int c = class_of(bytes);
+  int64_t size = class_bytes(c);
+  ThreadCache* t = thread_cache();
+  if (!t) return std::free(p);
+  t->note(-size);
+  if (t->count[c] * size >= thread_cache_bytes) return std::free(p);
+  auto* b = static_cast<FreeBlock*>(p);
+  b->next = t->list[c];
+  t->list[c] = b;
+  ++t->count[c];
+}
+
+MemoryStats memory_stats() {
+  Global& g = global();
+  std::lock_guard lock(g.mutex);
+  MemoryStats s;
+  s.in_use = total_in_use_locked(g);
+  g.peak = std::max(g.peak, s.in_use);
+  s.peak = g.peak;
+  s.cached = g.large_cached;
+  return s;
+}
+
+void reset_peak_memory() {
+  Global& g = global();
+  std::lock_guard lock(g.mutex);
+  g.peak = total_in_use_locked(g);
+}
+
+void trim_memory() {
+  {
+    std::lock_guard lock(global().mutex);
+    drop_cached_locked(global());
+  }
+  if (ThreadCache* t = thread_cache()) t->release();
+}
+
+void set_memory_limit(int64_t bytes) { limit = bytes; }
+void fail_nth_allocation(int64_t n) { fail_countdown = n; }
+
+constexpr size_t object_bytes[2] = {128, 320};
+
+void* object_allocate(int k) {
+  ThreadCache* t = thread_cache();
+  if (t && t->objects[k]) {
+    FreeBlock* b = t->objects[k];
+    t->objects[k] = b->next;
+    return b;
+  }
+  void* p = std::aligned_alloc(64, object_bytes[k]);
+  if (!p) throw OutOfMemory("[allocate] no memory: expected a tensor handle, got none");
+  return p;
+}
+
+void object_free(void* p, int k) {
+  ThreadCache* t = thread_cache();
+  if (!t) return std::free(p);
+  auto* b = static_cast<FreeBlock*>(p);
+  b->next = t->objects[k];
+  t->objects[k] = b;
+}
+
+}  // namespace suan

@@ -1,0 +1,28 @@
+// The caching CPU allocator for eager work: size classes, small ones cached per thread, large ones in one
+// pool. A Run's arena and every Storage come from here, so one set of counters describes memory.
+#pragma once
+
+#include <cstdint>
+
+namespace suan {
+
+void* cpu_allocate(int64_t bytes);           // 64-byte aligned, never null; OutOfMemory
+void cpu_free(void* p, int64_t bytes);       // the same size as asked for
+
+struct MemoryStats {
+  int64_t in_use = 0;   // bytes handed out
+  int64_t peak = 0;     // highest in_use since reset_peak_memory (large blocks exact, small ones sampled)
+  int64_t cached = 0;   // kept for reuse
+};
+MemoryStats memory_stats();
+void reset_peak_memory();
+void trim_memory();                          // gives cached bytes back to the system
+void set_memory_limit(int64_t bytes);        // 0: none; allocation past it is OutOfMemory
+// Test hook: the n-th allocation from now (1 = next) fails; 0 switches it off.
+void fail_nth_allocation(int64_t n);
+
+// Thread-local free list for one kind of small object.
+void* object_allocate(int size_class);       // 0: 128 bytes, 1: 320 bytes
+void object_free(void* p, int size_class);
+
+}  // namespace suan

@@ -1,0 +1,598 @@
+// apply(): signature lookup, kernel, tape, recording.
+#include "core/apply.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/allocator.h"
+#include "core/dispatch.h"
+#include "core/hash.h"
+#include "core/record.h"
+#include "core/tape.h"
+
+namespace suan {
+
+Context& context() {
+  static thread_local Context c;
+  return c;
+}
+
+ApplyCounters& apply_counters() {
+  static thread_local ApplyCounters c;
+  return c;
+}
+
+namespace {
+
+// ---- strict checks -----------------------------------------------------------------------------------
+
+void check_arguments(const OpDef& def, std::span<const TensorType* const> in, const Attrs& attrs) {
+  size_t fixed = def.inputs.size();
+  bool variadic = fixed && def.inputs.back().arity == Arity::variadic;
+  size_t least = 0;
+  for (size_t i = 0; i < fixed; ++i)
+    if (def.inputs[i].arity == Arity::required) least = i + 1;
+  if (in.size() < least || (!variadic && in.size() > fixed))
+    fail<TypeError>(def.name, "wrong number of inputs: expected {}{}, got {}", least,
+                    variadic ? " or more" : fixed > least ? " to " + std::to_string(fixed) : "", in.size());
+  std::array<const TensorType*, 8> group{};
+  std::array<const char*, 8> group_name{};
+  const TensorType* first = nullptr;
+  for (size_t i = 0; i < in.size(); ++i) {
+    const InputSpec& spec = def.inputs[std::min(i, fixed - 1)];
+    if (!in[i]) {
+      if (spec.arity != Arity::optional)
+        fail<TypeError>(def.name, "missing input: expected a tensor for '{}', got none", spec.name);
+      continue;
+    }
+    const TensorType& t = *in[i];
+    if (!contains(spec.dtypes, t.dtype))
+      fail<TypeError>(def.name, "dtype not supported for '{}': expected {}, got {}", spec.name,
+                      describe(spec.dtypes), name(t.dtype));
+    if (spec.group) {
+      const TensorType*& g = group[spec.group];
+      if (!g) { g = &t; group_name[spec.group] = spec.name; }
+      else if (g->dtype != t.dtype)
+        fail<TypeError>(def.name, "dtypes differ: expected '{}' to be {} as '{}', got {}", spec.name,
+                        name(g->dtype), group_name[spec.group], name(t.dtype));
+    }
+    if (!first) first = &t;
+    else if (!(first->device == t.device))
+      fail<DeviceError>(def.name, "tensors on two devices: expected {}, got {} for '{}'",
+                        to_string(first->device), to_string(t.device), spec.name);
+  }
+  if (attrs.size() > int(def.attrs.size()))
+    fail<TypeError>(def.name, "too many attributes: expected {}, got {}", def.attrs.size(), attrs.size());
+  for (size_t i = 0; i < def.attrs.size(); ++i) {
+    const AttrSpec& spec = def.attrs[i];
+    if (!attrs.has(int(i))) {
+      if (!spec.nullable && spec.fallback.index() == 0)
+        fail<TypeError>(def.name, "missing attribute: expected a value for '{}', got none", spec.name);
+      continue;
+    }
+    static constexpr size_t variant_index[] = {1, 2, 3, 4, 5, 6, 7, 8};  // AttrKind -> Attr alternative
+    if (attrs[int(i)].index() != variant_index[int(spec.kind)])
+      fail<TypeError>(def.name, "wrong attribute type for '{}': expected kind {}, got {}", spec.name,
+                      int(spec.kind), to_string(attrs[int(i)]));
+  }
+}
+
+// Attributes left out take their defaults, so that equal calls have equal signatures.
+const Attrs& with_defaults(const OpDef& def, const Attrs& attrs, Attrs& storage) {
+  if (attrs.size() == int(def.attrs.size())) return attrs;
+  std::vector<Attr> v = attrs.values();
+  for (size_t i = v.size(); i < def.attrs.size(); ++i) v.push_back(def.attrs[i].fallback);
+  storage = Attrs(std::move(v));
+  return storage;
+}
+
+// ---- the signature table -----------------------------------------------------------------------------
+
+constexpr int max_outputs = 8;
+constexpr size_t max_key_words = 24 * 18;
+
+struct Signature {
+  std::array<int64_t, max_key_words> words;
+  int n = 0;
+  uint64_t hash = 0;
+};
+
+struct Entry {
+  uint64_t hash = 0;
+  const OpDef* def = nullptr;
+  Attrs attrs;
+  std::vector<int64_t> key;
+
+  std::vector<TensorType> out_types;
+  std::vector<Layout> out_layouts;
+  std::vector<int64_t> out_bytes;
+  Selected selected;              // empty kernel: run the composite definition
+  bool masks_known = false;
+  uint64_t wanted = 0, keep_in = 0, keep_out = 0;
+};
+
+constexpr size_t table_size = 2048;
+struct SignatureTable {
+  std::array<std::unique_ptr<Entry>, table_size> slots;
+};
+SignatureTable& signatures() {
+  static thread_local auto* t = new SignatureTable;  // reachable until exit; handles may outlive it
+  return *t;
+}
+
+bool sign(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
+          Signature& s) {
+  if (in.size() > 24) return false;
+  int64_t* w = s.words.data();
+  *w++ = int64_t(grad_mask);
+  for (const Tensor& t : in) {
+    if (!t.defined()) { *w++ = -1; continue; }
+    const Layout& l = t.layout();
+    int rank = l.rank();
+    *w++ = int64_t(t.dtype()) | (rank << 8) | (int64_t(t.device().type) << 16) |
+           (int64_t(t.device().index) << 24);
+    for (int i = 0; i < rank; ++i) { *w++ = l.shape[i]; *w++ = l.strides[i]; }
+  }
+  s.n = int(w - s.words.data());
+  uint64_t h = mix(uint64_t(def.id), attrs.size() ? attrs.hash() : 0);
+  for (int i = 0; i < s.n; ++i) h = (h ^ uint64_t(s.words[i])) * 0x9ddfea08eb382d69ull, h ^= h >> 29;
+  s.hash = h;
+  return true;
+}
+
+struct TypePtrs {
+  std::vector<TensorType> types;
+  std::vector<const TensorType*> ptrs;
+  explicit TypePtrs(std::span<const Tensor> in) {
+    types.reserve(in.size());
+    for (const Tensor& t : in) types.push_back(t.defined() ? t.type() : TensorType{});
+    for (size_t i = 0; i < in.size(); ++i) ptrs.push_back(in[i].defined() ? &types[i] : nullptr);
+  }
+};
+
+std::vector<TensorType> infer_checked(const OpDef& def, std::span<const TensorType* const> in,
+                                      const Attrs& attrs) {
+  check_arguments(def, in, attrs);
+  InferContext c{def, in, attrs};
+  return def.infer(c);
+}
+
+std::unique_ptr<Entry> make_entry(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs) {
+  auto e = std::make_unique<Entry>();
+  e->def = &def;
+  e->attrs = attrs;
+  TypePtrs types(in);
+  check_arguments(def, types.ptrs, attrs);
+  if (!def.infer) return e;
+  e->out_types = def.infer(InferContext{def, types.ptrs, attrs});
+  for (const TensorType& t : e->out_types) {
+    bool known = std::all_of(t.shape.begin(), t.shape.end(), [](int64_t d) { return d >= 0; });
+    if (!known) return e;  // data-dependent: only the composite knows
+    e->out_layouts.emplace_back(t.shape);
+    e->out_bytes.push_back(t.bytes());
+  }
+  std::vector<Layout> layouts;
+  std::vector<DType> dtypes;
+  for (const Tensor& t : in) {
+    layouts.push_back(t.defined() ? t.layout() : Layout{});
+    dtypes.push_back(t.defined() ? t.dtype() : DType::f32);
+  }
+  std::vector<bool> present;
+  for (const Tensor& t : in) present.push_back(t.defined());
+  Device device = e->out_types.empty() ? Device{} : e->out_types[0].device;
+  e->selected = select_kernel(def, attrs, device, layouts, dtypes, present, e->out_types, e->out_layouts);
+  return e;
+}
+
+Entry& lookup(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
+              std::unique_ptr<Entry>& uncached) {
+  static thread_local Signature s;
+  if (!sign(def, in, attrs, grad_mask, s)) {
+    ++apply_counters().cache_misses;
+    uncached = make_entry(def, in, attrs);
+    return *uncached;
+  }
+  std::unique_ptr<Entry>& slot = signatures().slots[s.hash & (table_size - 1)];
+  if (slot && slot->hash == s.hash && slot->def == &def && int(slot->key.size()) == s.n &&
+      std::memcmp(slot->key.data(), s.words.data(), size_t(s.n) * 8) == 0 && slot->attrs == attrs)
+    return *slot;
+  ++apply_counters().cache_misses;
+  uint64_t hash = s.hash;
+  std::vector<int64_t> key(s.words.begin(), s.words.begin() + s.n);  // make_entry may call apply again
+  std::unique_ptr<Entry> made = make_entry(def, in, attrs);
+  made->hash = hash;
+  made->key = std::move(key);
+  slot = std::move(made);
+  return *slot;
+}
+
+// ---- running ------------------------------------------------------------------------------------------
+
+Tensor contiguous_copy(const Tensor& t) {
+  ContextScope scope;
+  context() = Context{.grad_enabled = false};
+  return apply(op("copy"), {t});
+}
+
+void run_kernel(const Entry& e, std::span<const Tensor> in, std::span<const Tensor> out) {
+  std::array<const void*, 24> small_in;
+  std::array<void*, max_outputs> small_out;
+  std::vector<const void*> big_in;
+  const void** ins = small_in.data();
+  if (in.size() > small_in.size()) {
+    big_in.resize(in.size());
+    ins = big_in.data();
+  }
+  Tensors copies;
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (!in[i].defined()) { ins[i] = nullptr; continue; }
+    if (e.selected.copy_mask && e.selected.needs_copy(int(i))) {
+      copies.push_back(contiguous_copy(in[i]));
+      ins[i] = copies.back().raw();
+    } else {
+      ins[i] = in[i].raw();
+    }
+  }
+  for (size_t j = 0; j < out.size(); ++j) small_out[j] = out[j].raw();
+  const Prepared& p = e.selected.prepared;
+  if (p.workspace == 0) {
+    p.run(p.state.get(), {ins, small_out.data(), nullptr});
+    return;
+  }
+  Tensor scratch = Tensor::empty({DType::u8, Shape{p.workspace}, {}});
+  p.run(p.state.get(), {ins, small_out.data(), scratch.raw()});
+}
+
+// ---- the tape -----------------------------------------------------------------------------------------
+
+// Finds which values a vjp reads, by running it dry on stand-ins.
+class DryVjp : public VjpContext {
+ public:
+  using VjpContext::VjpContext;
+  Tensors ins, outs;
+  uint64_t keep_in = 0, keep_out = 0;
+  bool many = false;  // more inputs than the mask has bits: keep everything
+  const Tensor& in(int i) override { keep_in |= uint64_t(1) << (i & 63); many |= i > 63; return ins[i]; }
+  const Tensor& out(int j) override { keep_out |= uint64_t(1) << (j & 63); return outs[j]; }
+};
+
+Tensor stand_in(const TensorType& t) {
+  return Tensor::over(Storage::dry(t.device, t.bytes()), Layout(t.shape), t.dtype);
+}
+
+void find_masks(Entry& e, std::span<const Tensor> in, uint64_t wanted) {
+  e.masks_known = true;
+  e.wanted = wanted;
+  if (!e.def->vjp) {  // differentiated through the definition, which may read every input
+    e.keep_in = ~uint64_t(0);
+    e.keep_out = 0;
+    return;
+  }
+  ContextScope scope;
+  context() = Context{.grad_enabled = false, .dry = true};
+  DryVjp c(*e.def, e.attrs);
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (in[i].defined()) c.in_types.push_back(in[i].type());
+    else c.in_types.push_back(std::nullopt);
+    c.ins.push_back(in[i].defined() ? stand_in(in[i].type()) : Tensor());
+    c.wanted.push_back(i > 63 || (wanted >> i & 1));
+  }
+  c.out_types = e.out_types;
+  for (const TensorType& t : e.out_types) {
+    c.outs.push_back(stand_in(t));
+    c.grads.push_back(stand_in(t));
+  }
+  c.result.resize(in.size());
+  e.def->vjp(c);
+  e.keep_in = c.many ? ~uint64_t(0) : c.keep_in;
+  e.keep_out = c.keep_out;
+}
+
+bool differentiable(const OpDef& def) { return !def.no_grad && (def.vjp || def.compose || def.view); }
+
+uint64_t grad_mask_of(const OpDef& def, std::span<const Tensor> in) {
+  const Context& c = context();
+  if (!c.grad_enabled || c.inference || !differentiable(def)) return 0;
+  uint64_t mask = 0;
+  for (size_t i = 0; i < in.size(); ++i) {
+    const TensorImpl* t = in[i].impl();
+    if (t && (t->requires_grad || t->autograd) && in[i].requires_grad())
+      mask |= uint64_t(1) << std::min<size_t>(i, 63);
+  }
+  return mask;
+}
+
+Ref<TapeNode> make_node(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
+                        std::vector<TensorType> out_types, uint64_t keep_in) {
+  Ref<TapeNode> node(new TapeNode);
+  node->op = &def;
+  node->attrs = attrs;
+  node->source = capture_source();
+  node->out_types = std::move(out_types);
+  size_t n = in.size();
+  node->edges.resize(n);
+  node->in_types.resize(n);
+  node->saved_in.resize(n);
+  for (size_t i = 0; i < n; ++i) {
+    if (!in[i].defined()) continue;
+    node->in_types[i] = in[i].type();
+    if (is_floating(in[i].dtype()) || is_complex(in[i].dtype())) node->edges[i] = gradient_edge(in[i]);
+    if (keep_in >> std::min<size_t>(i, 63) & 1) node->saved_in[i] = {in[i], in[i].storage()->version()};
+  }
+  node->sequence = next_tape_sequence();  // after its edges: a node always outranks what it flows to
+  return node;
+}
+
+void attach(const Ref<TapeNode>& node, std::span<const Tensor> out, uint64_t keep_out) {
+  node->saved_out.resize(out.size());
+  for (size_t j = 0; j < out.size(); ++j) {
+    if (keep_out >> j & 1) node->saved_out[j] = {out[j].detach(), out[j].storage()->version()};
+    if (!is_floating(out[j].dtype()) && !is_complex(out[j].dtype())) continue;
+    AutogradState& s = autograd_state(*out[j].impl());
+    s.node = node;
+    s.port = int(j);
+  }
+}
+
+// ---- views --------------------------------------------------------------------------------------------
+
+Tensor apply_view(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs) {
+  ++apply_counters().views;
+  const Tensor& x = in[0];
+  TensorType type = x.type();
+  const TensorType* ptr = &type;
+  if (in.size() != 1) fail<TypeError>(def.name, "wrong number of inputs: expected 1, got {}", in.size());
+  InferContext c{def, {&ptr, 1}, attrs};
+  check_arguments(def, c.in, attrs);
+  // as_strided speaks of the whole storage: seen from the root, its gradient has a place to go.
+  static const OpDef& strided = op("as_strided");
+  const AutogradState* state = x.impl()->autograd;
+  if (&def == &strided && state && state->base.defined())
+    return apply_view(def, {&state->base, 1}, attrs);
+  std::optional<Layout> layout = def.view(c, x.layout());
+  if (!layout) return apply(def, {apply(op("copy"), {x})}, attrs);
+  Tensor out = Tensor::over(x.storage(), *layout, x.dtype());
+  Context& ctx = context();
+  if (!ctx.inference) {
+    AutogradState& s = autograd_state(*out.impl());
+    const AutogradState* xs = x.impl()->autograd;
+    s.base = xs && xs->base.defined() ? xs->base : x;
+    if (ctx.grad_enabled && x.requires_grad() && (is_floating(x.dtype()) || is_complex(x.dtype()))) {
+      attach(make_node(def, in, attrs, {out.type()}, 0), {&out, 1}, 0);
+    }
+    s.history = autograd_state(*s.base.impl()).history;
+  }
+  if (ctx.recorder) ctx.recorder->record(def, in, attrs, {&out, 1});
+  return out;
+}
+
+// ---- dispatch -----------------------------------------------------------------------------------------
+
+Tensors run_composite(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs) {
+  ++apply_counters().composites;
+  return def.compose(ComposeContext{def, in, attrs});
+}
+
+bool updates_input(const OpDef& def, std::span<const Tensor> in, size_t k) {
+  return k < def.updates.size() && def.updates[k] >= 0 && def.updates[k] < int(in.size()) &&
+         in[def.updates[k]].defined();
+}
+
+// Kernel ops: fills `out`, returns how many. -1: the op has to run by its definition (result in `many`).
+int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, Tensor* out, Tensors& many) {
+  ++apply_counters().calls;
+  Attrs filled;
+  const Attrs& attrs = with_defaults(def, given, filled);
+  if (def.view) {
+    out[0] = apply_view(def, in, attrs);
+    return 1;
+  }
+  uint64_t grad_mask = grad_mask_of(def, in);
+  std::unique_ptr<Entry> uncached;
+  Entry& e = lookup(def, in, attrs, grad_mask, uncached);
+  Context& ctx = context();
+
+  if (!e.selected.kernel) {
+    if (!def.compose)
+      fail<TypeError>(def.name, "no kernel: expected one for these dtypes on {}, got none (first input {})",
+                      to_string(in.empty() ? Device{} : in[0].device()),
+                      in.empty() || !in[0].defined() ? "absent" : to_string(in[0].type()));
+    if (!def.vjp || !grad_mask) {
+      many = run_composite(def, in, attrs);
+      return -1;
+    }
+    // Its own gradient rule: the definition's inner steps stay off the tape.
+    {
+      NoGrad off;
+      many = run_composite(def, in, attrs);
+    }
+    if (e.out_types.empty())
+      for (const Tensor& t : many) e.out_types.push_back(t.type());
+    if (!e.masks_known) find_masks(e, in, grad_mask);
+    for (Tensor& t : many)  // an output that is an input itself must not lose its identity
+      for (const Tensor& i : in)
+        if (i.defined() && t.same(i)) t = t.detach();
+    attach(make_node(def, in, attrs, e.out_types, e.keep_in), many, e.keep_out);
+    return -1;
+  }
+
+  size_t n = e.out_types.size();
+  if (n > max_outputs) fail<InternalError>(def.name, "too many outputs: expected at most 8, got {}", n);
+  bool in_place = false;
+  for (size_t k = 0; k < n; ++k) {
+    if (updates_input(def, in, k)) {
+      out[k] = in[def.updates[k]];
+      in_place = true;
+      if (!out[k].is_contiguous())
+        fail<ValueError>(def.name, "cannot update: expected a contiguous '{}', got strides",
+                         def.inputs[def.updates[k]].name);
+    } else {
+      Ref<Storage> s = ctx.dry ? Storage::dry(e.out_types[k].device, e.out_bytes[k])
+                               : Storage::allocate(e.out_types[k].device, e.out_bytes[k]);
+      out[k] = Tensor::over(std::move(s), e.out_layouts[k], e.out_types[k].dtype);
+    }
+  }
+  if (grad_mask && !e.masks_known) find_masks(e, in, grad_mask);
+  if (!ctx.dry) {
+    ++apply_counters().kernels;
+    run_kernel(e, in, {out, n});
+  }
+  if (in_place)
+    for (size_t k = 0; k < n; ++k)
+      if (updates_input(def, in, k)) out[k].storage()->bump_version(capture_source());
+  if (ctx.recorder) ctx.recorder->record(def, in, attrs, {out, n});
+  if (grad_mask) attach(make_node(def, in, attrs, e.out_types, e.keep_in), {out, n}, e.keep_out);
+  return int(n);
+}
+
+}  // namespace
+
+std::string describe(DTypeSet s) {
+  std::string text;
+  for (int i = 0; i < n_dtypes; ++i)
+    if (contains(s, DType(i))) text += (text.empty() ? "" : ", ") + std::string(name(DType(i)));
+  return text;
+}
+
+Tensors apply_all(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs) {
+  std::array<Tensor, max_outputs> out;
+  Tensors many;
+  int n = dispatch(def, in, attrs, out.data(), many);
+  if (n < 0) return many;
+  return Tensors(std::make_move_iterator(out.begin()), std::make_move_iterator(out.begin() + n));
+}
+
+Tensor apply(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs) {
+  std::array<Tensor, max_outputs> out;
+  Tensors many;
+  int n = dispatch(def, in, attrs, out.data(), many);
+  return n < 0 ? std::move(many[0]) : std::move(out[0]);
+}
+
+std::vector<TensorType> infer_types(const OpDef& def, std::span<const TensorType* const> in,
+                                    const Attrs& given) {
+  Attrs filled;
+  const Attrs& attrs = with_defaults(def, given, filled);
+  if (def.infer) return infer_checked(def, in, attrs);
+  if (def.view) {
+    check_arguments(def, in, attrs);
+    InferContext c{def, in, attrs};
+    std::optional<Layout> l = def.view(c, Layout(in[0]->shape));
+    if (!l) fail<InternalError>(def.name, "view of a contiguous tensor: expected a layout, got none");
+    return {{in[0]->dtype, l->shape, in[0]->device}};
+  }
+  ContextScope scope;
+  context() = Context{.grad_enabled = false, .dry = true};
+  Tensors ins;
+  for (const TensorType* t : in) ins.push_back(t ? stand_in(*t) : Tensor());
+  std::vector<TensorType> out;
+  for (const Tensor& t : run_composite(def, ins, attrs)) out.push_back(t.type());
+  return out;
+}
+
+// ---- in place -----------------------------------------------------------------------------------------
+
+namespace {
+
+// Whether writing `out` element by element could change an input that is still to be read.
+bool hazard(const Tensor& in, const Tensor& out) {
+  if (!in.defined() || !(in.storage() == out.storage())) return false;
+  if (in.layout() == out.layout()) return false;
+  auto [a, b] = in.layout().extent();
+  auto [c, d] = out.layout().extent();
+  return a < d && c < b;
+}
+
+void write_into(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, const Tensor& out) {
+  ContextScope scope;
+  context() = Context{.grad_enabled = false};
+  const Kernel* k = def.view ? nullptr : find_kernel(def, out.device());
+  bool direct = k && (k->flags & kernel_in_place) &&
+                (out.is_contiguous() || (k->flags & kernel_strided_out)) &&
+                std::none_of(in.begin(), in.end(), [&](const Tensor& t) { return hazard(t, out); });
+  std::vector<Layout> layouts;
+  std::vector<DType> dtypes;
+  std::vector<bool> present;
+  for (const Tensor& t : in) {
+    layouts.push_back(t.defined() ? t.layout() : Layout{});
+    dtypes.push_back(t.defined() ? t.dtype() : DType::f32);
+    present.push_back(t.defined());
+  }
+  if (direct) {
+    Entry e;
+    e.def = &def;
+    TensorType type = out.type();
+    e.selected = select_kernel(def, attrs, out.device(), layouts, dtypes, present, {&type, 1},
+                               {&out.layout(), 1});
+    if (e.selected.kernel) return run_kernel(e, in, {&out, 1});
+  }
+  Tensor result = apply(def, in, attrs);
+  const OpDef& copy_op = op("copy");
+  TensorType type = out.type();
+  Layout from = result.layout();
+  DType dtype = result.dtype();
+  Entry e;
+  e.def = &copy_op;
+  static const Attrs none;
+  e.selected = select_kernel(copy_op, none, out.device(), {&from, 1}, {&dtype, 1}, std::vector<bool>{true},
+                             {&type, 1}, {&out.layout(), 1});
+  run_kernel(e, {&result, 1}, {&out, 1});
+}
+
+}  // namespace
+
+void apply_into(const OpDef& def, std::span<const Tensor> in, const Attrs& given, const Tensor& out) {
+  ++apply_counters().calls;
+  Attrs filled;
+  const Attrs& attrs = with_defaults(def, given, filled);
+  TypePtrs types(in);
+  std::vector<TensorType> out_types = infer_types(def, types.ptrs, attrs);
+  if (out_types.size() != 1 || out_types[0].shape != out.shape())
+    fail<ShapeError>(def.name, "result does not fit in place: expected {}, got {}", to_string(out.shape()),
+                     out_types.empty() ? "nothing" : to_string(out_types[0].shape));
+  if (out_types[0].dtype != out.dtype())
+    fail<TypeError>(def.name, "result does not fit in place: expected {}, got {}", name(out.dtype()),
+                    name(out_types[0].dtype));
+  if (out.layout().overlaps_itself())
+    fail<ValueError>(def.name, "cannot write in place: expected distinct elements, got an expanded tensor {}",
+                     to_string(out.type()));
+  Context& ctx = context();
+  bool track = ctx.grad_enabled && !ctx.inference && is_floating(out.dtype());
+  if (track && out.impl()->requires_grad)
+    fail<StateError>(def.name, "leaf changed in place: expected no_grad() around the write, got a leaf that "
+                               "requires a gradient");
+  if (track) {
+    const AutogradState* s = out.impl()->autograd;
+    if (s && s->base.defined() && s->base.impl()->requires_grad)
+      fail<StateError>(def.name, "view of a leaf changed in place: expected no_grad() around the write, got a "
+                                 "view of a leaf that requires a gradient");
+  }
+  uint64_t grad_mask = track ? grad_mask_of(def, in) : 0;
+  bool rebase = grad_mask || (track && out.requires_grad());
+
+  Ref<TapeNode> node;
+  uint64_t keep_out = 0;
+  if (grad_mask) {
+    Entry e;
+    e.def = &def;
+    e.attrs = attrs;
+    e.out_types = out_types;
+    find_masks(e, in, grad_mask);
+    keep_out = e.keep_out;
+    node = make_node(def, in, attrs, out_types, e.keep_in);
+  }
+  if (ctx.recorder) ctx.recorder->record_into(def, in, attrs, out);
+  if (!ctx.dry) {
+    ++apply_counters().kernels;
+    write_into(def, in, attrs, out);
+  }
+  out.storage()->bump_version(capture_source());
+  if (node) {
+    node->saved_out.resize(1);
+    if (keep_out & 1) node->saved_out[0] = {out.detach(), out.storage()->version()};
+  }
+  if (rebase) rebase_history(out, node);
+}
+
+}  // namespace suan

@@ -1,0 +1,42 @@
+// Picks and prepares the kernel of one op for one signature.
+#include "core/dispatch.h"
+
+namespace suan {
+
+Selected select_kernel(const OpDef& def, const Attrs& attrs, Device device, std::span<const Layout> in,
+                       std::span<const DType> in_dtypes, const std::vector<bool>& present,
+                       std::span<const TensorType> out, std::span<const Layout> out_layouts,
+                       uint64_t constant_mask) {
+  Selected s;
+  const Kernel* k = find_kernel(def, device);
+  if (!k) return s;
+  std::vector<TensorDesc> descs(in.size() + out.size());
+  std::vector<const TensorDesc*> ins, outs;
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (!present[i]) { ins.push_back(nullptr); continue; }
+    TensorDesc& d = descs[i];
+    d.dtype = in_dtypes[i];
+    d.layout = in[i];
+    d.layout.offset = 0;
+    if (!(k->flags & kernel_strided_in) && !in[i].is_contiguous()) {
+      s.copy_mask |= uint64_t(1) << std::min<size_t>(i, 63);
+      d.layout = Layout(in[i].shape);
+    }
+    d.constant = i < 64 && (constant_mask >> i & 1);
+    ins.push_back(&d);
+  }
+  for (size_t j = 0; j < out.size(); ++j) {
+    TensorDesc& d = descs[in.size() + j];
+    d.dtype = out[j].dtype;
+    d.layout = out_layouts[j];
+    d.layout.offset = 0;
+    outs.push_back(&d);
+  }
+  KernelDesc desc{def, attrs, ins, outs};
+  if (k->supports && !k->supports(desc)) return Selected{};
+  s.prepared = k->prepare(desc);
+  s.kernel = k;
+  return s;
+}
+
+}  // namespace suan

@@ -1,0 +1,23 @@
+// Kernel selection, shared by eager calls and plans: one kernel for one signature, ready to run.
+#pragma once
+
+#include "core/op.h"
+
+namespace suan {
+
+struct Selected {
+  const Kernel* kernel = nullptr;  // null: no kernel takes this signature
+  Prepared prepared;
+  uint64_t copy_mask = 0;          // inputs that must be made contiguous first (bit 63 speaks for the rest)
+  bool needs_copy(int i) const { return copy_mask >> (i < 63 ? i : 63) & 1; }
+};
+
+// `out_layouts` other than contiguous need a kernel that writes strided outputs.
+Selected select_kernel(const OpDef& op, const Attrs& attrs, Device device, std::span<const Layout> in,
+                       std::span<const DType> in_dtypes, const std::vector<bool>& present,
+                       std::span<const TensorType> out, std::span<const Layout> out_layouts,
+                       uint64_t constant_mask = 0);
+
+std::string describe(DTypeSet s);  // "float16, float32"
+
+}  // namespace suan

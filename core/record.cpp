@@ -1,0 +1,152 @@
+// Storage-keyed recording of apply() calls.
+#include "core/record.h"
+
+#include "core/apply.h"
+
+namespace suan {
+namespace {
+
+bool covers(const Layout& l, DType t, int64_t bytes) {
+  return l.offset == 0 && l.is_contiguous() && bytes_for(t, l.numel()) == bytes;
+}
+
+Attrs strided_attrs(const Layout& l) { return {l.shape, l.strides, l.offset}; }
+
+}  // namespace
+
+void Recorder::know(const Tensor& t, ValueId value) {
+  Known& k = known_[t.storage()->id()];
+  if (k.root == no_value) {
+    k.root = value;
+    k.root_layout = t.layout();
+    k.dtype = t.dtype();
+  }
+  k.views.push_back({t.layout(), value, k.version});
+}
+
+void Recorder::bind(const Tensor& t, ValueId value) { know(t, value); }
+
+ValueId Recorder::add_argument(const Tensor& t) {
+  if (known_.count(t.storage()->id())) return value_of(t);  // the same storage passed twice: one input
+  capture(t, true);
+  return value_of(t);
+}
+
+Recorder::Known& Recorder::capture(const Tensor& t, bool argument) {
+  Known& k = known_[t.storage()->id()];
+  k.dtype = t.dtype();
+  Tensor root = t.detach();
+  if (!covers(t.layout(), t.dtype(), t.storage()->bytes())) {
+    int64_t n = t.storage()->bytes() / item_size(t.dtype());
+    root = Tensor::over(t.storage(), Layout(Shape{n}), t.dtype());
+  }
+  k.root_layout = root.layout();
+  k.root = graph_.add_input(root.type());
+  k.captured = int(captured_.size());
+  captured_.push_back({root, k.root, argument});
+  return k;
+}
+
+ValueId Recorder::value_of(const Tensor& t) {
+  if (!t.defined()) return no_value;
+  auto it = known_.find(t.storage()->id());
+  if (it == known_.end()) {
+    if (t.storage()->is_literal() && t.rank() == 0) {
+      ValueId c = graph_.add_constant(t);
+      literals_.push_back({c, capture_source()});
+      know(t, c);
+      return c;
+    }
+    if (t.is_dry())
+      fail<StateError>("record", "tensor from another recording: expected one with data, got {}",
+                       to_string(t.type()));
+    capture(t, false);
+    it = known_.find(t.storage()->id());
+  }
+  Known& k = it->second;
+  if (t.dtype() != k.dtype)
+    fail<TypeError>("record", "storage seen as two dtypes: expected {}, got {}", name(k.dtype), name(t.dtype()));
+  if (t.layout() == k.root_layout) return k.root;
+  for (const View& v : k.views)
+    if (v.version == k.version && v.layout == t.layout()) return v.value;
+  Layout rel = t.layout();
+  rel.offset -= k.root_layout.offset;
+  TensorType type = t.type();
+  int n = graph_.append_typed(op("as_strided"), {k.root}, strided_attrs(rel), {&type, 1}, capture_source());
+  ValueId v = graph_.nodes[n].out[0];
+  k.views.push_back({t.layout(), v, k.version});
+  return v;
+}
+
+void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
+                      std::span<const Tensor> out) {
+  std::vector<ValueId> ins;
+  for (const Tensor& t : in) ins.push_back(value_of(t));
+  std::vector<TensorType> types;
+  for (const Tensor& t : out) types.push_back(t.type());
+  int n = graph_.append_typed(def, std::move(ins), attrs, types, capture_source());
+  for (size_t k = 0; k < out.size(); ++k) {
+    ValueId v = graph_.nodes[n].out[k];
+    bool updates = k < def.updates.size() && def.updates[k] >= 0 && in[def.updates[k]].defined();
+    if (!updates) {
+      know(out[k], v);
+      continue;
+    }
+    Known& known = known_.at(out[k].storage()->id());
+    if (!(out[k].layout() == known.root_layout))
+      fail<StateError>(def.name, "updates a view: expected a tensor that owns its storage, got {}",
+                       to_string(out[k].type()));
+    ++known.version;
+    known.root = v;
+    if (!known.changed) {
+      known.changed = true;
+      changed_order_.push_back(out[k].storage()->id());
+    }
+  }
+}
+
+void Recorder::record_into(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
+                           const Tensor& out) {
+  std::vector<ValueId> ins;
+  for (const Tensor& t : in) ins.push_back(value_of(t));
+  if (!known_.count(out.storage()->id())) value_of(out);
+  TensorType type = out.type();
+  int n = graph_.append_typed(def, std::move(ins), attrs, {&type, 1}, capture_source());
+  ValueId v = graph_.nodes[n].out[0], written = v;
+  Known& k = known_.at(out.storage()->id());
+  if (out.layout().offset == k.root_layout.offset && out.is_contiguous() &&
+      out.numel() == k.root_layout.numel()) {
+    if (!(out.shape() == k.root_layout.shape)) {
+      TensorType root = graph_.values[k.root].type;
+      int m = graph_.append_typed(op("reshape"), {v}, {k.root_layout.shape}, {&root, 1});
+      v = graph_.nodes[m].out[0];
+    }
+  } else {
+    Layout rel = out.layout();
+    rel.offset -= k.root_layout.offset;
+    TensorType root = graph_.values[k.root].type;
+    int m = graph_.append_typed(op("as_strided_scatter"), {k.root, v}, strided_attrs(rel), {&root, 1});
+    v = graph_.nodes[m].out[0];
+  }
+  k.root = v;
+  ++k.version;
+  k.views.clear();
+  k.views.push_back({out.layout(), written, k.version});
+  if (!k.changed) {
+    k.changed = true;
+    changed_order_.push_back(out.storage()->id());
+  }
+}
+
+Graph Recorder::finish(std::span<const Tensor> outputs) {
+  for (const Tensor& t : outputs) graph_.outputs.push_back(value_of(t));
+  for (uint64_t id : changed_order_) {
+    const Known& k = known_.at(id);
+    if (k.captured < 0) continue;
+    updates_.push_back({k.captured, k.root});
+    graph_.outputs.push_back(k.root);
+  }
+  return std::move(graph_);
+}
+
+}  // namespace suan

@@ -1,0 +1,75 @@
+// Recorder: turns the apply() calls of a thread into a Graph, with or without running them. Tensors are
+// known by their storage; an in-place write becomes a functional update of the storage's graph value and
+// views derive from it again.
+#pragma once
+
+#include <unordered_map>
+
+#include "core/graph.h"
+
+namespace suan {
+
+class Recorder {
+ public:
+  // A tensor that exists outside the recording: parameters, optimizer state, buffers, arguments.
+  struct Captured {
+    Tensor root;              // the whole storage, contiguous
+    ValueId input = no_value; // its graph input
+    bool argument = false;
+  };
+  // A captured storage whose content the recording changed.
+  struct Update {
+    int captured;             // index into captured()
+    ValueId value;
+  };
+  // A Python number seen as an operand, with the line that made it.
+  struct Literal {
+    ValueId constant;
+    SourceMark source;
+  };
+
+  // Arguments become the first graph inputs, in order, whatever their use.
+  ValueId add_argument(const Tensor& t);
+  ValueId value_of(const Tensor& t);
+
+  // Called by apply() after the op ran (or was inferred).
+  void record(const OpDef& op, std::span<const Tensor> in, const Attrs& attrs, std::span<const Tensor> out);
+  void record_into(const OpDef& op, std::span<const Tensor> in, const Attrs& attrs, const Tensor& out);
+  // Marks a tensor whose graph value is already known (outputs of nodes built by hand).
+  void bind(const Tensor& t, ValueId value);
+
+  // Graph so far, with `outputs` and then every update as its outputs.
+  Graph finish(std::span<const Tensor> outputs);
+
+  Graph& graph() { return graph_; }
+  const std::vector<Captured>& captured() const { return captured_; }
+  const std::vector<Update>& updates() const { return updates_; }
+  const std::vector<Literal>& literals() const { return literals_; }
+
+ private:
+  struct View {
+    Layout layout;
+    ValueId value;
+    uint32_t version;
+  };
+  struct Known {
+    ValueId root = no_value;
+    Layout root_layout;
+    DType dtype = DType::f32;
+    uint32_t version = 0;
+    int captured = -1;
+    bool changed = false;
+    std::vector<View> views;
+  };
+  Known& capture(const Tensor& t, bool argument);
+  void know(const Tensor& t, ValueId value);
+
+  Graph graph_;
+  std::unordered_map<uint64_t, Known> known_;
+  std::vector<Captured> captured_;
+  std::vector<Update> updates_;
+  std::vector<Literal> literals_;
+  std::vector<uint64_t> changed_order_;
+};
+
+}  // namespace suan

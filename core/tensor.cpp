@@ -1,0 +1,110 @@
+// Tensor handles: creation, element reads, autograd flags.
+#include "core/tensor.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "core/allocator.h"
+#include "core/convert.h"
+#include "core/tape.h"
+
+namespace suan {
+
+static_assert(sizeof(TensorImpl) <= 320);
+
+void* TensorImpl::operator new(size_t) { return object_allocate(1); }
+void TensorImpl::operator delete(void* p) { object_free(p, 1); }
+void TensorImpl::destroy(TensorImpl* t) {
+  delete t->autograd;
+  delete t;
+}
+
+std::string to_string(const TensorType& t) {
+  return to_string(t.shape) + " " + std::string(brief(t.dtype));
+}
+
+Tensor Tensor::over(Ref<Storage> s, const Layout& layout, DType dtype) {
+  Ref<TensorImpl> t(new TensorImpl);
+  t->storage = std::move(s);
+  t->layout = layout;
+  t->dtype = dtype;
+  return Tensor(std::move(t));
+}
+
+Tensor Tensor::empty(const TensorType& type) {
+  return over(Storage::allocate(type.device, type.bytes()), Layout(type.shape), type.dtype);
+}
+
+Tensor Tensor::scalar(double value, DType dtype, Device device) {
+  Tensor t = empty({dtype, {}, device});
+  store_as(t.storage()->data(), dtype, value);
+  t.storage()->mark_literal();
+  return t;
+}
+
+Tensor Tensor::scalar_int(int64_t value, DType dtype, Device device) {
+  Tensor t = empty({dtype, {}, device});
+  store_as_int(t.storage()->data(), dtype, value);
+  t.storage()->mark_literal();
+  return t;
+}
+
+std::byte* Tensor::raw() const {
+  if (is_dry())
+    fail<StateError>("tensor", "no data: expected a computed tensor, got one from a dry recording");
+  return storage()->data() + offset() * item_size(dtype());
+}
+
+double Tensor::item() const {
+  if (numel() != 1)
+    fail<ValueError>("item", "wrong number of elements: expected 1, got {}", to_string(type()));
+  return load_as(raw(), dtype());
+}
+
+int64_t Tensor::item_int() const {
+  if (numel() != 1)
+    fail<ValueError>("item", "wrong number of elements: expected 1, got {}", to_string(type()));
+  return load_as_int(raw(), dtype());
+}
+
+Tensor Tensor::detach() const { return over(storage(), layout(), dtype()); }
+
+namespace {
+// A view's history follows its base's after an in-place write to the base or to another view.
+bool has_history(const TensorImpl& t) {
+  if (!t.autograd) return false;
+  const AutogradState& s = *t.autograd;
+  if (s.base.defined()) {
+    const AutogradState* b = s.base.impl()->autograd;
+    if (b && b->history != s.history) return s.base.requires_grad();
+  }
+  return bool(s.node);
+}
+}  // namespace
+
+bool Tensor::requires_grad() const {
+  return impl_->requires_grad || has_history(*impl_);
+}
+
+bool Tensor::is_leaf() const { return impl_->requires_grad || !has_history(*impl_); }
+
+void Tensor::set_requires_grad(bool on) const {
+  if (on && !is_floating(dtype()) && !is_complex(dtype()))
+    fail<TypeError>("requires_grad_", "no gradient for this dtype: expected a floating one, got {}",
+                    name(dtype()));
+  if (!on && has_history(*impl_))
+    fail<StateError>("requires_grad_", "cannot switch off: expected a leaf, got the output of an op");
+  if (!has_history(*impl_)) impl_->requires_grad = on;
+}
+
+Tensor Tensor::grad() const { return impl_->autograd ? impl_->autograd->grad : Tensor(); }
+
+void Tensor::set_grad(const Tensor& g) const {
+  if (g.defined() && (g.shape() != shape() || g.dtype() != dtype()))
+    fail<ShapeError>("grad", "gradient does not fit: expected {}, got {}", to_string(type()),
+                     to_string(g.type()));
+  if (g.defined() || impl_->autograd) autograd_state(*impl_).grad = g;
+}
+
+}  // namespace suan
