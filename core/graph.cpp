@@ -54,8 +54,9 @@ std::vector<int> Graph::use_counts() const {
 }
 
 void Graph::verify(std::string_view after) const {
-  auto broken = [&](auto&&... what) {
-    fail<InternalError>("graph", "invariant broken after {}: {}", after, fmt::format(what...));
+  auto broken = [&]<class... A>(fmt::format_string<A...> what, A&&... a) {
+    fail<InternalError>("graph", "invariant broken after {}: {}", after,
+                        fmt::format(what, std::forward<A>(a)...));
   };
   std::vector<char> defined(values.size(), 0);
   auto define = [&](ValueId v, const char* what) {

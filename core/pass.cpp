@@ -1,0 +1,199 @@
+// Fold, common subexpressions, dead code, and the pipeline that runs every pass.
+#include "core/pass.h"
+
+#include <unordered_map>
+
+#include "core/apply.h"
+#include "core/hash.h"
+
+namespace suan {
+
+Rebuild::Rebuild(const Graph& from) : from_(from), map_(from.values.size(), no_value) {
+  for (ValueId v : from.inputs) map_[size_t(v)] = to.add_input(from.values[size_t(v)].type);
+  for (const auto& [v, t] : from.constants) map_[size_t(v)] = to.add_constant(t);
+}
+
+std::vector<ValueId> Rebuild::mapped(const std::vector<ValueId>& v) const {
+  std::vector<ValueId> out;
+  for (ValueId x : v) out.push_back((*this)[x]);
+  return out;
+}
+
+void Rebuild::copy(const Node& n) {
+  std::vector<TensorType> types;
+  for (ValueId v : n.out) types.push_back(from_.values[size_t(v)].type);
+  int i = to.append_typed(*n.op, mapped(n.in), n.attrs, types, n.source);
+  for (size_t k = 0; k < n.out.size(); ++k) replace(n.out[k], to.nodes[size_t(i)].out[k]);
+}
+
+Graph Rebuild::finish() {
+  to.outputs = mapped(from_.outputs);
+  return std::move(to);
+}
+
+bool mergeable(const OpDef& def) {
+  return !(def.flags & (op_random | op_effect | op_opaque)) && def.updates.empty();
+}
+
+namespace {
+
+constexpr int64_t fold_limit = 1 << 16;  // bytes of a folded constant: larger ones cost more than they save
+
+bool fold_constant(Rebuild& b, const Graph& g, const Node& n) {
+  if (!mergeable(*n.op) || n.out.size() != 1) return false;
+  if (g.values[size_t(n.out[0])].type.bytes() > fold_limit) return false;
+  Tensors in;
+  for (ValueId v : n.in) {
+    if (v == no_value) { in.emplace_back(); continue; }
+    auto it = b.to.constants.find(b[v]);
+    if (it == b.to.constants.end()) return false;
+    in.push_back(it->second);
+  }
+  if (in.empty()) return false;
+  ContextScope scope;
+  context() = Context{.grad_enabled = false};
+  Tensor value = apply(*n.op, in, n.attrs);
+  if (!value.is_contiguous() || n.op->view) value = apply(op("copy"), {value});
+  b.replace(n.out[0], b.to.add_constant(value));
+  return true;
+}
+
+// The node that made a value, when it is of the given op.
+const Node* producer(const Graph& g, ValueId v, const OpDef& def) {
+  int p = g.values[size_t(v)].producer;
+  return p >= 0 && g.nodes[size_t(p)].op == &def ? &g.nodes[size_t(p)] : nullptr;
+}
+
+bool fold_view(Rebuild& b, const Graph& g, const Node& n) {
+  static const OpDef &reshape = op("reshape"), &permute = op("permute"), &expand = op("expand"),
+                     &cast = op("cast");
+  const OpDef& def = *n.op;
+  if (n.in.empty() || n.in[0] == no_value || n.out.size() != 1) return false;
+  const TensorType &from = g.values[size_t(n.in[0])].type, &to = g.values[size_t(n.out[0])].type;
+  auto forward = [&] { b.replace(n.out[0], b[n.in[0]]); return true; };
+  if ((&def == &reshape || &def == &expand || &def == &cast) && from == to) return forward();
+  if (&def == &permute) {
+    const Dims& p = n.attrs.dims(0);
+    bool identity = true;
+    for (int i = 0; i < p.size(); ++i) identity &= (p[i] < 0 ? p[i] + p.size() : p[i]) == i;
+    if (identity) return forward();
+    if (const Node* q = producer(b.to, b[n.in[0]], permute)) {
+      Dims both;
+      int rank = p.size();
+      for (int i = 0; i < rank; ++i) {
+        int64_t axis = q->attrs.dims(0)[int(p[i] < 0 ? p[i] + rank : p[i])];
+        both.push_back(axis < 0 ? axis + rank : axis);
+      }
+      int k = b.to.append_typed(permute, {q->in[0]}, {both}, {&to, 1}, n.source);
+      b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
+      return true;
+    }
+  }
+  if (&def == &reshape)
+    if (const Node* q = producer(b.to, b[n.in[0]], reshape)) {
+      int k = b.to.append_typed(reshape, {q->in[0]}, {to.shape}, {&to, 1}, n.source);
+      b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
+      return true;
+    }
+  return false;
+}
+
+}  // namespace
+
+int fold_pass(Graph& g) {
+  Rebuild b(g);
+  int n = 0;
+  for (const Node& node : g.nodes) {
+    if (fold_constant(b, g, node) || fold_view(b, g, node)) ++n;
+    else b.copy(node);
+  }
+  g = b.finish();
+  return n;
+}
+
+int cse_pass(Graph& g) {
+  Rebuild b(g);
+  int n = 0;
+  // Equal constants first: their readers can then be equal too.
+  std::unordered_multimap<uint64_t, ValueId> constants;
+  for (const auto& [v, t] : g.constants) {
+    if (t.type().bytes() > 64) continue;
+    uint64_t h = mix(uint64_t(t.dtype()), uint64_t(t.numel()));
+    for (int64_t i = 0; i < t.type().bytes(); ++i) h = mix(h, uint64_t(t.raw()[i]));
+    bool merged = false;
+    auto [lo, hi] = constants.equal_range(h);
+    for (auto it = lo; it != hi && !merged; ++it) {
+      const Tensor& u = g.constants.at(it->second);
+      if (u.type() == t.type() && std::equal(u.raw(), u.raw() + t.type().bytes(), t.raw())) {
+        b.replace(v, b[it->second]);
+        merged = true;
+        ++n;
+      }
+    }
+    if (!merged) constants.emplace(h, v);
+  }
+  std::unordered_multimap<uint64_t, size_t> seen;  // hash -> node of the new graph
+  for (const Node& node : g.nodes) {
+    std::vector<ValueId> in = b.mapped(node.in);
+    bool merged = false;
+    uint64_t h = mix(uint64_t(node.op->id), node.attrs.hash());
+    for (ValueId v : in) h = mix(h, uint64_t(v));
+    if (mergeable(*node.op)) {
+      auto [lo, hi] = seen.equal_range(h);
+      for (auto it = lo; it != hi && !merged; ++it) {
+        const Node& old = b.to.nodes[it->second];
+        if (old.op != node.op || old.in != in || !(old.attrs == node.attrs)) continue;
+        for (size_t k = 0; k < node.out.size(); ++k) b.replace(node.out[k], old.out[k]);
+        merged = true;
+        ++n;
+      }
+    }
+    if (merged) continue;
+    b.copy(node);
+    if (mergeable(*node.op)) seen.emplace(h, b.to.nodes.size() - 1);
+  }
+  g = b.finish();
+  return n;
+}
+
+int dce_pass(Graph& g) {
+  std::vector<char> live(g.values.size(), 0), keep(g.nodes.size(), 0);
+  for (ValueId v : g.outputs) live[size_t(v)] = 1;
+  int n = 0;
+  for (size_t i = g.nodes.size(); i-- > 0;) {
+    const Node& node = g.nodes[i];
+    bool needed = node.op->flags & op_effect;
+    for (ValueId v : node.out) needed |= bool(live[size_t(v)]);
+    keep[i] = needed;
+    if (!needed) { ++n; continue; }
+    for (ValueId v : node.in)
+      if (v != no_value) live[size_t(v)] = 1;
+  }
+  for (auto it = g.constants.begin(); it != g.constants.end();)
+    if (live[size_t(it->first)]) ++it;
+    else { it = g.constants.erase(it); ++n; }
+  Rebuild b(g);
+  for (size_t i = 0; i < g.nodes.size(); ++i)
+    if (keep[i]) b.copy(g.nodes[i]);
+  g = b.finish();
+  return n;
+}
+
+const std::vector<PassInfo>& optimization_passes() {
+  static const std::vector<PassInfo> passes = {
+      {"fold", fold_pass}, {"cse", cse_pass}, {"dce", dce_pass}, {"fuse", fuse_pass}};
+  return passes;
+}
+
+PassCounts optimize(Graph& g) {
+  g.verify("recording");
+  PassCounts counts;
+  for (const PassInfo& p : optimization_passes()) {
+    int n = p.run(g);
+    g.verify(p.name);
+    counts.rewrites.push_back({p.name, n});
+  }
+  return counts;
+}
+
+}  // namespace suan

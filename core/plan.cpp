@@ -1,0 +1,293 @@
+// Laying out a program: every value gets a buffer and a layout, every node a prepared kernel, every arena
+// buffer an offset by liveness.
+#include "core/plan.h"
+
+#include <algorithm>
+
+#include "core/apply.h"
+
+namespace suan {
+namespace {
+
+constexpr int64_t alignment = 64;
+int64_t aligned(int64_t n) { return (n + alignment - 1) / alignment * alignment; }
+
+}  // namespace
+
+Plan::Plan(Graph graph, const PlanOptions& options) : graph_(std::move(graph)), options_(options) {
+  options_.commits.resize(graph_.outputs.size(), -1);
+  place_values();
+  for (int i = 0; i < int(graph_.nodes.size()); ++i) add_node(i);
+  finish_outputs();
+  lay_out();
+  ++replay_counters().plans;
+}
+
+int Plan::new_buffer(Home home, int index, int64_t bytes, ValueId value) {
+  Buffer b{home, index, 0, bytes, int(steps_.size()), int(steps_.size()), value};
+  buffers_.push_back(b);
+  return int(buffers_.size()) - 1;
+}
+
+void Plan::place_values() {
+  place_.resize(graph_.values.size());
+  last_use_.assign(graph_.values.size(), -1);
+  for (size_t i = 0; i < graph_.nodes.size(); ++i)
+    for (ValueId v : graph_.nodes[i].in)
+      if (v != no_value) last_use_[size_t(v)] = int(i);
+  for (ValueId v : graph_.outputs) last_use_[size_t(v)] = int(graph_.nodes.size());
+  for (size_t i = 0; i < graph_.inputs.size(); ++i) {
+    ValueId v = graph_.inputs[i];
+    const TensorType& t = graph_.values[size_t(v)].type;
+    place_[size_t(v)] = {new_buffer(Home::input, int(i), t.bytes(), v), Layout(t.shape)};
+  }
+  for (const auto& [v, t] : graph_.constants) {
+    Tensor c = t.is_contiguous() ? t : apply(op("copy"), {t});
+    constants_.push_back(c);
+    constant_bytes_ += c.type().bytes();
+    int b = new_buffer(Home::constant, int(constants_.size()) - 1, c.type().bytes(), v);
+    place_[size_t(v)] = {b, Layout(c.shape())};
+  }
+}
+
+Operand Plan::use(const Place& p, DType t) const {
+  return {p.buffer, bytes_for(t, p.layout.offset)};
+}
+
+// A contiguous copy of a value, made by a step of its own.
+Plan::Place Plan::copied(const Place& p, DType t) {
+  TensorType type{t, p.layout.shape, {}};
+  Place to{new_buffer(Home::arena, 0, type.bytes(), no_value), Layout(type.shape)};
+  static const Attrs none;
+  Step s;
+  s.prepared = select_kernel(op("copy"), none, {}, {&p.layout, 1}, {&t, 1}, std::vector<bool>{true}, {&type, 1},
+                             {&to.layout, 1}).prepared;
+  s.in = {use(p, t)};
+  s.out = {use(to, t)};
+  steps_.push_back(std::move(s));
+  return to;
+}
+
+void Plan::add_view(const Node& n) {
+  ValueId x = n.in[0];
+  const TensorType& type = graph_.values[size_t(x)].type;
+  const TensorType* ptr = &type;
+  InferContext c{*n.op, {&ptr, 1}, n.attrs};
+  Place from = place_[size_t(x)];
+  static const OpDef& strided = op("as_strided");
+  // as_strided counts elements of a contiguous root.
+  if (n.op == &strided && !from.layout.is_contiguous()) from = copied(from, type.dtype);
+  Layout base = from.layout;
+  int64_t shift = 0;
+  if (n.op == &strided) shift = std::exchange(base.offset, 0);
+  std::optional<Layout> l = n.op->view(c, base);
+  if (!l) {
+    from = copied(from, type.dtype);
+    l = n.op->view(c, from.layout);
+  }
+  l->offset += shift;
+  place_[size_t(n.out[0])] = {from.buffer, *l};
+}
+
+void Plan::add_node(int i) {
+  const Node& n = graph_.nodes[size_t(i)];
+  if (n.op->view) return add_view(n);
+  std::vector<Layout> layouts;
+  std::vector<DType> dtypes;
+  std::vector<bool> present;
+  std::vector<TensorType> out_types;
+  std::vector<Layout> out_layouts;
+  uint64_t constant_mask = 0;
+  for (size_t k = 0; k < n.in.size(); ++k) {
+    ValueId v = n.in[k];
+    present.push_back(v != no_value);
+    layouts.push_back(v == no_value ? Layout{} : place_[size_t(v)].layout);
+    dtypes.push_back(v == no_value ? DType::f32 : graph_.values[size_t(v)].type.dtype);
+    if (v != no_value && k < 64 && buffers_[size_t(place_[size_t(v)].buffer)].home == Home::constant)
+      constant_mask |= uint64_t(1) << k;
+  }
+  for (ValueId v : n.out) {
+    out_types.push_back(graph_.values[size_t(v)].type);
+    out_layouts.emplace_back(out_types.back().shape);
+  }
+  Device device = out_types.empty() ? Device{} : out_types[0].device;
+  Selected sel = select_kernel(*n.op, n.attrs, device, layouts, dtypes, present, out_types, out_layouts,
+                               constant_mask);
+  Step s;
+  s.node = i;
+  s.host = !sel.kernel;
+  if (s.host && !n.op->compose)
+    fail<TypeError>(n.op->name, "no kernel: expected one for these dtypes on {}, got none", to_string(device));
+  std::vector<Place> in(n.in.size());
+  for (size_t k = 0; k < n.in.size(); ++k) {
+    if (n.in[k] == no_value) continue;
+    in[k] = place_[size_t(n.in[k])];
+    if (sel.needs_copy(int(k))) in[k] = copied(in[k], dtypes[k]);
+  }
+  // What the node updates in place has to be a buffer that nobody reads afterwards and that we may write.
+  for (size_t k = 0; k < n.op->updates.size() && k < n.out.size(); ++k) {
+    int j = n.op->updates[k];
+    if (j < 0 || j >= int(n.in.size()) || n.in[size_t(j)] == no_value) continue;
+    ValueId v = n.in[size_t(j)];
+    const Buffer& b = buffers_[size_t(in[size_t(j)].buffer)];
+    bool last_reader = last_use_[size_t(v)] == i && in[size_t(j)].layout.is_contiguous();
+    bool committed = false;
+    if (b.home == Home::input)
+      for (size_t o = 0; o < graph_.outputs.size(); ++o)
+        committed |= options_.commits[o] == b.index && graph_.outputs[o] == n.out[k];
+    bool whole = b.value == v;
+    if (!(last_reader && whole && (b.home == Home::arena || committed)))
+      in[size_t(j)] = copied(in[size_t(j)], dtypes[size_t(j)]);
+    place_[size_t(n.out[k])] = in[size_t(j)];
+    Buffer& target = buffers_[size_t(in[size_t(j)].buffer)];
+    target.value = n.out[k];
+  }
+  int now = int(steps_.size());
+  for (size_t k = 0; k < n.out.size(); ++k) {
+    Place& p = place_[size_t(n.out[k])];
+    if (p.buffer >= 0) continue;
+    p.layout = out_layouts[k];
+    // A dying input of the same size gives its buffer, when the kernel allows it.
+    if (sel.kernel && (sel.kernel->flags & kernel_in_place)) {
+      for (size_t j = 0; j < n.in.size(); ++j) {
+        ValueId v = n.in[j];
+        if (v == no_value || last_use_[size_t(v)] != i || std::count(n.in.begin(), n.in.end(), v) != 1) continue;
+        Buffer& b = buffers_[size_t(in[j].buffer)];
+        if (b.home != Home::arena || b.value != v || !in[j].layout.is_contiguous() || in[j].layout.offset != 0)
+          continue;
+        if (b.bytes != out_types[k].bytes() || graph_.values[size_t(v)].type.dtype != out_types[k].dtype ||
+            !(in[j].layout.shape == out_layouts[k].shape))
+          continue;
+        // Views of it may still be read.
+        bool viewed = false;
+        for (size_t u = 0; u < place_.size() && !viewed; ++u)
+          viewed = ValueId(u) != v && place_[u].buffer == in[j].buffer && last_use_[u] >= i;
+        if (viewed) continue;
+        p.buffer = in[j].buffer;
+        b.value = n.out[k];
+        break;
+      }
+    }
+    if (p.buffer < 0) p.buffer = new_buffer(Home::arena, 0, out_types[k].bytes(), n.out[k]);
+  }
+  for (size_t k = 0; k < n.in.size(); ++k)
+    s.in.push_back(n.in[k] == no_value ? Operand{} : use(in[k], dtypes[k]));
+  for (size_t k = 0; k < n.out.size(); ++k) s.out.push_back(use(place_[size_t(n.out[k])], out_types[k].dtype));
+  if (sel.kernel && sel.prepared.workspace > 0) {
+    s.workspace = new_buffer(Home::arena, 0, sel.prepared.workspace, no_value);
+    buffers_[size_t(s.workspace)].first = now;
+  }
+  s.prepared = std::move(sel.prepared);
+  steps_.push_back(std::move(s));
+}
+
+void Plan::finish_outputs() {
+  // Commits last: a copy onto the captured storage, unless the value was made there already.
+  std::vector<int> claimed;
+  for (size_t o = 0; o < graph_.outputs.size(); ++o) {
+    ValueId v = graph_.outputs[o];
+    const TensorType& t = graph_.values[size_t(v)].type;
+    Place p = place_[size_t(v)];
+    Buffer& b = buffers_[size_t(p.buffer)];
+    if (options_.commits[o] >= 0) continue;
+    Result r{int(o)};
+    // A returned value that fills an arena buffer of its own moves out of the arena.
+    bool whole = b.home == Home::arena && p.layout.is_contiguous() && p.layout.offset == 0 &&
+                 b.bytes == t.bytes();
+    if (!whole && !(b.home == Home::output)) {
+      p = copied(p, t.dtype);
+      buffers_[size_t(p.buffer)].value = v;
+    }
+    Buffer& own = buffers_[size_t(p.buffer)];
+    if (own.home != Home::output) {
+      own.home = Home::output;
+      own.index = int(output_buffers_.size());
+      output_buffers_.push_back(p.buffer);
+      output_bytes_ += own.bytes;
+    }
+    r.buffer = p.buffer;
+    r.layout = p.layout;
+    results_.push_back(r);
+  }
+  for (size_t o = 0; o < graph_.outputs.size(); ++o) {
+    int target = options_.commits[o];
+    if (target < 0) continue;
+    ValueId v = graph_.outputs[o];
+    const TensorType& t = graph_.values[size_t(v)].type;
+    Place p = place_[size_t(v)];
+    int home = place_[size_t(graph_.inputs[size_t(target)])].buffer;
+    if (p.buffer == home) continue;
+    static const Attrs none;
+    Layout to(t.shape);
+    Step s;
+    s.prepared = select_kernel(op("copy"), none, {}, {&p.layout, 1}, {&t.dtype, 1}, std::vector<bool>{true},
+                               {&t, 1}, {&to, 1}).prepared;
+    s.in = {use(p, t.dtype)};
+    s.out = {Operand{home, 0}};
+    steps_.push_back(std::move(s));
+  }
+}
+
+void Plan::lay_out() {
+  for (Buffer& b : buffers_) { b.first = int(steps_.size()); b.last = -1; }
+  for (int i = 0; i < int(steps_.size()); ++i) {
+    auto touch = [&](int buffer) {
+      if (buffer < 0) return;
+      Buffer& b = buffers_[size_t(buffer)];
+      b.first = std::min(b.first, i);
+      b.last = std::max(b.last, i);
+    };
+    for (const Operand& o : steps_[size_t(i)].in) touch(o.buffer);
+    for (const Operand& o : steps_[size_t(i)].out) touch(o.buffer);
+    touch(steps_[size_t(i)].workspace);
+  }
+  // Largest first, each at the lowest offset free over its whole life.
+  std::vector<int> order;
+  for (int i = 0; i < int(buffers_.size()); ++i)
+    if (buffers_[size_t(i)].home == Home::arena && buffers_[size_t(i)].last >= 0) order.push_back(i);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return buffers_[size_t(a)].bytes > buffers_[size_t(b)].bytes;
+  });
+  std::vector<int> placed;  // kept sorted by offset
+  for (int i : order) {
+    Buffer& b = buffers_[size_t(i)];
+    int64_t need = std::max<int64_t>(aligned(b.bytes), alignment), at = 0;
+    for (int j : placed) {
+      const Buffer& o = buffers_[size_t(j)];
+      if (o.last < b.first || b.last < o.first) continue;
+      if (o.offset >= at + need) break;
+      at = std::max(at, o.offset + std::max<int64_t>(aligned(o.bytes), alignment));
+    }
+    b.offset = at;
+    arena_bytes_ = std::max(arena_bytes_, at + need);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
+                                   [&](int a, int c) { return buffers_[size_t(a)].offset < buffers_[size_t(c)].offset; }),
+                  i);
+  }
+  if (options_.memory_limit && peak_bytes() > options_.memory_limit)
+    fail<OutOfMemory>("plan", "does not fit: expected at most {} bytes, got {} ({} missing)",
+                      options_.memory_limit, peak_bytes(), peak_bytes() - options_.memory_limit);
+}
+
+std::vector<const Buffer*> Plan::peak_holders() const {
+  int64_t best = -1;
+  int at = 0;
+  std::vector<int64_t> delta(steps_.size() + 1, 0);
+  for (const Buffer& b : buffers_)
+    if (b.home == Home::arena && b.last >= 0) {
+      delta[size_t(b.first)] += b.bytes;
+      delta[size_t(b.last) + 1] -= b.bytes;
+    }
+  int64_t now = 0;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    now += delta[i];
+    if (now > best) { best = now; at = int(i); }
+  }
+  std::vector<const Buffer*> out;
+  for (const Buffer& b : buffers_)
+    if (b.home == Home::arena && b.first <= at && at <= b.last) out.push_back(&b);
+  std::stable_sort(out.begin(), out.end(), [](auto* a, auto* b) { return a->bytes > b->bytes; });
+  return out;
+}
+
+}  // namespace suan

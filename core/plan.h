@@ -1,0 +1,119 @@
+// Program: an optimised Graph. Plan: a Program laid out: prepared kernels, arena offsets, peak memory known
+// before anything runs; immutable, shared by threads. Run: one execution context of a Plan.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "core/dispatch.h"
+#include "core/graph.h"
+
+namespace suan {
+
+struct PlanOptions {
+  int64_t memory_limit = 0;          // bytes for arena and outputs; 0: none
+  // Output k of the graph replaces the content of input `commits[k]` once everything else has run; -1: returned.
+  std::vector<int> commits;
+};
+
+// Where a value's bytes are.
+enum class Home : uint8_t { none, arena, input, constant, output };
+
+struct Buffer {
+  Home home = Home::none;
+  int index = 0;             // input, constant or output number
+  int64_t offset = 0;        // bytes into the arena
+  int64_t bytes = 0;
+  int first = 0, last = 0;   // steps that need it, for arena buffers
+  ValueId value = no_value;  // who it was made for
+};
+
+struct Operand {
+  int buffer = -1;           // -1: absent
+  int64_t offset = 0;        // bytes into the buffer
+};
+
+struct Step {
+  int node = -1;                       // of the program's graph; -1 for copies the planner added
+  Prepared prepared;
+  std::vector<Operand> in, out;
+  int workspace = -1;                  // buffer
+  bool host = false;                   // runs the op's definition on tensors over the buffers
+};
+
+class Plan {
+ public:
+  Plan(Graph graph, const PlanOptions& options);
+
+  const Graph& graph() const { return graph_; }
+  int64_t arena_bytes() const { return arena_bytes_; }
+  int64_t output_bytes() const { return output_bytes_; }
+  int64_t constant_bytes() const { return constant_bytes_; }
+  // What a call takes beyond its inputs.
+  int64_t peak_bytes() const { return arena_bytes_ + output_bytes_; }
+  const std::vector<Step>& steps() const { return steps_; }
+  const std::vector<Buffer>& buffers() const { return buffers_; }
+  // The arena buffers alive at the highest point, largest first.
+  std::vector<const Buffer*> peak_holders() const;
+
+ private:
+  friend class Run;
+  struct Place {
+    int buffer = -1;
+    Layout layout;          // offset in elements into the buffer
+  };
+  void place_values();
+  void add_node(int i);
+  void add_view(const Node& n);
+  Operand use(const Place& p, DType t) const;
+  Place copied(const Place& p, DType t);
+  int new_buffer(Home home, int index, int64_t bytes, ValueId value);
+  void finish_outputs();
+  void lay_out();
+
+  Graph graph_;
+  PlanOptions options_;
+  std::vector<Place> place_;            // by value
+  std::vector<int> last_use_;           // by value: last node that reads it (nodes.size() for outputs)
+  std::vector<Buffer> buffers_;
+  std::vector<Step> steps_;
+  struct Result { int output; int buffer = -1; int64_t offset = 0; Layout layout; int alias_input = -1; };
+  std::vector<Result> results_;         // returned outputs
+  std::vector<Tensor> constants_;
+  std::vector<int> output_buffers_;
+  int64_t arena_bytes_ = 0, output_bytes_ = 0, constant_bytes_ = 0;
+};
+
+// One arena and the pointer tables of one call; not for two threads at once.
+class Run {
+ public:
+  explicit Run(std::shared_ptr<const Plan> plan);
+  // Inputs in the graph's order, contiguous and of the planned types. Returns the outputs that are not commits.
+  Tensors operator()(std::span<const Tensor> inputs);
+
+ private:
+  std::shared_ptr<const Plan> plan_;
+  Ref<Storage> arena_;
+  std::vector<std::byte*> base_;        // by buffer
+  std::vector<const void*> in_;
+  std::vector<void*> out_;
+};
+
+// Runs of one plan, lent to callers one each.
+class RunPool {
+ public:
+  explicit RunPool(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
+  Tensors operator()(std::span<const Tensor> inputs);
+  const Plan& plan() const { return *plan_; }
+  void trim();
+
+ private:
+  std::shared_ptr<const Plan> plan_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Run>> idle_;
+};
+
+struct ReplayCounters { uint64_t plans = 0, replays = 0; };
+ReplayCounters& replay_counters();
+
+}  // namespace suan
