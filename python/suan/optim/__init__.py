@@ -1,0 +1,8 @@
+"""suan.optim: SGD, Adam, AdamW and learning-rate schedules, with torch's names and state_dict format."""
+
+from . import lr_scheduler
+from .adam import Adam, AdamW
+from .optimizer import Optimizer
+from .sgd import SGD
+
+__all__ = ["Adam", "AdamW", "Optimizer", "SGD", "lr_scheduler"]
