@@ -1,0 +1,247 @@
+// The inner parts of the matrix product: packing into cache-sized panels and the register-blocked
+// kernel that multiplies two panels. Private to gemm.cpp and conv.cpp.
+#pragma once
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+namespace suan::cpu::SUAN_ISA {
+
+#ifdef __AVX512F__
+inline constexpr int vector_bytes = 64;
+inline constexpr int max_rows = 14;  // 14 x 2 accumulators, 2 of B and 1 broadcast: 31 registers of 32
+#else
+inline constexpr int vector_bytes = 32;
+inline constexpr int max_rows = 6;  // 6 x 2 + 2 + 1: 15 registers of 16
+#endif
+
+template <class T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(vector_bytes)));
+  typedef T unaligned __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias));
+};
+template <class T>
+using Vector = typename VectorOf<T>::type;
+
+template <class T>
+inline constexpr int lanes = vector_bytes / int{sizeof(T)};
+template <class T>
+inline constexpr int panel_cols = 2 * lanes<T>;
+template <class T>
+inline constexpr int64_t k_block = 1024 / int64_t{sizeof(T)};
+// A's panel: rows one cache line longer than the block, so that they do not share sets.
+template <class T>
+inline constexpr int64_t row_stride = k_block<T> + 64 / int64_t{sizeof(T)};
+// A's panel where k runs slowest: room for max_rows values.
+template <class T>
+inline constexpr int64_t k_stride = lanes<T> > max_rows ? lanes<T> : max_rows;
+
+template <class T>
+Vector<T> load(const T* p) {
+  return *reinterpret_cast<const typename VectorOf<T>::unaligned*>(p);
+}
+template <class T>
+void store(T* p, Vector<T> v) {
+  *reinterpret_cast<typename VectorOf<T>::unaligned*>(p) = v;
+}
+template <class T>
+Vector<T> broadcast(T x) {
+  return x - Vector<T>{};
+}
+
+template <class T>
+inline Vector<T> multiply_add(Vector<T> a, Vector<T> b, Vector<T> c) {
+  return a * b + c;
+}
+#ifdef __AVX512F__
+template <>
+inline Vector<float> multiply_add<float>(Vector<float> a, Vector<float> b, Vector<float> c) {
+  return (Vector<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+template <>
+inline Vector<double> multiply_add<double>(Vector<double> a, Vector<double> b, Vector<double> c) {
+  return (Vector<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+}
+#else
+template <>
+inline Vector<float> multiply_add<float>(Vector<float> a, Vector<float> b, Vector<float> c) {
+  return (Vector<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+template <>
+inline Vector<double> multiply_add<double>(Vector<double> a, Vector<double> b, Vector<double> c) {
+  return (Vector<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+}
+#endif
+
+// C[R, cols] (+)= A[R, kc] · B[kc, NV vectors]. A is a packed panel: rows row_stride apart, or KMajor
+// with the R values of one k side by side. cols below the vectors' width writes only those columns.
+template <class T, int R, int NV, bool KMajor>
+void multiply_panel(int64_t kc, const T* a, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t cols,
+                    bool add) {
+  constexpr int width = lanes<T>;
+  Vector<T> acc[R][NV] = {};
+  for (int64_t k = 0; k < kc; ++k) {
+    Vector<T> bv[NV];
+    for (int j = 0; j < NV; ++j) bv[j] = load(b + j * width);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Vector<T> av = broadcast(a[KMajor ? i : i * row_stride<T>]);
+      for (int j = 0; j < NV; ++j) acc[i][j] = multiply_add<T>(av, bv[j], acc[i][j]);
+    }
+    a += KMajor ? k_stride<T> : 1;
+    b += ldb;
+  }
+  // Unrolled, or the accumulators would take a round trip through memory to be indexed.
+  if (cols == NV * width) {
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      for (int j = 0; j < NV; ++j) {
+        T* to = c + i * ldc + j * width;
+        store(to, add ? load(to) + acc[i][j] : acc[i][j]);
+      }
+    }
+    return;
+  }
+  T rows[R][NV * width];
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    for (int j = 0; j < NV; ++j) store(rows[i] + j * width, acc[i][j]);
+  }
+#pragma GCC unroll 1
+  for (int i = 0; i < R; ++i, c += ldc) {
+    for (int64_t j = 0; j < cols; ++j) c[j] = add ? c[j] + rows[i][j] : rows[i][j];
+  }
+}
+
+template <class T>
+using PanelKernel = void (*)(int64_t, const T*, const T*, int64_t, T*, int64_t, int64_t, bool);
+
+template <class T, bool KMajor, int... I>
+constexpr auto make_panel_kernels(std::integer_sequence<int, I...>) {
+  return std::array<std::array<PanelKernel<T>, 2>, sizeof...(I)>{
+      {{multiply_panel<T, I + 1, 1, KMajor>, multiply_panel<T, I + 1, 2, KMajor>}...}};
+}
+// Indexed by [rows - 1][vectors - 1].
+template <class T, bool KMajor>
+inline constexpr auto panel_kernels =
+    make_panel_kernels<T, KMajor>(std::make_integer_sequence<int, max_rows>{});
+
+// Storage types that arithmetic does not run in.
+struct Bf16 {
+  uint16_t bits;
+};
+struct F16 {
+  uint16_t bits;
+};
+
+template <class T, class S>
+inline T widen(S x) {
+  return static_cast<T>(x);
+}
+template <>
+inline float widen<float, Bf16>(Bf16 x) {
+  return std::bit_cast<float>(uint32_t{x.bits} << 16);
+}
+template <>
+inline float widen<float, F16>(F16 x) {
+  return _cvtsh_ss(x.bits);
+}
+template <class S, class T>
+inline S narrow(T x) {
+  return static_cast<S>(x);
+}
+template <>
+inline Bf16 narrow<Bf16, float>(float x) {
+  const uint32_t u = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+  return {static_cast<uint16_t>(x != x ? (u >> 16) | 0x40 : rounded)};
+}
+template <>
+inline F16 narrow<F16, float>(float x) {
+  return {static_cast<uint16_t>(_cvtss_sh(x, 0))};
+}
+
+// dst[j][i] = src[i][j] for an 8x8 block of floats. Loading half rows as pairs leaves 16 shuffles.
+inline void transpose_8x8(const float* src, int64_t ld, float* dst, int64_t ld_dst) {
+  const auto halves = [&](int row, int col) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(src + row * ld + col)),
+                                _mm_loadu_ps(src + (row + 4) * ld + col), 1);
+  };
+  for (int col = 0; col < 8; col += 4) {
+    const __m256 r0 = halves(0, col), r1 = halves(1, col), r2 = halves(2, col), r3 = halves(3, col);
+    const __m256 a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpackhi_ps(r0, r1);
+    const __m256 c = _mm256_unpacklo_ps(r2, r3), d = _mm256_unpackhi_ps(r2, r3);
+    float* to = dst + col * ld_dst;
+    _mm256_storeu_ps(to, _mm256_shuffle_ps(a, c, 0x44));
+    _mm256_storeu_ps(to + ld_dst, _mm256_shuffle_ps(a, c, 0xee));
+    _mm256_storeu_ps(to + 2 * ld_dst, _mm256_shuffle_ps(b, d, 0x44));
+    _mm256_storeu_ps(to + 3 * ld_dst, _mm256_shuffle_ps(b, d, 0xee));
+  }
+}
+
+// One panel of B, [kc][width] with zeros beyond cols, from src with element (k, j) at
+// src[k * ld + j], or src[j * ld + k] when Trans.
+template <class T, class S, bool Trans>
+void pack_b_panel(const S* src, int64_t ld, int64_t kc, int64_t cols, int64_t width, T* dst) {
+  if constexpr (!Trans) {
+    for (int64_t k = 0; k < kc; ++k, src += ld, dst += width) {
+      if (cols == panel_cols<T>) {
+        for (int64_t j = 0; j < panel_cols<T>; ++j) dst[j] = widen<T>(src[j]);
+      } else {
+        for (int64_t j = 0; j < cols; ++j) dst[j] = widen<T>(src[j]);
+        for (int64_t j = cols; j < width; ++j) dst[j] = T{};
+      }
+    }
+  } else {
+    int64_t j = 0;
+    if constexpr (std::is_same_v<S, float>) {
+      for (; j + 8 <= cols; j += 8) {
+        int64_t k = 0;
+        for (; k + 8 <= kc; k += 8) transpose_8x8(src + j * ld + k, ld, dst + k * width + j, width);
+        for (; k < kc; ++k) {
+          for (int64_t i = j; i < j + 8; ++i) dst[k * width + i] = src[i * ld + k];
+        }
+      }
+    }
+    for (; j < cols; ++j) {
+      for (int64_t k = 0; k < kc; ++k) dst[k * width + j] = widen<T>(src[j * ld + k]);
+    }
+    for (; j < width; ++j) {
+      for (int64_t k = 0; k < kc; ++k) dst[k * width + j] = T{};
+    }
+  }
+}
+
+// One panel of A: `rows` of kc values, row_stride apart.
+template <class T, class S>
+void pack_a_rows(const S* src, int64_t ld, int64_t rows, int64_t kc, T* dst) {
+  for (int64_t i = 0; i < rows; ++i, src += ld, dst += row_stride<T>) {
+    for (int64_t k = 0; k < kc; ++k) dst[k] = widen<T>(src[k]);
+  }
+}
+
+// Panels of a transposed A, `height` of its `rows` values of one k side by side, k_stride apart; a panel
+// begins k_block * k_stride after the one before. All panels are filled in one pass over k, because the
+// rows of a transposed A are far apart in memory.
+template <class T, class S>
+void pack_a_k_major(const S* src, int64_t ld, int64_t rows, int64_t height, int64_t kc, T* dst) {
+  for (int64_t k = 0; k < kc; ++k, src += ld, dst += k_stride<T>) {
+    T* to = dst;
+    for (int64_t row = 0; row < rows; row += height, to += k_block<T> * k_stride<T>) {
+      if (row + k_stride<T> <= rows) {
+        // A whole vector: what lies beyond the panel's height is never read.
+        for (int64_t i = 0; i < k_stride<T>; ++i) to[i] = widen<T>(src[row + i]);
+      } else {
+        for (int64_t i = 0; i < std::min(height, rows - row); ++i) to[i] = widen<T>(src[row + i]);
+      }
+    }
+  }
+}
+
+}  // namespace suan::cpu::SUAN_ISA
