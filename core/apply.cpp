@@ -398,21 +398,29 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
       fail<TypeError>(def.name, "no kernel: expected one for these dtypes on {}, got none (first input {})",
                       to_string(in.empty() ? Device{} : in[0].device()),
                       in.empty() || !in[0].defined() ? "absent" : to_string(in[0].type()));
-    if (!def.vjp || !grad_mask) {
+    bool region = def.flags & op_region;
+    if (!region && (!def.vjp || !grad_mask)) {
       many = run_composite(def, in, attrs);
       return -1;
     }
-    // Its own gradient rule: the definition's inner steps stay off the tape.
+    // Its own gradient rule: the definition's inner steps stay off the tape. A region's stay off the
+    // recording too, which shows it as one node.
     {
       NoGrad off;
-      many = run_composite(def, in, attrs);
+      if (region) context().recorder = nullptr;
+      if (region && ctx.dry)
+        for (const TensorType& t : e.out_types) many.push_back(stand_in(t));
+      else
+        many = run_composite(def, in, attrs);
     }
     if (e.out_types.empty())
       for (const Tensor& t : many) e.out_types.push_back(t.type());
     if (!e.masks_known) find_masks(e, in, grad_mask);
     for (Tensor& t : many)  // an output that is an input itself must not lose its identity
       for (const Tensor& i : in)
-        if (i.defined() && t.same(i)) t = t.detach();
+        if (i.defined() && t.same(i)) t = region ? contiguous_copy(t) : t.detach();
+    if (region && ctx.recorder) ctx.recorder->record(def, in, attrs, many);
+    if (!grad_mask) return -1;
     attach(make_node(def, in, attrs, e.out_types, e.keep_in), many, e.keep_out);
     return -1;
   }

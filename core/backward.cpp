@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "core/apply.h"
+#include "core/record.h"
 #include "core/tape.h"
 
 namespace suan {
@@ -281,6 +282,7 @@ class Engine {
     if (!s.grad.defined()) {
       bool keep = options_.create_graph || sole_owner(g);
       s.grad = keep ? std::move(g) : apply(op("copy"), {g});
+      if (Recorder* r = context().recorder) r->note_leaf(t);
     } else if (options_.create_graph) {
       s.grad = plus(s.grad, g);
     } else {

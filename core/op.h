@@ -125,6 +125,7 @@ enum OpFlags : uint32_t {
   op_effect = 1 << 1,       // ordered, never removed
   op_elementwise = 1 << 2,  // a scalar row: out[i] = f(in[i]...), fusable
   op_opaque = 1 << 3,       // never folded or merged (clone)
+  op_region = 1 << 4,       // owns sub-graphs: recorded as one node, run by its definition
 };
 
 struct OpDef {

@@ -27,8 +27,8 @@ void Recorder::know(const Tensor& t, ValueId value) {
 void Recorder::bind(const Tensor& t, ValueId value) { know(t, value); }
 
 ValueId Recorder::add_argument(const Tensor& t) {
-  if (known_.count(t.storage()->id())) return value_of(t);  // the same storage passed twice: one input
-  capture(t, true);
+  if (!known_.count(t.storage()->id())) capture(t, true);  // the same storage passed twice: one input
+  ++arguments_;
   return value_of(t);
 }
 
@@ -43,8 +43,19 @@ Recorder::Known& Recorder::capture(const Tensor& t, bool argument) {
   k.root_layout = root.layout();
   k.root = graph_.add_input(root.type());
   k.captured = int(captured_.size());
-  captured_.push_back({root, k.root, argument});
+  captured_.push_back({root, t, k.root, argument, argument ? arguments_ : -1});
   return k;
+}
+
+std::vector<Tensor> Recorder::new_leaf_grads() const {
+  std::vector<Tensor> out;
+  for (const Tensor& leaf : leaves_) {
+    Tensor g = leaf.grad();
+    if (!g.defined()) continue;
+    auto it = known_.find(g.storage()->id());
+    if (it != known_.end() && it->second.captured < 0) out.push_back(leaf);
+  }
+  return out;
 }
 
 ValueId Recorder::value_of(const Tensor& t) {

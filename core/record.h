@@ -13,9 +13,11 @@ class Recorder {
  public:
   // A tensor that exists outside the recording: parameters, optimizer state, buffers, arguments.
   struct Captured {
-    Tensor root;              // the whole storage, contiguous
-    ValueId input = no_value; // its graph input
+    Tensor root;              // the whole storage, contiguous; what the graph input is
+    Tensor source;            // the tensor that was seen first, with its autograd identity
+    ValueId input = no_value;
     bool argument = false;
+    int argument_index = -1;  // position in the calls of add_argument
   };
   // A captured storage whose content the recording changed.
   struct Update {
@@ -37,6 +39,10 @@ class Recorder {
   void record_into(const OpDef& op, std::span<const Tensor> in, const Attrs& attrs, const Tensor& out);
   // Marks a tensor whose graph value is already known (outputs of nodes built by hand).
   void bind(const Tensor& t, ValueId value);
+  // A leaf received its first .grad inside the recording.
+  void note_leaf(const Tensor& leaf) { leaves_.push_back(leaf); }
+  // Those whose gradient was made by the recording itself.
+  std::vector<Tensor> new_leaf_grads() const;
 
   // Graph so far, with `outputs` and then every update as its outputs.
   Graph finish(std::span<const Tensor> outputs);
@@ -70,6 +76,8 @@ class Recorder {
   std::vector<Update> updates_;
   std::vector<Literal> literals_;
   std::vector<uint64_t> changed_order_;
+  std::vector<Tensor> leaves_;
+  int arguments_ = 0;
 };
 
 }  // namespace suan

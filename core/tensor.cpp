@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/allocator.h"
+#include "core/apply.h"
 #include "core/convert.h"
 #include "core/tape.h"
 
@@ -56,15 +57,24 @@ std::byte* Tensor::raw() const {
   return storage()->data() + offset() * item_size(dtype());
 }
 
+namespace {
+// A value read while recording would decide what is recorded: the replay could not follow it.
+void check_readable(const Tensor& t) {
+  if (t.numel() != 1)
+    fail<ValueError>("item", "wrong number of elements: expected 1, got {}", to_string(t.type()));
+  if (context().recorder && !t.storage()->is_literal())
+    fail<StateError>("item", "data-dependent value in a compiled function: expected the tensor to be returned, "
+                             "got a read at {}", to_string(capture_source()));
+}
+}  // namespace
+
 double Tensor::item() const {
-  if (numel() != 1)
-    fail<ValueError>("item", "wrong number of elements: expected 1, got {}", to_string(type()));
+  check_readable(*this);
   return load_as(raw(), dtype());
 }
 
 int64_t Tensor::item_int() const {
-  if (numel() != 1)
-    fail<ValueError>("item", "wrong number of elements: expected 1, got {}", to_string(type()));
+  check_readable(*this);
   return load_as_int(raw(), dtype());
 }
 

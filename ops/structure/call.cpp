@@ -10,6 +10,7 @@ OpDef op_def_call() {
                  "Gradients go through the body.",
           .inputs = {{"inputs", all_types, Arity::variadic, 0}}};
   d.attrs = {{"body", AttrKind::graph}};
+  d.flags = op_region;
   d.infer = [](const InferContext& c) {
     const Graph& g = *c.attrs.graph(0);
     if (c.in.size() != g.inputs.size())

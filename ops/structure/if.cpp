@@ -10,6 +10,7 @@ OpDef op_def_if() {
                  "captured inputs and give outputs of the same types. Gradients flow through the taken branch.",
           .inputs = {{"condition", bool_type, Arity::required, 0}, {"inputs", all_types, Arity::variadic, 0}}};
   d.attrs = {{"then_body", AttrKind::graph}, {"else_body", AttrKind::graph}};
+  d.flags = op_region;
   d.infer = [](const InferContext& c) {
     if (!c.shape(0).empty())
       c.fail<ShapeError>("condition is not a scalar: expected 0-d, got {}", to_string(c.shape(0)));

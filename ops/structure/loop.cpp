@@ -11,6 +11,7 @@ OpDef op_def_loop() {
           .inputs = {{"trips", dtype_bit(DType::i64), Arity::required, 0},
                      {"inputs", all_types, Arity::variadic, 0}}};
   d.attrs = {{"body", AttrKind::graph}, {"carried", AttrKind::integer}};
+  d.flags = op_region;
   d.infer = [](const InferContext& c) {
     const Graph& g = *c.attrs.graph(0);
     size_t n = size_t(c.attrs.integer(1));

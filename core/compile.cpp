@@ -1,0 +1,297 @@
+// Recordings that agree become executables.
+#include "core/compile.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/apply.h"
+#include "core/pass.h"
+#include "core/tape.h"
+
+namespace suan {
+
+bool interpret_requested() {
+  const char* v = std::getenv("SUAN_INTERPRET");
+  return v && std::strcmp(v, "1") == 0;
+}
+
+namespace {
+
+Tensor stand_in(const TensorType& t) {
+  return Tensor::over(Storage::dry(t.device, t.bytes()), Layout(t.shape), t.dtype);
+}
+
+// Nodes [from, to) of a graph as a graph of their own, with the given inputs and outputs.
+Graph slice_graph(const Graph& g, int from, int to, std::span<const ValueId> inputs,
+                  std::span<const ValueId> outputs) {
+  Graph out;
+  std::vector<ValueId> map(g.values.size(), no_value);
+  for (ValueId v : inputs) map[size_t(v)] = out.add_input(g.values[size_t(v)].type);
+  for (const auto& [v, t] : g.constants) map[size_t(v)] = out.add_constant(t);
+  for (int i = from; i < to; ++i) {
+    const Node& n = g.nodes[size_t(i)];
+    std::vector<ValueId> in;
+    for (ValueId v : n.in) in.push_back(v == no_value ? no_value : map[size_t(v)]);
+    std::vector<TensorType> types;
+    for (ValueId v : n.out) types.push_back(g.values[size_t(v)].type);
+    int k = out.append_typed(*n.op, in, n.attrs, types, n.source);
+    for (size_t j = 0; j < n.out.size(); ++j) map[size_t(n.out[j])] = out.nodes[size_t(k)].out[j];
+  }
+  for (ValueId v : outputs) out.outputs.push_back(map[size_t(v)]);
+  return out;
+}
+
+bool same_structure(const Graph& a, const Graph& b) {
+  if (a.inputs != b.inputs || a.outputs != b.outputs || a.nodes.size() != b.nodes.size() ||
+      a.values.size() != b.values.size())
+    return false;
+  for (size_t i = 0; i < a.nodes.size(); ++i)
+    if (a.nodes[i].op != b.nodes[i].op || a.nodes[i].in != b.nodes[i].in ||
+        !(a.nodes[i].attrs == b.nodes[i].attrs))
+      return false;
+  return true;
+}
+
+}  // namespace
+
+// ---- Tracer ------------------------------------------------------------------------------------------
+
+void Tracer::start(std::span<const Tensor> arguments) {
+  if (context().recorder)
+    fail<StateError>("compile", "compiled function called while recording another: expected one recording at a "
+                                "time, got a nested call (compile the outer function only)");
+  recorder_ = std::make_unique<Recorder>();
+  for (const Tensor& t : arguments) recorder_->add_argument(t);
+  scope_ = std::make_unique<ContextScope>();
+  context().recorder = recorder_.get();
+}
+
+void Tracer::abandon() {
+  scope_.reset();
+  recorder_.reset();
+}
+
+bool Tracer::finish(std::span<const Tensor> outputs) {
+  ++recordings_;
+  Trace now;
+  bool grad_enabled = context().grad_enabled && !context().inference;
+  now.graph = recorder_->finish(outputs);
+  now.captured = recorder_->captured();
+  now.updates = recorder_->updates();
+  now.literals = recorder_->literals();
+  now.leaves = recorder_->new_leaf_grads();
+  now.n_outputs = int(outputs.size());
+  for (const auto& c : now.captured) now.wants_grad.push_back(c.source.requires_grad());
+  for (const Tensor& t : outputs) now.differentiable |= grad_enabled && t.requires_grad();
+  abandon();
+  bool agree = last_ && last_->graph == now.graph && last_->captured.size() == now.captured.size() &&
+               last_->differentiable == now.differentiable && last_->wants_grad == now.wants_grad;
+  if (agree)
+    for (size_t i = 0; i < now.captured.size(); ++i)
+      agree &= now.captured[i].argument == last_->captured[i].argument &&
+               (now.captured[i].argument ||
+                now.captured[i].root.storage() == last_->captured[i].root.storage());
+  if (!agree) {
+    explain_difference(now);
+    last_ = std::move(now);
+    return false;
+  }
+  for (const Tensor& leaf : now.leaves) leaf.set_grad(Tensor());  // replays make no .grad of their own
+  executable_ = std::make_unique<Executable>(std::move(now), options_);
+  last_.reset();
+  return true;
+}
+
+// A difference that repeats is an error that names what differs.
+void Tracer::explain_difference(const Trace& now) {
+  if (!last_) return;
+  constexpr int patience = 4;
+  const Graph &a = last_->graph, &b = now.graph;
+  if (!same_structure(a, b)) {
+    if (++shape_changes_ < patience) return;
+    size_t i = 0;
+    while (i < a.nodes.size() && i < b.nodes.size() && a.nodes[i].op == b.nodes[i].op &&
+           a.nodes[i].in == b.nodes[i].in && a.nodes[i].attrs == b.nodes[i].attrs)
+      ++i;
+    fail<StateError>("compile",
+                     "function does something else at every call: expected equal recordings, got '{}' at {} "
+                     "where the call before had '{}'",
+                     i < b.nodes.size() ? b.nodes[i].op->name : "the end",
+                     i < b.nodes.size() ? to_string(b.nodes[i].source) : "the end",
+                     i < a.nodes.size() ? a.nodes[i].op->name : "the end");
+  }
+  for (const auto& lit : now.literals) {
+    auto old = a.constants.find(lit.constant), cur = b.constants.find(lit.constant);
+    if (old == a.constants.end() || cur == b.constants.end()) continue;
+    double x = old->second.item(), y = cur->second.item();
+    if (std::memcmp(&x, &y, sizeof x) == 0) continue;
+    if (++literal_changes_ < patience) return;
+    fail<StateError>("compile",
+                     "a Python number keeps changing: expected the same value as before ({}), got {} at {} "
+                     "(pass it as a tensor, or keep it in one)",
+                     x, y, to_string(lit.source));
+  }
+}
+
+// ---- Executable --------------------------------------------------------------------------------------
+
+Executable::Executable(Trace trace, const CompileOptions& options)
+    : trace_(std::move(trace)), options_(options) {
+  options_.interpret |= interpret_requested();
+  commits_.assign(trace_.graph.outputs.size(), -1);
+  for (size_t u = 0; u < trace_.updates.size(); ++u)
+    commits_[size_t(trace_.n_outputs) + u] = trace_.updates[u].captured;
+  if (trace_.differentiable) {
+    split();
+  } else {
+    forward_graph_ = trace_.graph;
+    optimize(forward_graph_);
+  }
+  if (options_.interpret) return;
+  PlanOptions p;
+  p.memory_limit = options_.memory_limit;
+  p.commits = commits_;
+  forward_ = std::make_shared<RunPool>(std::make_shared<Plan>(forward_graph_, p));
+  if (trace_.differentiable) {
+    p.commits.clear();
+    backward_ = std::make_shared<RunPool>(std::make_shared<Plan>(backward_graph_, p));
+  }
+}
+
+// Differentiates the forward graph by running it dry through apply() with the tape on, then cuts the
+// recording where the backward pass begins.
+void Executable::split() {
+  const Graph& f = trace_.graph;
+  Recorder rec;
+  ContextScope scope;
+  context() = Context{.grad_enabled = true, .dry = true, .recorder = &rec};
+  Tensors ins;
+  for (size_t i = 0; i < f.inputs.size(); ++i) {
+    Tensor t = stand_in(f.values[size_t(f.inputs[i])].type);
+    t.set_requires_grad(trace_.wants_grad[i]);
+    rec.add_argument(t);
+    ins.push_back(t);
+  }
+  Tensors outs = interpret(f, ins);
+  int n_forward = int(rec.graph().nodes.size());
+  Tensors roots, seeds, wanted;
+  for (int k = 0; k < trace_.n_outputs; ++k)
+    if (outs[size_t(k)].requires_grad()) {
+      seeded_.push_back(k);
+      roots.push_back(outs[size_t(k)]);
+      seeds.push_back(stand_in(outs[size_t(k)].type()));
+      rec.add_argument(seeds.back());
+    }
+  for (size_t i = 0; i < ins.size(); ++i)
+    if (trace_.wants_grad[i]) {
+      grad_inputs_.push_back(int(i));
+      wanted.push_back(ins[i]);
+    }
+  context().grad_enabled = false;
+  Tensors grads = grad(roots, wanted, seeds, {.retain_graph = true}, true);
+  for (size_t k = 0; k < grads.size(); ++k)
+    if (!grads[k].defined()) grads[k] = apply(op("full"), {Tensor::scalar(0, wanted[k].dtype())}, {wanted[k].shape()});
+  std::vector<ValueId> out_values, grad_values;
+  for (const Tensor& t : outs) out_values.push_back(rec.value_of(t));
+  for (const Tensor& t : grads) grad_values.push_back(rec.value_of(t));
+  Graph joint = rec.finish({});
+
+  // What backward reads of forward: values made there, and graph inputs.
+  int n_nodes = int(joint.nodes.size());
+  size_t n_inputs = f.inputs.size();
+  std::vector<char> is_read(joint.values.size(), 0);
+  for (int i = n_forward; i < n_nodes; ++i)
+    for (ValueId v : joint.nodes[size_t(i)].in)
+      if (v != no_value) is_read[size_t(v)] = 1;
+  for (ValueId v : grad_values) is_read[size_t(v)] = 1;
+  std::vector<ValueId> saved, bin;
+  for (size_t v = 0; v < joint.values.size(); ++v) {
+    int p = joint.values[v].producer;
+    if (is_read[v] && p >= 0 && p < n_forward) saved.push_back(ValueId(v));
+  }
+  n_saved_ = int(saved.size());
+  bin = saved;
+  for (size_t i = 0; i < n_inputs; ++i)
+    if (is_read[size_t(joint.inputs[i])]) {
+      saved_inputs_.push_back(int(i));
+      bin.push_back(joint.inputs[i]);
+    }
+  for (size_t s = 0; s < seeds.size(); ++s) bin.push_back(joint.inputs[n_inputs + s]);
+  std::vector<ValueId> fin(joint.inputs.begin(), joint.inputs.begin() + int64_t(n_inputs)), fout = out_values;
+  fout.insert(fout.end(), saved.begin(), saved.end());
+  forward_graph_ = slice_graph(joint, 0, n_forward, fin, fout);
+  backward_graph_ = slice_graph(joint, n_forward, n_nodes, bin, grad_values);
+  commits_.resize(fout.size(), -1);
+  context() = Context{.grad_enabled = false};
+  optimize(forward_graph_);
+  optimize(backward_graph_);
+}
+
+Tensors Executable::run_forward(std::span<const Tensor> inputs) {
+  if (!options_.interpret) return (*forward_)(inputs);
+  NoGrad off;
+  Tensors all = interpret(forward_graph_, inputs), out;
+  for (size_t k = 0; k < all.size(); ++k)
+    if (commits_[k] < 0) out.push_back(all[k]);
+  for (size_t k = 0; k < all.size(); ++k)
+    if (commits_[k] >= 0) apply_into(op("copy"), {all[k]}, {}, inputs[size_t(commits_[k])]);
+  return out;
+}
+
+Tensors Executable::operator()(std::span<const Tensor> arguments) {
+  Tensors inputs;
+  for (const auto& c : trace_.captured) {
+    if (!c.argument) {
+      inputs.push_back(c.root);
+      continue;
+    }
+    if (c.argument_index >= int(arguments.size()))
+      fail<ValueError>("compile", "too few arguments: expected more than {}, got {}", c.argument_index,
+                       arguments.size());
+    const Tensor& a = arguments[size_t(c.argument_index)];
+    inputs.push_back(a.shape() == c.root.shape() ? a.detach() : a);
+  }
+  Tensors all = run_forward(inputs);
+  for (const auto& u : trace_.updates) inputs[size_t(u.captured)].storage()->bump_version({});
+  Tensors out(all.begin(), all.begin() + trace_.n_outputs);
+  if (!trace_.differentiable || !context().grad_enabled) return out;
+
+  Tensors sources, targets;
+  for (int i : grad_inputs_) {
+    const auto& c = trace_.captured[size_t(i)];
+    sources.push_back(c.argument ? arguments[size_t(c.argument_index)] : c.source);
+  }
+  Tensors saved(all.begin() + trace_.n_outputs, all.end());
+  for (int i : saved_inputs_) saved.push_back(inputs[size_t(i)]);
+  std::vector<uint32_t> versions;
+  for (const Tensor& t : saved) versions.push_back(t.storage()->version());
+  for (int k : seeded_) targets.push_back(out[size_t(k)]);
+  auto backward = [this, saved, versions, pool = backward_](std::span<const Tensor> grads) {
+    for (size_t i = 0; i < saved.size(); ++i)
+      if (saved[i].storage()->version() != versions[i])
+        fail<StateError>("compile", "saved tensor {} was overwritten before backward: expected version {}, got {} "
+                                    "(overwritten at {})", i, versions[i], saved[i].storage()->version(),
+                         to_string(saved[i].storage()->last_write()));
+    if (context().grad_enabled)
+      fail<StateError>("compile", "second derivative of a compiled module: expected create_graph=False, got True "
+                                  "(call the module uncompiled)");
+    Tensors in = saved;
+    for (size_t s = 0; s < seeded_.size(); ++s) {
+      const Tensor& g = grads[s];
+      const TensorType& want = trace_.graph.values[size_t(trace_.graph.outputs[size_t(seeded_[s])])].type;
+      in.push_back(g.defined() ? g : apply(op("full"), {Tensor::scalar(0, want.dtype)}, {want.shape}));
+    }
+    if (pool) return (*pool)(in);
+    return interpret(backward_graph_, in);
+  };
+  attach_custom(sources, targets, backward, {});
+  return out;
+}
+
+void Executable::trim() {
+  if (forward_) forward_->trim();
+  if (backward_) backward_->trim();
+}
+
+}  // namespace suan

@@ -1,0 +1,84 @@
+// suan.compile: a function runs and is recorded until two consecutive recordings agree, constants included;
+// then it replays as one plan. A recording whose outputs still carry gradient history becomes two programs,
+// forward and backward, joined to eager autograd as one node.
+#pragma once
+
+#include <optional>
+
+#include "core/apply.h"
+#include "core/plan.h"
+#include "core/record.h"
+
+namespace suan {
+
+// One recording, ready to be compared and compiled.
+struct Trace {
+  Graph graph;
+  std::vector<Recorder::Captured> captured;   // all graph inputs, arguments first
+  std::vector<Recorder::Update> updates;      // graph outputs after the returned ones
+  std::vector<Recorder::Literal> literals;
+  std::vector<bool> wants_grad;               // by graph input
+  std::vector<Tensor> leaves;                 // tensors that received .grad inside
+  int n_outputs = 0;
+  bool differentiable = false;                // a returned output carries history
+};
+
+struct CompileOptions {
+  int64_t memory_limit = 0;
+  bool interpret = false;  // replay through the interpreter instead of a plan (SUAN_INTERPRET=1)
+};
+
+// A compiled signature.
+class Executable {
+ public:
+  Executable(Trace trace, const CompileOptions& options);
+  // Arguments in recording order. Returned outputs; captured state is changed at the end of the plan.
+  Tensors operator()(std::span<const Tensor> arguments);
+  const Trace& trace() const { return trace_; }
+  const Plan* forward_plan() const { return forward_ ? &forward_->plan() : nullptr; }
+  const Plan* backward_plan() const { return backward_ ? &backward_->plan() : nullptr; }
+  void trim();
+
+ private:
+  void split();
+  Tensors run_forward(std::span<const Tensor> inputs);
+
+  Trace trace_;
+  CompileOptions options_;
+  Graph forward_graph_, backward_graph_;      // optimised; what the interpreter runs
+  std::vector<int> commits_;
+  std::shared_ptr<RunPool> forward_, backward_;
+  // Backward inputs: forward outputs past the returned ones, graph inputs, then seeds.
+  int n_saved_ = 0;
+  std::vector<int> saved_inputs_;             // graph inputs the backward program reads
+  std::vector<int> seeded_;                   // returned outputs that take a gradient
+  std::vector<int> grad_inputs_;              // graph inputs that receive one
+};
+
+// Collects recordings of one function for one signature until they agree.
+class Tracer {
+ public:
+  explicit Tracer(const CompileOptions& options) : options_(options) {}
+  bool ready() const { return bool(executable_); }
+  Executable& executable() { return *executable_; }
+
+  // Installs the recorder in this thread's context; finish() or abandon() takes it out.
+  void start(std::span<const Tensor> arguments);
+  // True when this recording agreed with the one before and the next call will replay.
+  bool finish(std::span<const Tensor> outputs);
+  void abandon();
+  int recordings() const { return recordings_; }
+
+ private:
+  void explain_difference(const Trace& now);
+  CompileOptions options_;
+  std::unique_ptr<Recorder> recorder_;
+  std::unique_ptr<ContextScope> scope_;
+  std::optional<Trace> last_;
+  std::unique_ptr<Executable> executable_;
+  int recordings_ = 0, literal_changes_ = 0, shape_changes_ = 0;
+};
+
+bool interpret_requested();  // SUAN_INTERPRET=1 in the environment
+
+}  // namespace suan
