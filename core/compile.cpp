@@ -7,6 +7,7 @@
 
 #include "core/apply.h"
 #include "core/pass.h"
+#include "core/recompute.h"
 #include "core/tape.h"
 
 namespace suan {
@@ -136,6 +137,27 @@ void Tracer::explain_difference(const Trace& now) {
 
 // ---- Executable --------------------------------------------------------------------------------------
 
+namespace {
+// Trades time for space until the plan fits: the estimate ignores gaps between buffers, so it is tightened
+// a few times before the planner's refusal stands.
+void fit(Graph& g, const PlanOptions& p) {
+  if (!p.memory_limit) return;
+  int64_t peak = Plan(g, {.commits = p.commits}).peak_bytes();
+  for (double share : {1.0, 0.97, 0.94, 0.9, 0.85}) {
+    if (peak <= p.memory_limit) return;
+    Graph tried = g;
+    double gaps = double(peak) / double(std::max<int64_t>(estimate_peak(g).bytes, 1));
+    if (recompute_pass(tried, int64_t(double(p.memory_limit) * share / std::max(gaps, 1.0))) == 0) continue;
+    tried.verify("recompute");
+    peak = Plan(tried, {.commits = p.commits}).peak_bytes();
+    if (peak <= p.memory_limit) {
+      g = std::move(tried);
+      return;
+    }
+  }
+}
+}  // namespace
+
 Executable::Executable(Trace trace, const CompileOptions& options)
     : trace_(std::move(trace)), options_(options) {
   options_.interpret |= interpret_requested();
@@ -152,6 +174,7 @@ Executable::Executable(Trace trace, const CompileOptions& options)
   PlanOptions p;
   p.memory_limit = options_.memory_limit;
   p.commits = commits_;
+  fit(forward_graph_, p);
   forward_ = std::make_shared<RunPool>(std::make_shared<Plan>(forward_graph_, p));
   if (trace_.differentiable) {
     p.commits.clear();

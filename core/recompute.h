@@ -1,0 +1,19 @@
+// Recompute: values that wait across the memory peak are dropped and made again just before their next
+// reader, cheapest first, until the graph fits. The bits stay: the same kernels run on the same inputs.
+#pragma once
+
+#include "core/graph.h"
+
+namespace suan {
+
+// Bytes alive at the highest point, counting every value made by a node once (views are free).
+struct PeakEstimate {
+  int64_t bytes = 0;
+  int node = 0;
+};
+PeakEstimate estimate_peak(const Graph& g);
+
+// Rewrites g to stay within `limit` bytes if it can; returns how many nodes were repeated.
+int recompute_pass(Graph& g, int64_t limit);
+
+}  // namespace suan
