@@ -1,0 +1,51 @@
+"""Adds up JUnit reports: prints one line a suite, the failures by name, then "N passed, N failed".
+
+Called by tools/test as: sum_reports.py FOLDER SUITE...; FOLDER holds SUITE.xml, written by the
+suite's runner, and SUITE.status, its exit status.
+"""
+
+import sys
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+
+def count(report: Path) -> tuple[int, list[str], list[str]]:
+    passed, failed, skipped = 0, [], []
+    for case in xml.parse(report).getroot().iter("testcase"):
+        name = f"{case.get('classname', '')}.{case.get('name', '')}"
+        reason = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(name)
+        elif reason is not None or case.get("status") == "notrun":
+            why = "not run" if reason is None else reason.get("message", "no reason given")
+            skipped.append(f"{name}: {why}")
+        else:
+            passed += 1
+    return passed, failed, skipped
+
+
+def main(folder: str, suites: list[str]) -> int:
+    total_passed = total_failed = 0
+    for suite in suites:
+        status = Path(folder, f"{suite}.status").read_text()
+        try:
+            passed, failed, skipped = count(Path(folder, f"{suite}.xml"))
+        except (OSError, xml.ParseError):
+            passed, failed, skipped = 0, [f"{suite}: left no report (exit status {status})"], []
+        if status != "0" and not failed:
+            failed.append(f"{suite}: exit status {status} with no failed test in its report")
+        elif passed == 0 and not failed:
+            failed.append(f"{suite}: ran no test")
+        print(f"{suite}: {passed} passed, {len(failed)} failed, {len(skipped)} skipped")
+        for name in failed:
+            print(f"  FAILED {name}")
+        for name in skipped:
+            print(f"  skipped {name}")
+        total_passed += passed
+        total_failed += len(failed)
+    print(f"{total_passed} passed, {total_failed} failed")
+    return 1 if total_failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
