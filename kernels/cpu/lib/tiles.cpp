@@ -1,0 +1,188 @@
+// Conversions between storage and compute types. Halves go sixteen at a time, integers through plain
+// loops that the compiler vectorises.
+#include "kernels/cpu/lib/tiles.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/lib/rows.h"
+
+namespace suan::cpu::SUAN_ISA {
+namespace {
+
+// Storage S kept as itself or widened to C by a plain conversion.
+template <class S, class C>
+void load_plain(const void* from, int64_t stride, void* tile, int64_t n) {
+  const S* p = static_cast<const S*>(from);
+  C* t = static_cast<C*>(tile);
+  if (stride == 1) {
+    for (int64_t i = 0; i < n; ++i) t[i] = C(p[i]);
+  } else if (stride == 0) {
+    std::fill_n(t, n, C(*p));
+  } else {
+    for (int64_t i = 0; i < n; ++i) t[i] = C(p[i * stride]);
+  }
+}
+template <class S, class C>
+void store_plain(const void* tile, void* to, int64_t stride, int64_t n) {
+  const C* t = static_cast<const C*>(tile);
+  S* p = static_cast<S*>(to);
+  if (stride == 1) {
+    for (int64_t i = 0; i < n; ++i) p[i] = S(t[i]);
+  } else {
+    for (int64_t i = 0; i < n; ++i) p[i * stride] = S(t[i]);
+  }
+}
+template <class S, class C>
+void round_plain(void* tile, int64_t n) {
+  C* t = static_cast<C*>(tile);
+  for (int64_t i = 0; i < n; ++i) t[i] = C(S(t[i]));
+}
+
+struct F16 {
+  static SUAN_INLINE f32x16 widen(u16x16 h) { return f16_to_f32(h); }
+  static SUAN_INLINE u16x16 narrow(f32x16 v) { return f32_to_f16(v); }
+};
+struct BF16 {
+  static SUAN_INLINE f32x16 widen(u16x16 h) { return bf16_to_f32(h); }
+  static SUAN_INLINE u16x16 narrow(f32x16 v) { return f32_to_bf16(v); }
+};
+
+template <class H>
+void load_half(const void* from, int64_t stride, void* tile, int64_t n) {
+  const uint16_t* p = static_cast<const uint16_t*>(from);
+  float* t = static_cast<float*>(tile);
+  if (stride == 0) {
+    uint16_t one[16] = {*p};
+    std::fill_n(t, n, H::widen(load_u16(one))[0]);
+    return;
+  }
+  uint16_t lanes[16] = {};
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    if (stride == 1) {
+      store(t + i, H::widen(load_u16(p + i)));
+    } else {
+      for (int j = 0; j < 16; ++j) lanes[j] = p[(i + j) * stride];
+      store(t + i, H::widen(load_u16(lanes)));
+    }
+  }
+  const int rest = int(n - i);
+  if (rest == 0) return;
+  for (int j = 0; j < rest; ++j) lanes[j] = p[(i + j) * stride];
+  store_partial(t + i, H::widen(load_u16(lanes)), rest);
+}
+template <class H>
+void store_half(const void* tile, void* to, int64_t stride, int64_t n) {
+  const float* t = static_cast<const float*>(tile);
+  uint16_t* p = static_cast<uint16_t*>(to);
+  uint16_t lanes[16];
+  int64_t i = 0;
+  if (stride == 1)
+    for (; i + 16 <= n; i += 16) store_u16(p + i, H::narrow(load(t + i)));
+  for (; i < n; i += 16) {
+    const int count = int(std::min<int64_t>(16, n - i));
+    store_u16(lanes, H::narrow(load_partial(t + i, count)));
+    for (int j = 0; j < count; ++j) p[(i + j) * stride] = lanes[j];
+  }
+}
+template <class H>
+void round_half(void* tile, int64_t n) {
+  float* t = static_cast<float*>(tile);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) store(t + i, H::widen(H::narrow(load(t + i))));
+  const int rest = int(n - i);
+  if (rest > 0) store_partial(t + i, H::widen(H::narrow(load_partial(t + i, rest))), rest);
+}
+
+// Truncates; what int64 cannot hold becomes its lowest value, as the processor does it.
+template <class F>
+int64_t to_int64(F v) {
+  const double d = double(v);
+  return d >= -0x1p63 && d < 0x1p63 ? int64_t(d) : INT64_MIN;
+}
+template <class From, class To>
+struct Convert {
+  static To one(From v) {
+    if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint64_t>) {
+      return double(v) >= 0x1p63 ? uint64_t(to_int64(double(v) - 0x1p63)) + (uint64_t(1) << 63)
+                                 : uint64_t(to_int64(v));
+    } else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int64_t>) {
+      return to_int64(v);
+    } else if constexpr (std::is_same_v<To, uint8_t>) {
+      return v != 0;
+    } else {
+      return To(v);
+    }
+  }
+  static void tile(const void* const* in, void* out, int64_t n) {
+    const From* x = static_cast<const From*>(in[0]);
+    To* y = static_cast<To*>(out);
+    for (int64_t i = 0; i < n; ++i) y[i] = one(x[i]);
+  }
+};
+template <class From>
+constexpr RowCode casts_from() {
+  return {"cast", false, 2,
+          {Convert<From, float>::tile, Convert<From, double>::tile, Convert<From, int64_t>::tile,
+           Convert<From, uint64_t>::tile, Convert<From, uint8_t>::tile}};
+}
+constexpr RowCode casts[n_compute] = {casts_from<float>(), casts_from<double>(), casts_from<int64_t>(),
+                                      casts_from<uint64_t>(), casts_from<uint8_t>()};
+
+}  // namespace
+
+RowFn cast_fn(DType from, DType to) { return casts[compute_index(from)].fn[compute_index(to)]; }
+
+LoadFn load_fn(DType t) {
+  switch (t) {
+    case DType::boolean: return load_plain<uint8_t, uint8_t>;
+    case DType::u8: return load_plain<uint8_t, int64_t>;
+    case DType::u16: return load_plain<uint16_t, int64_t>;
+    case DType::u32: return load_plain<uint32_t, int64_t>;
+    case DType::u64: return load_plain<uint64_t, uint64_t>;
+    case DType::i8: return load_plain<int8_t, int64_t>;
+    case DType::i16: return load_plain<int16_t, int64_t>;
+    case DType::i32: return load_plain<int32_t, int64_t>;
+    case DType::i64: return load_plain<int64_t, int64_t>;
+    case DType::f16: return load_half<F16>;
+    case DType::bf16: return load_half<BF16>;
+    case DType::f32: return load_plain<float, float>;
+    case DType::f64: return load_plain<double, double>;
+    default: return nullptr;
+  }
+}
+
+StoreFn store_fn(DType t) {
+  switch (t) {
+    case DType::boolean: return store_plain<uint8_t, uint8_t>;
+    case DType::u8: return store_plain<uint8_t, int64_t>;
+    case DType::u16: return store_plain<uint16_t, int64_t>;
+    case DType::u32: return store_plain<uint32_t, int64_t>;
+    case DType::u64: return store_plain<uint64_t, uint64_t>;
+    case DType::i8: return store_plain<int8_t, int64_t>;
+    case DType::i16: return store_plain<int16_t, int64_t>;
+    case DType::i32: return store_plain<int32_t, int64_t>;
+    case DType::i64: return store_plain<int64_t, int64_t>;
+    case DType::f16: return store_half<F16>;
+    case DType::bf16: return store_half<BF16>;
+    case DType::f32: return store_plain<float, float>;
+    case DType::f64: return store_plain<double, double>;
+    default: return nullptr;
+  }
+}
+
+void (*round_fn(DType t))(void* tile, int64_t n) {
+  switch (t) {
+    case DType::u8: return round_plain<uint8_t, int64_t>;
+    case DType::u16: return round_plain<uint16_t, int64_t>;
+    case DType::u32: return round_plain<uint32_t, int64_t>;
+    case DType::i8: return round_plain<int8_t, int64_t>;
+    case DType::i16: return round_plain<int16_t, int64_t>;
+    case DType::i32: return round_plain<int32_t, int64_t>;
+    case DType::f16: return round_half<F16>;
+    case DType::bf16: return round_half<BF16>;
+    default: return nullptr;
+  }
+}
+
+}  // namespace suan::cpu::SUAN_ISA
