@@ -279,6 +279,7 @@ class Engine {
     AutogradState& s = autograd_state(*leaf);
     ContextScope scope;
     context().grad_enabled = options_.create_graph;
+    if (Recorder* r = context().recorder; r && context().dry) r->note_grad_change(t);
     if (!s.grad.defined()) {
       bool keep = options_.create_graph || sole_owner(g);
       s.grad = keep ? std::move(g) : apply(op("copy"), {g});

@@ -137,10 +137,8 @@ void Tracer::explain_difference(const Trace& now) {
 
 // ---- Executable --------------------------------------------------------------------------------------
 
-namespace {
-// Trades time for space until the plan fits: the estimate ignores gaps between buffers, so it is tightened
-// a few times before the planner's refusal stands.
-void fit(Graph& g, const PlanOptions& p) {
+// The estimate ignores gaps between buffers, so it is tightened a few times before the planner's refusal stands.
+void fit_memory(Graph& g, const PlanOptions& p) {
   if (!p.memory_limit) return;
   int64_t peak = Plan(g, {.commits = p.commits}).peak_bytes();
   for (double share : {1.0, 0.97, 0.94, 0.9, 0.85}) {
@@ -156,7 +154,6 @@ void fit(Graph& g, const PlanOptions& p) {
     }
   }
 }
-}  // namespace
 
 Executable::Executable(Trace trace, const CompileOptions& options)
     : trace_(std::move(trace)), options_(options) {
@@ -174,7 +171,7 @@ Executable::Executable(Trace trace, const CompileOptions& options)
   PlanOptions p;
   p.memory_limit = options_.memory_limit;
   p.commits = commits_;
-  fit(forward_graph_, p);
+  fit_memory(forward_graph_, p);
   forward_ = std::make_shared<RunPool>(std::make_shared<Plan>(forward_graph_, p));
   if (trace_.differentiable) {
     p.commits.clear();

@@ -68,6 +68,7 @@ class Tracer {
   bool finish(std::span<const Tensor> outputs);
   void abandon();
   int recordings() const { return recordings_; }
+  const Graph& last_graph() const { return last_->graph; }  // of the latest recording, while not ready
 
  private:
   void explain_difference(const Trace& now);
@@ -78,6 +79,9 @@ class Tracer {
   std::unique_ptr<Executable> executable_;
   int recordings_ = 0, literal_changes_ = 0, shape_changes_ = 0;
 };
+
+// Trades time for space in an optimised graph until its plan fits options.memory_limit, if it can.
+void fit_memory(Graph& g, const PlanOptions& options);
 
 bool interpret_requested();  // SUAN_INTERPRET=1 in the environment
 

@@ -2,6 +2,7 @@
 #include "core/record.h"
 
 #include "core/apply.h"
+#include "core/tape.h"
 
 namespace suan {
 namespace {
@@ -45,6 +46,18 @@ Recorder::Known& Recorder::capture(const Tensor& t, bool argument) {
   k.captured = int(captured_.size());
   captured_.push_back({root, t, k.root, argument, argument ? arguments_ : -1});
   return k;
+}
+
+void Recorder::note_grad_change(const Tensor& t) {
+  for (auto& [tensor, grad] : grads_before_)
+    if (tensor.same(t)) return;
+  grads_before_.push_back({t, t.grad()});
+}
+
+void Recorder::restore_grads() {
+  for (auto& [tensor, grad] : grads_before_)
+    if (grad.defined() || tensor.impl()->autograd) autograd_state(*tensor.impl()).grad = grad;
+  grads_before_.clear();
 }
 
 std::vector<Tensor> Recorder::new_leaf_grads() const {

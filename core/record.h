@@ -41,6 +41,9 @@ class Recorder {
   void bind(const Tensor& t, ValueId value);
   // A leaf received its first .grad inside the recording.
   void note_leaf(const Tensor& leaf) { leaves_.push_back(leaf); }
+  // In a dry recording .grad is put back afterwards: what stood there before its first change.
+  void note_grad_change(const Tensor& t);
+  void restore_grads();
   // Those whose gradient was made by the recording itself.
   std::vector<Tensor> new_leaf_grads() const;
 
@@ -77,6 +80,7 @@ class Recorder {
   std::vector<Literal> literals_;
   std::vector<uint64_t> changed_order_;
   std::vector<Tensor> leaves_;
+  std::vector<std::pair<Tensor, Tensor>> grads_before_;
   int arguments_ = 0;
 };
 

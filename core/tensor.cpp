@@ -8,6 +8,7 @@
 #include "core/allocator.h"
 #include "core/apply.h"
 #include "core/convert.h"
+#include "core/record.h"
 #include "core/tape.h"
 
 namespace suan {
@@ -114,7 +115,9 @@ void Tensor::set_grad(const Tensor& g) const {
   if (g.defined() && (g.shape() != shape() || g.dtype() != dtype()))
     fail<ShapeError>("grad", "gradient does not fit: expected {}, got {}", to_string(type()),
                      to_string(g.type()));
-  if (g.defined() || impl_->autograd) autograd_state(*impl_).grad = g;
+  if (!g.defined() && !impl_->autograd) return;
+  if (const Context& c = context(); c.dry && c.recorder) c.recorder->note_grad_change(*this);
+  autograd_state(*impl_).grad = g;
 }
 
 }  // namespace suan

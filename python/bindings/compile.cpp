@@ -1,0 +1,210 @@
+// suan.compile's engine and suan.plan: recordings, executables, and what a plan will need.
+#include "core/compile.h"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "core/pass.h"
+#include "core/recompute.h"
+#include "core/tape.h"
+#include "python/bindings/binding.h"
+
+namespace suan::py {
+namespace {
+
+// Converts what a bound function throws into Python's exception of the same meaning.
+template <class F>
+auto bridged(F&& f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const nb::python_error&) {
+    throw;
+  } catch (...) {
+    set_python_error();
+    throw nb::python_error();
+  }
+}
+
+// A recording knows tensors by storage: an argument that is part of a larger one gets a storage of its own.
+Tensors own_storage(const Tensors& args) {
+  Tensors out;
+  for (const Tensor& t : args) {
+    bool whole = t.offset() == 0 && t.is_contiguous() && t.type().bytes() == t.storage()->bytes();
+    out.push_back(whole ? t : apply(op("copy"), {t}));
+  }
+  return out;
+}
+
+class PyTracer {
+ public:
+  explicit PyTracer(int64_t memory_limit) : options_{.memory_limit = memory_limit}, tracer_(options_) {}
+
+  bool ready() const { return tracer_.ready(); }
+
+  Tensors start(const Tensors& args) {
+    return bridged([&] {
+      Tensors own = own_storage(args);
+      active().start(own);
+      return own;
+    });
+  }
+  bool finish(const Tensors& outputs) {
+    return bridged([&] { return tracer_.finish(outputs); });
+  }
+  void abandon() { active().abandon(); }
+
+  // The recording just made against what would be replayed.
+  void check(const Tensors& outputs) {
+    bridged([&] {
+      std::unique_ptr<Tracer> now = std::move(checking_);
+      now->finish(outputs);
+      if (!(now->last_graph() == tracer_.executable().trace().graph))
+        fail<StateError>("compile", "replay would not do what the function does: expected\n{}\ngot\n{}",
+                         now->last_graph().print(), tracer_.executable().trace().graph.print());
+    });
+  }
+
+  Tensors run(const Tensors& args) {
+    return bridged([&] {
+      ++replays_;
+      ReleaseGil unlocked;
+      return tracer_.executable()(args);
+    });
+  }
+
+  nb::dict stats() const {
+    nb::dict d;
+    d["ready"] = tracer_.ready();
+    d["recordings"] = tracer_.recordings();
+    d["replays"] = replays_;
+    if (tracer_.ready()) {
+      auto& e = const_cast<Tracer&>(tracer_).executable();
+      const Plan *f = e.forward_plan(), *b = e.backward_plan();
+      d["arena_bytes"] = (f ? f->arena_bytes() : 0) + (b ? b->arena_bytes() : 0);
+      d["peak_bytes"] = (f ? f->peak_bytes() : 0) + (b ? b->arena_bytes() : 0);
+      d["steps"] = (f ? f->steps().size() : 0) + (b ? b->steps().size() : 0);
+      d["graph"] = f ? f->graph().print() : e.trace().graph.print();
+    }
+    return d;
+  }
+  void trim() {
+    if (tracer_.ready()) tracer_.executable().trim();
+  }
+
+ private:
+  // With check=True a ready function is recorded again beside its executable.
+  Tracer& active() {
+    if (!tracer_.ready()) return tracer_;
+    if (!checking_) checking_ = std::make_unique<Tracer>(options_);
+    return *checking_;
+  }
+  CompileOptions options_;
+  Tracer tracer_;
+  std::unique_ptr<Tracer> checking_;
+  uint64_t replays_ = 0;
+};
+
+double total_flops(const Graph& g) {
+  double flops = 0;
+  for (const Node& n : g.nodes) {
+    if (!n.op->cost) continue;
+    std::vector<const TensorType*> types;
+    for (ValueId v : n.in) types.push_back(v == no_value ? nullptr : &g.values[size_t(v)].type);
+    flops += n.op->cost(InferContext{*n.op, types, n.attrs}).flops;
+  }
+  return flops;
+}
+
+nb::dict plan(nb::callable fn, const Tensors& args, int64_t memory_limit) {
+  Recorder recorder;
+  Tensors own;
+  for (const Tensor& t : args) {
+    own.push_back(Tensor::over(Storage::dry(t.device(), t.type().bytes()), Layout(t.shape()), t.dtype()));
+    own.back().set_requires_grad(t.impl()->requires_grad);
+    recorder.add_argument(own.back());
+  }
+  Graph graph;
+  {
+    ContextScope scope;
+    context().recorder = &recorder;
+    context().dry = true;
+    nb::list in;
+    for (const Tensor& t : own) in.append(nb::cast(t));
+    try {
+      auto outputs = nb::cast<Tensors>(fn(in));
+      bridged([&] { graph = recorder.finish(outputs); });
+    } catch (...) {
+      recorder.restore_grads();
+      throw;
+    }
+    recorder.restore_grads();
+  }
+  return bridged([&] {
+    nb::dict d;
+    int64_t captured = 0, arguments = 0;
+    for (const auto& c : recorder.captured()) (c.argument ? arguments : captured) += c.root.type().bytes();
+    PlanOptions options;
+    options.commits.assign(graph.outputs.size(), -1);
+    size_t returned = graph.outputs.size() - recorder.updates().size();
+    for (size_t u = 0; u < recorder.updates().size(); ++u)
+      options.commits[returned + u] = recorder.updates()[u].captured;
+    d["flops"] = total_flops(graph);
+    optimize(graph);
+    options.memory_limit = memory_limit;
+    fit_memory(graph, options);
+    Plan p(graph, options);
+    d["peak_bytes"] = p.peak_bytes();
+    d["captured_bytes"] = captured;
+    d["argument_bytes"] = arguments;
+    d["nodes"] = p.graph().nodes.size();
+    nb::list holders;
+    for (const Buffer* b : p.peak_holders()) {
+      std::string what = "workspace", line;
+      if (b->value != no_value) {
+        const Value& v = p.graph().values[size_t(b->value)];
+        const Node& n = p.graph().nodes[size_t(v.producer)];
+        what = n.op->name + " " + to_string(v.type);
+        line = to_string(n.source);
+      }
+      holders.append(nb::make_tuple(b->bytes, what, line));
+    }
+    d["holders"] = holders;
+    return d;
+  });
+}
+
+}  // namespace
+
+void bind_compile(nb::module_& m) {
+  nb::class_<PyTracer>(m, "Tracer", "Recordings of one function for one signature (see suan.compile).")
+      .def(nb::init<int64_t>(), nb::arg("memory_limit") = 0)
+      .def_prop_ro("ready", &PyTracer::ready)
+      .def("start", &PyTracer::start)
+      .def("finish", &PyTracer::finish)
+      .def("abandon", &PyTracer::abandon)
+      .def("check", &PyTracer::check)
+      .def("run", &PyTracer::run)
+      .def("stats", &PyTracer::stats)
+      .def("trim", &PyTracer::trim);
+  m.def("plan", &plan, "See suan.plan.");
+  m.def("apply_counters", [] {
+    const ApplyCounters& c = apply_counters();
+    nb::dict d;
+    d["calls"] = c.calls;
+    d["cache_misses"] = c.cache_misses;
+    d["kernels"] = c.kernels;
+    d["composites"] = c.composites;
+    d["views"] = c.views;
+    d["plans"] = replay_counters().plans;
+    d["replays"] = replay_counters().replays;
+    return d;
+  }, "How often each path through the engine was taken by this thread.");
+  m.def("saved_bytes", [](const Tensor& t) { return saved_bytes(t); },
+        "Bytes of intermediate tensors that the tape under this tensor keeps, each storage once.");
+}
+
+}  // namespace suan::py

@@ -1,0 +1,195 @@
+"""suan.compile and suan.plan: a function recorded until two recordings agree, then replayed as one plan."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import threading
+
+from . import _c
+
+Tensor = _c.Tensor
+
+#: Signatures kept per compiled function; the least recently used one goes first.
+MAX_SIGNATURES = 64
+
+
+def _flatten(value, leaves):
+    """Replaces every tensor in nested tuples, lists and dicts by its number; returns a hashable structure."""
+    if isinstance(value, Tensor):
+        leaves.append(value)
+        return ("tensor", len(leaves) - 1)
+    if isinstance(value, tuple):
+        return (type(value), tuple(_flatten(v, leaves) for v in value))
+    if isinstance(value, list):
+        return (list, tuple(_flatten(v, leaves) for v in value))
+    if isinstance(value, dict):
+        return (dict, tuple((k, _flatten(v, leaves)) for k, v in value.items()))
+    return ("constant", type(value), value)
+
+
+def _unflatten(tree, leaves):
+    kind = tree[0]
+    if kind == "tensor":
+        return leaves[tree[1]]
+    if kind == "constant":
+        return tree[2]
+    if kind is dict:
+        return {k: _unflatten(v, leaves) for k, v in tree[1]}
+    items = [_unflatten(v, leaves) for v in tree[1]]
+    if kind is list:
+        return items
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
+
+
+class _Variant:
+    """One signature of a compiled function."""
+
+    def __init__(self, memory_limit):
+        self.tracer = _c.Tracer(memory_limit or 0)
+        self.outputs = None
+
+
+class CompiledFunction:
+    """What :func:`compile` returns. Calling it runs, records or replays the function."""
+
+    def __init__(self, fn, memory_limit=None, check=False):
+        self._fn = fn
+        self._memory_limit = memory_limit
+        self._check = check
+        self._variants = collections.OrderedDict()
+        self._lock = threading.Lock()
+        self._module = fn if hasattr(fn, "named_parameters") else None
+        functools.update_wrapper(self, fn if self._module is None else type(fn).forward, updated=())
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._fn, name)
+
+    def _mode(self):
+        training = tuple(m.training for m in self._module.modules()) if self._module is not None else ()
+        return (_c.is_grad_enabled(), training)
+
+    def _variant(self, key):
+        with self._lock:
+            variant = self._variants.get(key)
+            if variant is None:
+                variant = self._variants[key] = _Variant(self._memory_limit)
+                if len(self._variants) > MAX_SIGNATURES:
+                    self._variants.popitem(last=False)
+            else:
+                self._variants.move_to_end(key)
+            return variant
+
+    def __call__(self, *args, **kwargs):
+        leaves = []
+        tree = _flatten((args, kwargs), leaves)
+        key = (tree, tuple((t.dtype, tuple(t.shape), t.requires_grad) for t in leaves), self._mode())
+        try:
+            variant = self._variant(key)
+        except TypeError as error:
+            raise TypeError(f"[compile] argument cannot be part of a signature: expected tensors and hashable "
+                            f"values, got {error}") from None
+        tracer = variant.tracer
+        if tracer.ready and not self._check:
+            return _unflatten(variant.outputs, tracer.run(leaves))
+        return self._record(variant, tree, leaves)
+
+    def _record(self, variant, tree, leaves):
+        tracer = variant.tracer
+        leaves = tracer.start(leaves)
+        try:
+            args, kwargs = _unflatten(tree, leaves)
+            result = self._fn(*args, **kwargs)
+            outputs = []
+            out_tree = _flatten(result, outputs)
+        except BaseException:
+            tracer.abandon()
+            raise
+        if self._check and tracer.ready:
+            tracer.check(outputs)
+        else:
+            tracer.finish(outputs)
+        if variant.outputs is not None and variant.outputs != out_tree:
+            raise RuntimeError("[compile] function returns something else at every call: expected equal structure "
+                               f"and constants, got {out_tree} after {variant.outputs}")
+        variant.outputs = out_tree
+        return result
+
+    def stats(self):
+        """Per signature: recordings, replays, whether it is ready, planned bytes (a list of dicts)."""
+        return [v.tracer.stats() for v in self._variants.values()]
+
+    def trim(self):
+        """Gives the memory of idle runs back."""
+        for v in self._variants.values():
+            v.tracer.trim()
+
+
+def compile(fn=None, *, memory_limit=None, check=False):
+    """Compiles a function or module.
+
+    A call runs and is recorded until two consecutive recordings agree, constants included; from then on the
+    whole call is one plan: no op is dispatched, memory is laid out in advance. A whole training step (forward,
+    ``backward()``, clipping, optimizer) can be one function; its parameters, optimizer state and random state
+    are captured and change once, at the end. Gradients made and used inside do not appear in ``.grad``.
+
+    Args:
+        fn: a function of tensors (nested in tuples, lists, dicts) and hashable values, or an ``nn.Module``.
+        memory_limit: bytes that a call may take beyond parameters and arguments; values are recomputed
+            to stay below it. ``MemoryError`` when that cannot be done.
+        check: records every call again and compares it with what would be replayed (slow; for finding out
+            whether a function may be compiled).
+
+    Raises:
+        RuntimeError: a Python number that keeps changing, data-dependent control flow or a tensor read with
+            ``item()`` inside the function, each naming the line.
+    """
+    if fn is None:
+        return functools.partial(compile, memory_limit=memory_limit, check=check)
+    return CompiledFunction(fn, memory_limit=memory_limit, check=check)
+
+
+class PlanReport:
+    """What a call will need, found without running it (see :func:`plan`)."""
+
+    def __init__(self, info):
+        #: Bytes beyond arguments and captured tensors at the highest point.
+        self.peak_bytes = info["peak_bytes"]
+        #: Bytes of captured tensors (parameters, optimizer state, buffers).
+        self.captured_bytes = info["captured_bytes"]
+        self.argument_bytes = info["argument_bytes"]
+        #: Nodes after optimisation.
+        self.nodes = info["nodes"]
+        self.flops = info["flops"]
+        #: (bytes, what, source line) of the tensors alive at the peak, largest first.
+        self.holders = info["holders"]
+
+    def __str__(self):
+        mib = 1 / (1 << 20)
+        lines = [f"peak {self.peak_bytes * mib:.1f} MiB beyond {self.captured_bytes * mib:.1f} MiB of captured "
+                 f"tensors and {self.argument_bytes * mib:.1f} MiB of arguments; {self.nodes} nodes, "
+                 f"{self.flops / 1e9:.2f} GFLOP"]
+        lines += [f"  {size * mib:9.1f} MiB  {what}  {line}" for size, what, line in self.holders[:12]]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def plan(fn, *args, memory_limit=None, **kwargs):
+    """Plans one call of ``fn`` without running it: nothing is computed and no tensor changes.
+
+    Returns a :class:`PlanReport` with the peak memory, the tensors that make it and their source lines.
+    ``memory_limit`` (bytes) lets values be recomputed; ``MemoryError`` says what is missing.
+    """
+    leaves = []
+    tree = _flatten((args, kwargs), leaves)
+
+    def call(inputs):
+        a, k = _unflatten(tree, inputs)
+        outputs = []
+        _flatten(fn(*a, **k), outputs)
+        return outputs
+
+    return PlanReport(_c.plan(call, leaves, memory_limit or 0))
