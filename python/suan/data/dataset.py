@@ -1,0 +1,68 @@
+"""Datasets: anything with a length and items by number.
+
+A dataset may also define get_batch(indices), which returns a whole collated batch from an integer array:
+the loader then makes one call per batch instead of one per item.
+"""
+
+import bisect
+
+import suan
+
+
+class Dataset:
+    def __getitem__(self, index):
+        raise NotImplementedError(f"{type(self).__name__} is missing its __getitem__()")
+
+    def __add__(self, other):
+        return ConcatDataset([self, other])
+
+
+class TensorDataset(Dataset):
+    """Items are tuples of the tensors' rows; all tensors have the same first dimension."""
+
+    def __init__(self, *tensors):
+        sizes = {t.shape[0] for t in tensors}
+        if len(sizes) != 1:
+            raise ValueError(
+                f"[TensorDataset] sizes differ: expected one first dimension, got {[t.shape[0] for t in tensors]}"
+            )
+        self.tensors = tensors
+
+    def __getitem__(self, index):
+        return tuple(t[index] for t in self.tensors)
+
+    def __len__(self):
+        return self.tensors[0].shape[0]
+
+    def get_batch(self, indices):
+        rows = suan.from_numpy(indices)
+        return tuple(suan.index_select(t, 0, rows) for t in self.tensors)
+
+
+class Subset(Dataset):
+    def __init__(self, dataset, indices):
+        self.dataset, self.indices = dataset, indices
+
+    def __getitem__(self, index):
+        return self.dataset[self.indices[index]]
+
+    def __len__(self):
+        return len(self.indices)
+
+
+class ConcatDataset(Dataset):
+    def __init__(self, datasets):
+        self.datasets = list(datasets)
+        self.ends = []
+        for dataset in self.datasets:
+            self.ends.append((self.ends[-1] if self.ends else 0) + len(dataset))
+
+    def __getitem__(self, index):
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"[ConcatDataset] index out of range: expected less than {len(self)}, got {index}")
+        index %= len(self)
+        i = bisect.bisect_right(self.ends, index)
+        return self.datasets[i][index - (self.ends[i - 1] if i else 0)]
+
+    def __len__(self):
+        return self.ends[-1] if self.ends else 0
