@@ -1,0 +1,57 @@
+// The module suan._c: the engine for Python. Everything public is re-exported by the package suan.
+#include <nanobind/stl/string.h>
+
+#include "core/allocator.h"
+#include "core/pool.h"
+#include "python/bindings/binding.h"
+
+namespace suan::py {
+
+void set_package_root(const std::string& path);
+void bind_compile(nb::module_& m);  // compile.cpp
+
+void bind_misc(nb::module_& m) {
+  m.def("set_package_root", set_package_root, "Frames of files under this path are not a user's line.");
+  m.def("set_python_types", [](nb::handle size, nb::handle cpu) {
+    size_class = size.inc_ref().ptr();
+    device_cpu = cpu.inc_ref().ptr();
+  }, "Tells the module about suan.Size and suan.device('cpu').");
+  m.def("check_device", [](const std::string& text) { return to_string(parse_device(text)); },
+        "The canonical name of a device, or a DeviceError.");
+  m.def("num_threads", num_threads, "Threads that share the work of an op.");
+  m.def("set_num_threads", [](int n, bool pin) {
+    if (n < 1 || n > 1024)
+      fail<ValueError>("set_num_threads", "bad count: expected 1 to 1024, got {}", n);
+    set_num_threads(n, pin);
+  }, nb::arg("n"), nb::arg("pin_to_cpus") = false, "Sets how many threads share the work of an op.");
+  m.def("available_cpus", available_cpus, "CPUs that this process may use.");
+  m.def("memory_stats", [] {
+    MemoryStats s = memory_stats();
+    nb::dict d;
+    d["in_use"] = s.in_use;
+    d["peak"] = s.peak;
+    d["cached"] = s.cached;
+    return d;
+  }, "Bytes of tensor memory in use, at its peak, and kept for reuse.");
+  m.def("reset_peak_memory", reset_peak_memory, "Makes the peak the memory in use now.");
+  m.def("trim_memory", trim_memory, "Gives cached memory back to the system.");
+  m.def("set_memory_limit", set_memory_limit, "Bytes of tensor memory allowed; 0 for no limit.");
+  m.def("fail_nth_allocation", fail_nth_allocation, "Test hook: the n-th allocation from now fails; 0: off.");
+  m.def("user_line", [] { return to_string(capture_source()); }, "The caller's file and line.");
+}
+
+}  // namespace suan::py
+
+NB_MODULE(_c, m) {
+  using namespace suan::py;
+  m.doc() = "Suan's engine.";
+  install_source_hooks();
+  make_errors(m);
+  make_dtypes(m);
+  make_tensor_type(m);
+  bind_ops(m);
+  bind_interop(m);
+  bind_autograd(m);
+  bind_misc(m);
+  bind_compile(m);
+}
