@@ -11,6 +11,10 @@ const RowCode* (*const tables[])() = {rows_unary_basic,    rows_unary_math,  row
                                       rows_binary_compare, rows_binary_math, rows_ternary};
 
 Prepared prepare_row(const KernelDesc& d) {
+  int types[3];
+  for (size_t i = 0; i < d.in.size(); ++i) types[i] = d.in[i] ? int(d.in[i]->dtype) : absent;
+  const RowChoice row = choose_row(d.op, {types, d.in.size()}, d.out[0]->dtype);
+  if (const Prepared p = prepare_flat(row, d.in, *d.out[0]); p.run) return p;
   return prepare_program(row_program(d.op, d.attrs, d.in, d.out[0]->dtype), d.in, d.out);
 }
 bool supports_row(const KernelDesc& d) {

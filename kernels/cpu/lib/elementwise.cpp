@@ -26,33 +26,23 @@ class Builder {
 
   int16_t input(DType t) {
     p_->in_dtypes.push_back(t);
+    p_->loads.push_back(load_fn(t));
     ++p_->n_in;
     return add_register(t);
   }
 
   // The register of the row's result; -1 when there is no such row or too many registers.
   int16_t row(const OpDef& op, std::span<const int16_t> in, DType out) {
-    std::string_view name = op.name;
-    int16_t x = in[0];
-    if (name == "cast") return cast(x, out);
+    int types[3];
+    for (size_t k = 0; k < in.size(); ++k)
+      types[k] = in[k] >= 0 ? int(dtype_[size_t(in[k])]) : absent;
+    const RowChoice row = choose_row(op, {types, in.size()}, out);
+    if (!row.fn) return -1;
     Instruction i;
-    const RowCode* code;
-    if (name == "clamp" && (in.size() < 3 || in[1] < 0 || in[2] < 0)) {
-      const bool lower = in.size() > 1 && in[1] >= 0;
-      code = find_row(lower ? "maximum" : "minimum");
-      i.in[1] = lower ? in[1] : in[2];
-    } else {
-      code = find_row(name);
-      for (size_t k = 1; k < in.size() && k < 3; ++k) i.in[k] = in[k];
-    }
-    i.in[0] = x;
-    if (!code) return -1;
-    const DType type = name == "where" ? dtype_[size_t(in[1])] : dtype_[size_t(x)];
-    const int c = compute_index(type);
-    if (c < 0 || !code->fn[c]) return -1;
-    i.fn = code->fn[c];
-    // f64 transcendental functions go lane by lane.
-    p_->cost += code->cost >= 8 ? (c == 1 ? code->cost : code->cost / 4) : 1;
+    i.fn = row.fn;
+    for (int k = 0; k < 3; ++k)
+      if (row.operand[k] >= 0) i.in[k] = in[size_t(row.operand[k])];
+    p_->cost += row.cost;
     return emit(i, out);
   }
 
@@ -69,6 +59,7 @@ class Builder {
     }
     p_->out_register.push_back(r);
     p_->out_dtypes.push_back(t);
+    p_->stores.push_back(store_fn(t));
   }
 
   ProgramPtr finish() {
@@ -109,15 +100,6 @@ class Builder {
     p_->code.push_back(i);
     return i.out;
   }
-  int16_t cast(int16_t x, DType to) {
-    const DType from = dtype_[size_t(x)];
-    Instruction i;
-    i.fn = cast_fn(from, to);
-    i.in[0] = x;
-    p_->cost += 1;
-    return emit(i, to);
-  }
-
   // Tiles for inputs are kept for the whole run (a broadcast one is filled once); the others are
   // reused as soon as their value is dead.
   bool place(const std::vector<int>& last) {
@@ -165,6 +147,13 @@ Flat flat_stride(const Operand& o, int64_t rows, int64_t cols) {
   return {o.row_stride == cols * o.col_stride, o.col_stride};
 }
 
+// The first `bytes` of the tile again and again, `rows` times in all.
+void repeat_row(std::byte* tile, int64_t bytes, int64_t rows) {
+  const int64_t end = bytes * rows;
+  for (int64_t done = bytes; done < end; done *= 2)
+    std::memcpy(tile + done, tile, size_t(std::min(done, end - done)));
+}
+
 struct TileShape {
   int64_t rows, cols;
 };
@@ -184,6 +173,29 @@ TileShape tile_shape(const Program& p, const Operand* in, const Operand* out, in
 }
 
 }  // namespace
+
+RowChoice choose_row(const OpDef& op, std::span<const int> types, DType out) {
+  RowChoice row;
+  if (types.size() > 3) return row;
+  if (op.name == "cast") {
+    row.fn = cast_fn(DType(types[0]), out);
+    row.cost = 1;
+    row.operand[0] = 0;
+    return row;
+  }
+  int n = 0;
+  for (size_t i = 0; i < types.size(); ++i)
+    if (types[i] != absent) row.operand[n++] = int8_t(i);
+  const RowCode* code = n == 2 && op.name == "clamp"
+                            ? find_row(row.operand[1] == 1 ? "maximum" : "minimum")
+                            : find_row(op.name);
+  const int c = compute_index(DType(types[op.name == "where" ? 1 : 0]));
+  if (!code || c < 0) return row;
+  row.fn = code->fn[c];
+  // Cheap rows move memory; f64 transcendental functions go lane by lane.
+  row.cost = code->cost < 8 ? 1 : c == 1 ? code->cost : code->cost / 4;
+  return row;
+}
 
 ProgramPtr row_program(const OpDef& op, const Attrs&, std::span<const TensorDesc* const> in,
                        DType out) {
@@ -244,19 +256,16 @@ void rows_run(const Program& p, const Operand* in, const Operand* out, int64_t r
 
   std::byte* at[max_program_registers];
   for (size_t r = 0; r < p.slot.size(); ++r) at[r] = scratch + p.slot[r];
-  LoadFn loads[max_program_inputs];
-  StoreFn stores[max_program_outputs];
   bool aliased[max_program_outputs];   // the output's memory is an input that is read later
-  for (int i = 0; i < p.n_in; ++i) loads[i] = load_fn(p.in_dtypes[size_t(i)]);
   for (int j = 0; j < n_out; ++j) {
-    stores[j] = store_fn(p.out_dtypes[size_t(j)]);
     aliased[j] = false;
     for (int i = 0; i < p.n_in; ++i)
       aliased[j] |= (p.late_inputs[size_t(j)] >> i & 1) && in[i].data == out[j].data;
   }
   // What an input's tile holds: a broadcast operand is not loaded again.
-  const std::byte* held[max_program_inputs] = {};
-  int64_t held_rows[max_program_inputs] = {}, held_cols[max_program_inputs] = {};
+  const std::byte* held[max_program_inputs];
+  int64_t held_rows[max_program_inputs], held_cols[max_program_inputs];
+  std::fill_n(held, p.n_in, nullptr);
 
   for (int64_t r0 = 0; r0 < rows; r0 += shape.rows) {
     const int64_t nr = std::min(shape.rows, rows - r0);
@@ -283,11 +292,14 @@ void rows_run(const Program& p, const Operand* in, const Operand* out, int64_t r
         held_rows[i] = nr;
         held_cols[i] = nc;
         if (walk.exists) {
-          loads[i](from, walk.stride, at[i], n);
+          p.loads[size_t(i)](from, walk.stride, at[i], n);
+        } else if (o.row_stride == 0) {
+          p.loads[size_t(i)](from, o.col_stride, at[i], nc);
+          repeat_row(at[i], tile_size(t) * nc, nr);
         } else {
           const int64_t size = tile_size(t) * nc;
           for (int64_t r = 0; r < nr; ++r)
-            loads[i](from + r * o.row_stride * item, o.col_stride, at[i] + r * size, nc);
+            p.loads[size_t(i)](from + r * o.row_stride * item, o.col_stride, at[i] + r * size, nc);
         }
       }
       bool written[max_program_outputs];
@@ -315,10 +327,10 @@ void rows_run(const Program& p, const Operand* in, const Operand* out, int64_t r
         const std::byte* from = at[p.out_register[size_t(j)]];
         const Flat walk = flat_stride(o, nr, nc);
         if (walk.exists) {
-          stores[j](from, to[j], walk.stride, n);
+          p.stores[size_t(j)](from, to[j], walk.stride, n);
         } else {
           for (int64_t r = 0; r < nr; ++r)
-            stores[j](from + r * nc * tile_size(t), to[j] + r * o.row_stride * item_size(t),
+            p.stores[size_t(j)](from + r * nc * tile_size(t), to[j] + r * o.row_stride * item_size(t),
                       o.col_stride, nc);
         }
       }

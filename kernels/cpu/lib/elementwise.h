@@ -28,6 +28,8 @@ struct Program {
   int n_in = 0;
   std::vector<Instruction> code;
   std::vector<DType> in_dtypes, out_dtypes;
+  std::vector<LoadFn> loads;              // per input
+  std::vector<StoreFn> stores;            // per output
   std::vector<int16_t> out_register;
   std::vector<uint8_t> out_in_place;      // the defining instruction may write the output's memory
   std::vector<uint32_t> late_inputs;      // inputs still read after that instruction (bit per input)
@@ -36,6 +38,17 @@ struct Program {
   int64_t cost = 0;                       // operations per element
 };
 using ProgramPtr = std::shared_ptr<const Program>;
+
+// A row's function for its operands' dtypes, and which of the op's inputs they are. Without a function
+// there is no such row. A clamp with one bound is a maximum or a minimum.
+struct RowChoice {
+  void (*fn)(const void* const* in, void* out, int64_t n) = nullptr;
+  int cost = 0;
+  int8_t operand[3] = {-1, -1, -1};
+};
+inline constexpr int absent = -1;
+// types: the DType of each input, or absent.
+RowChoice choose_row(const OpDef& op, std::span<const int> types, DType out);
 
 // One op that is a row; `in` has null where an optional input is absent.
 ProgramPtr row_program(const OpDef& op, const Attrs& attrs, std::span<const TensorDesc* const> in,
@@ -55,6 +68,11 @@ struct Operand {
 // moved to the tile's corner.
 void rows_run(const Program& program, const Operand* in, const Operand* out, int64_t rows,
               int64_t cols);
+
+// The short way: one row, every operand contiguous in its compute type with out's shape, or of one
+// element. Empty `run` when that does not hold.
+Prepared prepare_flat(const RowChoice& row, std::span<const TensorDesc* const> in,
+                      const TensorDesc& out);
 
 // A kernel made of a program whose present inputs are `in` (broadcast against out[0]'s shape).
 Prepared prepare_program(ProgramPtr program, std::span<const TensorDesc* const> in,

@@ -124,6 +124,26 @@ int64_t task_elements(int64_t n, int64_t cost) {
 
 }  // namespace
 
+Prepared prepare_flat(const RowChoice& row, std::span<const TensorDesc* const> in,
+                      const TensorDesc& out) {
+  if (!is_direct(out.dtype) || !out.layout.is_contiguous()) return {};
+  const int64_t n = out.layout.numel();
+  if (n == 0) return {run_nothing, nullptr, 0};
+  FlatRow f{row.fn, n, task_elements(n, row.cost), 0, {}, {}, {}, item_size(out.dtype)};
+  bool scalars = false;
+  for (int8_t i : row.operand) {
+    if (i < 0) break;
+    const TensorDesc& d = *in[size_t(i)];
+    const bool whole = d.layout.shape == out.layout.shape && d.layout.is_contiguous();
+    if (!is_direct(d.dtype) || !(whole || d.layout.numel() == 1)) return {};
+    f.position[f.n_in] = i;
+    f.scalar[f.n_in] = !whole;
+    f.item[f.n_in++] = item_size(d.dtype);
+    scalars |= !whole;
+  }
+  return {scalars ? run_flat<scalar_part> : run_flat<flat_part>, std::make_shared<FlatRow>(f), 0};
+}
+
 Prepared prepare_program(ProgramPtr program, std::span<const TensorDesc* const> in,
                          std::span<const TensorDesc* const> out) {
   const Program& p = *program;
@@ -162,22 +182,6 @@ Prepared prepare_program(ProgramPtr program, std::span<const TensorDesc* const> 
   }
 
   const int64_t task = task_elements(total, p.cost);
-  if (rank <= 1 && p.code.size() <= 1 && n_in <= 3 && out.size() == 1 && p.out_in_place[0]) {
-    FlatRow f{p.code[0].fn, total, task, n_in, {}, {}, {}, item_size(out[0]->dtype)};
-    bool fits = rank == 0 || strides[0][n - 1] == 1, scalars = false;
-    for (int k = 0; k < n_in; ++k) {
-      // The instruction's operand order is the program's input order but for repeated registers.
-      const int64_t stride = rank == 0 ? 1 : strides[0][k];
-      fits &= is_direct(operands[k]->dtype) && (stride == 0 || stride == 1) && p.code[0].in[k] == k;
-      f.position[k] = position[k];
-      f.scalar[k] = stride == 0;
-      scalars |= f.scalar[k];
-      f.item[k] = item_size(operands[k]->dtype);
-    }
-    if (fits) return {scalars ? run_flat<scalar_part> : run_flat<flat_part>,
-                      std::make_shared<FlatRow>(f), 0};
-  }
-
   auto s = std::make_shared<Nest>();
   s->n_in = n_in;
   s->n_out = n - n_in;
