@@ -15,15 +15,54 @@ def _table(rows, headers):
         print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
+def _dtypes(op):
+    """The first input's dtypes in a few words."""
+    if not op["inputs"]:
+        return "-"
+    dtypes = op["inputs"][0]["dtypes"]
+    groups = {
+        "float": ["f16", "bf16", "f32", "f64"],
+        "int": ["i8", "i16", "i32", "i64"],
+        "uint": ["u8", "u16", "u32", "u64"],
+    }
+    words, rest = [], list(dtypes)
+    for word, members in groups.items():
+        if all(m in rest for m in members):
+            words.append(word)
+            rest = [d for d in rest if d not in members]
+    return " ".join(words + rest)
+
+
+def ops_rows():
+    """One dictionary per op: what runs it, and whether it has a gradient."""
+    rows = []
+    for op in suan._c.op_table():
+        if op["view"]:
+            runs = "view"
+        elif op["kernel"]:
+            runs = "fused kernel" if op["composite"] else "kernel"
+        else:
+            runs = "composed"
+        rows.append({
+            "op": op["name"],
+            "dtypes": _dtypes(op),
+            "runs": runs,
+            "gradient": "yes" if op["differentiable"] else f"no: {op['no_grad']}",
+            "onnx": op["onnx"],
+            "samples": op["samples"],
+        })
+    return rows
+
+
 def ops_command(as_json):
-    rows = suan._c.op_table()
+    rows = ops_rows()
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    headers = ("op", "family", "dtypes", "runs", "gradient", "onnx")
-    _table([[row.get(h) or "-" for h in headers] for row in rows], headers)
-    kernels = sum(row["runs"] == "kernel" for row in rows)
-    print(f"{len(rows)} ops, {kernels} with a kernel, {len(rows) - kernels} composed of others")
+    headers = ("op", "dtypes", "runs", "onnx", "samples", "gradient")
+    _table([["-" if row[h] is None else row[h] for h in headers] for row in rows], headers)
+    counts = {kind: sum(row["runs"] == kind for row in rows) for kind in ("kernel", "fused kernel", "composed", "view")}
+    print(f"{len(rows)} ops: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
 
 
 def _cpu_name():
@@ -54,7 +93,7 @@ def doctor_facts():
         "numpy": numpy.__version__,
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "isa": suan._c.isa(),
+        "isa": suan._c.cpu_isa(),
         "threads": suan.get_num_threads(),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": total,

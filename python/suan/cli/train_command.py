@@ -15,7 +15,7 @@ def train_command(name, out, resume, steps, device, compile, dry_run, as_json):
     if steps is not None:
         recipe.train.steps = steps
     out = Path("runs") / path.stem if out is None else out
-    trainer = Trainer(recipe, out, compile=compile, as_json=as_json, device=device)
+    trainer = Trainer(recipe, out, compile=compile, as_json=as_json, device=device, recipe_name=name)
     if dry_run:
         facts = trainer.dry_run()
         if as_json:

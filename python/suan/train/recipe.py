@@ -4,6 +4,7 @@ An error names the file, the line and the key, what was expected, what was found
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Optional, Union
 
@@ -202,7 +203,8 @@ def _describe(error, raw, lines, name, model):
         return f"[recipe] {place}: wrong '{key}': {context['error']}"
     got = _say(error["input"])
     if kind == "literal_error":
-        return f"[recipe] {place}: wrong value of '{key}': expected {context['expected']}, got {got}"
+        near = _nearest(error["input"], re.findall(r"'([^']*)'", context["expected"]))
+        return f"[recipe] {place}: wrong value of '{key}': expected {context['expected']}, got {got}{near}"
     text = error["msg"].removeprefix("Input should be ")
     hint = ""
     if kind == "float_type" and isinstance(error["input"], str):

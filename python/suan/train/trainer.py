@@ -59,8 +59,9 @@ def _flat(value, path=""):
 
 
 class Trainer:
-    def __init__(self, recipe, out, *, compile=True, as_json=False, device="cpu"):
+    def __init__(self, recipe, out, *, compile=True, as_json=False, device="cpu", recipe_name="RECIPE"):
         self.recipe, self.out, self.compiled = recipe, Path(out), compile
+        self.recipe_name = recipe_name  # for the line that says how to go on
         suan.manual_seed(recipe.seed)
         self.task = make_task(recipe)
         self.model = self.task.model
@@ -249,7 +250,7 @@ class Trainer:
                 path = self.save()
                 self.display.message(
                     f"stopped at step {self.step}, saved {path}; go on with: "
-                    f"suan train RECIPE --out {self.out} --resume"
+                    f"suan train {self.recipe_name} --out {self.out} --resume"
                 )
                 return False
             if self.step % log.checkpoint_every == 0 and not last:
