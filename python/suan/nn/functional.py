@@ -316,16 +316,17 @@ def scaled_dot_product_attention(
     op = "scaled_dot_product_attention"
     if is_causal and attn_mask is not None:
         _fail(op, "both a mask and is_causal given: expected one of them, got both")
-    if enable_gqa and query.shape[-3] != key.shape[-3]:
-        repeats, rest = divmod(query.shape[-3], key.shape[-3])
-        if rest:
-            _fail(op, f"heads do not group: expected a multiple of {key.shape[-3]}, got {query.shape[-3]}")
-        key = suan.repeat_interleave(key, repeats, -3)
-        value = suan.repeat_interleave(value, repeats, -3)
+    heads, kv_heads = (query.shape[-3], key.shape[-3]) if query.dim() > 2 else (1, 1)
+    if heads != kv_heads and not (enable_gqa and heads % kv_heads == 0):
+        expected = f"a divisor of {heads}" if enable_gqa else f"{heads} (or enable_gqa=True)"
+        _fail(op, f"wrong number of key heads: expected {expected}, got {kv_heads}")
     if dropout_p > 0.0 or query.dim() < 3:
+        if heads != kv_heads:
+            key = suan.repeat_interleave(key, heads // kv_heads, -3)
+            value = suan.repeat_interleave(value, heads // kv_heads, -3)
         return _composed_attention(query, key, value, attn_mask, dropout_p, is_causal, scale)
     lead = tuple(query.shape)[:-2]
-    q, k, v = (t if t.dim() == 4 else t.reshape(-1, *lead[-1:], *tuple(t.shape)[-2:]) for t in (query, key, value))
+    q, k, v = (t if t.dim() == 4 else t.reshape(-1, *tuple(t.shape)[-3:]) for t in (query, key, value))
     if attn_mask is not None and attn_mask.dim() > 4:
         attn_mask = attn_mask.expand(*lead, *tuple(attn_mask.shape)[-2:])
         attn_mask = attn_mask.reshape(-1, *tuple(attn_mask.shape)[-3:])
