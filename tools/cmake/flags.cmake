@@ -3,10 +3,10 @@
 add_library(suan_flags INTERFACE)
 target_include_directories(suan_flags INTERFACE ${PROJECT_SOURCE_DIR})
 # Bits: no contraction, and no -ffast-math. errno and traps are given up since neither is used and
-# both block vector code. Static TLS: a thread-local table is read on every eager call.
+# both block vector code.
 target_compile_options(suan_flags INTERFACE
   -Wall -Wextra -ffp-contract=off -fno-math-errno -fno-trapping-math
-  -fno-semantic-interposition -ftls-model=initial-exec)
+  -fno-semantic-interposition)
 if(SUAN_SANITIZE)
   add_compile_options(-fsanitize=${SUAN_SANITIZE} -fno-sanitize-recover=all
     -fno-omit-frame-pointer)
