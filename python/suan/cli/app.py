@@ -30,6 +30,18 @@ def train(
 
 
 @app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="A YAML recipe, or a built-in one: char_gpt, cnn.")],
+    memory_limit: Annotated[Optional[int], typer.Option(min=1, help="MiB for a step; recompute values to fit.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """Show the memory of a recipe's training step, and what holds it, without computing anything."""
+    from .train_command import plan_command
+
+    plan_command(recipe, memory_limit, json)
+
+
+@app.command()
 def ops(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False):
     """List every op: data types, how it runs, gradient, ONNX name."""
     from .info import ops_command

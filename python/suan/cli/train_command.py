@@ -1,4 +1,4 @@
-"""`suan train`."""
+"""`suan train` and `suan plan`."""
 
 import json
 import sys
@@ -34,3 +34,13 @@ def train_command(name, out, resume, steps, device, compile, dry_run, as_json):
               f"({result['step_ms']:.2f} ms a step)")
         print(f"report {out / 'report.md'}, plot {out / 'loss.png'}, weights {out / result['checkpoint']}, "
               f"log {out / 'log.jsonl'}")
+
+
+def plan_command(name, memory_limit, as_json):
+    recipe = load_recipe(find_recipe(name))
+    report = Trainer(recipe, "", compile=False).plan(memory_limit and memory_limit << 20)
+    if as_json:
+        facts = ("peak_bytes", "captured_bytes", "argument_bytes", "nodes", "flops", "holders")
+        print(json.dumps({key: getattr(report, key) for key in facts}))
+    else:
+        print(report)

@@ -25,20 +25,11 @@ def checkpoints(folder):
     return sorted((int(m.group(1)), p) for m, p in found if m)
 
 
-def _string_keys(value):
-    # JSON has string keys only; optimizer states are keyed by number.
-    if isinstance(value, dict):
-        return {str(k): _string_keys(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_string_keys(v) for v in value]
-    return value
-
-
 def save_checkpoint(folder, step, state):
     """Saves atomically (suan.save writes beside and renames), then removes all but the newest two."""
     path = Path(folder) / f"checkpoint-{step:08d}.safetensors"
     try:
-        suan.save(_string_keys(state), path)
+        suan.save(state, path)
     except OSError as error:
         raise TrainError(
             f"[checkpoint] cannot write {path}: {error}; earlier checkpoints in {folder} are untouched"

@@ -16,7 +16,7 @@ import suan
 from .. import nn, optim
 from .checkpoint import RunLog, TrainError, checkpoints, load_checkpoint, save_checkpoint, write_atomic
 from .plot import plot_log
-from .progress import make_display, peak_bytes
+from .progress import make_display, peak_bytes, resident_bytes
 from .report import write_report
 from .tasks import make_task
 
@@ -175,8 +175,15 @@ class Trainer:
         finally:
             self.model.train()
 
+    def plan(self, memory_limit=None):
+        """The memory plan of one training step (see suan.plan); computes nothing."""
+        x, y = next(self._batches())
+        return suan.plan(self._train_step, x, y, memory_limit=memory_limit)
+
     def dry_run(self, steps=8):
-        """What the run will take, from a few steps that are not kept."""
+        """What the run will take: memory from its plan, time from a few steps that are not kept."""
+        # The process as it is now holds the weights and optimizer state; a step adds the plan's peak.
+        peak = resident_bytes() + self.plan().peak_bytes
         batches, times = self._batches(), []
         for _ in range(steps):
             x, y = next(batches)
@@ -184,14 +191,14 @@ class Trainer:
             self._step_fn(x, y)
             times.append(time.perf_counter() - begin)
         # The first steps also record and plan.
-        step_s = sorted(times[steps // 2:])[len(times[steps // 2:]) // 2]
-        total = self.recipe.train.steps
+        times = sorted(times[steps // 2:])
+        step_s, total = times[len(times) // 2], self.recipe.train.steps
         return {
             "steps": total,
             "parameters": sum(p.numel() for p in self.params),
             "step_ms": step_s * 1e3,
             "seconds": step_s * total,
-            "peak_bytes": peak_bytes(),
+            "peak_bytes": peak,
         }
 
     def run(self, resume=False):
