@@ -37,6 +37,9 @@ void bind_misc(nb::module_& m) {
   m.def("trim_memory", trim_memory, "Gives cached memory back to the system.");
   m.def("set_memory_limit", set_memory_limit, "Bytes of tensor memory allowed; 0 for no limit.");
   m.def("fail_nth_allocation", fail_nth_allocation, "Test hook: the n-th allocation from now fails; 0: off.");
+  m.def("literal", [](nb::handle number, nb::handle dtype) {
+    return number_tensor(number.ptr(), dtype_of(dtype.ptr()), {});
+  }, "A 0-d tensor that a recording keeps as a constant.");
   m.def("user_line", [] { return to_string(capture_source()); }, "The caller's file and line.");
 }
 

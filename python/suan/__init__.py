@@ -1,0 +1,70 @@
+"""Suan: a deep-learning training and inference engine. `import suan` gives torch's names and meanings.
+
+Tensors, the op table and autograd are here; suan.nn, suan.optim, suan.data, suan.train and the command
+line are loaded when first used.
+"""
+
+import importlib as _importlib
+
+from . import _c
+from .types import (  # noqa: F401
+    Size, default_device, device, dtype, finfo, float16, bfloat16, float32, float64, float8_e4m3fn,
+    float8_e5m2, get_default_dtype, iinfo, int8, int16, int32, int64, promote_types, result_type,
+    set_default_dtype, uint8, uint16, uint32, uint64, bool_ as _bool,
+)
+from . import tensor as _tensor
+from .tensor import Tensor, set_printoptions  # noqa: F401
+from .create import *  # noqa: F401,F403
+from .functional_api import *  # noqa: F401,F403
+from .autograd import (  # noqa: F401
+    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
+)
+from .random import (  # noqa: F401
+    Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
+)
+from .io import load, save  # noqa: F401
+from . import autograd, debug, random  # noqa: F401
+
+DeviceError = _c.DeviceError
+InternalError = _c.InternalError
+OutOfMemoryError = _c.OutOfMemoryError
+ShapeError = _c.ShapeError
+StateError = _c.StateError
+
+half = float16
+float = float32
+double = float64
+short = int16
+int = int32
+long = int64
+bool = _bool
+
+__version__ = "0.1.0"
+
+
+def set_num_threads(n):
+    """Sets how many threads share the work of an op. Results are the same bits for every n."""
+    _c.set_num_threads(n)
+
+
+def get_num_threads():
+    """Threads that share the work of an op."""
+    return _c.num_threads()
+
+
+_LAZY_MODULES = ("nn", "optim", "data", "train", "models", "cli", "utils", "func", "onnx")
+_LAZY_NAMES = {"compile": "compile", "plan": "compile"}
+
+
+def __getattr__(name):
+    if name in _LAZY_NAMES:
+        value = getattr(_importlib.import_module("." + _LAZY_NAMES[name], __name__), name)
+        globals()[name] = value
+        return value
+    if name in _LAZY_MODULES:
+        try:
+            return _importlib.import_module("." + name, __name__)
+        except ModuleNotFoundError as e:
+            if e.name != f"{__name__}.{name}":
+                raise
+    raise AttributeError(f"module 'suan' has no attribute '{name}'")

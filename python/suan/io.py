@@ -1,0 +1,262 @@
+"""save and load: nested dicts, lists and tuples of tensors, numbers and strings in one safetensors file.
+
+The tree and the checksums live in the file's metadata; nothing in a file is ever executed. A file is
+written beside its place, synced and renamed, so that a crash leaves the old one whole. Plain safetensors
+files load as a flat dict.
+"""
+
+import json
+import math
+import os
+import zlib
+
+from . import _c
+from .types import Size
+
+Tensor = _c.Tensor
+
+_NAMES = {
+    "bool": "BOOL", "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64", "int8": "I8",
+    "int16": "I16", "int32": "I32", "int64": "I64", "float16": "F16", "bfloat16": "BF16", "float32": "F32",
+    "float64": "F64", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+}
+_DTYPES = {v: getattr(_c, k) for k, v in _NAMES.items()}
+_MAX_HEADER = 100_000_000
+_MAX_DEPTH = 200
+_CHUNK = 1 << 24
+
+
+# ---- the tree ----------------------------------------------------------------------------------------
+
+
+class _Packer:
+    def __init__(self):
+        self.tensors = {}
+        self._known = {}
+
+    def pack(self, value, path, depth=0):
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"[save] nested too deeply: expected at most {_MAX_DEPTH} levels, got more")
+        if value is None or isinstance(value, (bool, str)):
+            return value
+        if isinstance(value, int):
+            return int(value)
+        if isinstance(value, float):
+            return value if math.isfinite(value) else {"f": repr(value)}
+        if isinstance(value, Tensor):
+            return {"t": self._name(value, path)}
+        if isinstance(value, dict):
+            items = []
+            for k, v in value.items():
+                if not isinstance(k, (str, int, float, bool, type(None))):
+                    raise TypeError(f"[save] wrong key type at '{path}': expected str, int, float, bool or "
+                                    f"None, got {type(k).__name__}")
+                items.append([self.pack(k, path, depth + 1), self.pack(v, f"{path}.{k}" if path else str(k), depth + 1)])
+            return {"d": items}
+        if isinstance(value, (list, tuple)):
+            kind = "l" if isinstance(value, list) else "u"
+            return {kind: [self.pack(v, f"{path}.{i}" if path else str(i), depth + 1) for i, v in enumerate(value)]}
+        if isinstance(value, _c.dtype):
+            return {"y": value.name}
+        raise TypeError(f"[save] cannot save '{path}': expected tensors, numbers, strings, None, dicts, lists "
+                        f"or tuples, got {type(value).__name__}")
+
+    def _name(self, t, path):
+        """One entry for each distinct tensor, however often it appears."""
+        key = (t.data_ptr(), tuple(t.shape), t.stride(), t.dtype.name) if t.numel() else id(t)
+        name = self._known.get(key)
+        if name is None:
+            name = path or "tensor"
+            while name in self.tensors or name == "__metadata__":
+                name += "_"
+            self.tensors[name] = t.detach()
+            self._known[key] = name
+        return name
+
+
+def _unpack(node, tensors, depth=0):
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"[load] nested too deeply: expected at most {_MAX_DEPTH} levels, got more")
+    if node is None or isinstance(node, (bool, int, float, str)):
+        return node
+    if isinstance(node, dict) and len(node) == 1:
+        (kind, value), = node.items()
+        if kind == "t" and value in tensors:
+            return tensors[value]
+        if kind == "f" and value in ("inf", "-inf", "nan"):
+            return float(value)
+        if kind == "y" and value in _NAMES:
+            return getattr(_c, value)
+        if kind in ("l", "u") and isinstance(value, list):
+            items = [_unpack(v, tensors, depth + 1) for v in value]
+            return items if kind == "l" else tuple(items)
+        if kind == "d" and isinstance(value, list) and all(isinstance(v, list) and len(v) == 2 for v in value):
+            return {_unpack(k, tensors, depth + 1): _unpack(v, tensors, depth + 1) for k, v in value}
+    raise ValueError(f"[load] damaged tree: expected a known node, got {str(node)[:60]!r}")
+
+
+# ---- writing -------------------------------------------------------------------------------------------
+
+
+def _crc(view):
+    crc = 0
+    for at in range(0, len(view), _CHUNK):
+        crc = zlib.crc32(view[at:at + _CHUNK], crc)
+    return crc
+
+
+def _header_crc(entries, metadata):
+    kept = {k: v for k, v in metadata.items() if k != "suan.header_crc32"}
+    return zlib.crc32(json.dumps([entries, kept], sort_keys=True).encode())
+
+
+def save(obj, path):
+    """Writes nested dicts, lists and tuples of tensors, numbers, strings and None; atomic."""
+    packer = _Packer()
+    tree = packer.pack(obj, "")
+    entries, sums, order, at = {}, {}, [], 0
+    for name, t in packer.tensors.items():
+        if t.dtype.name not in _NAMES:
+            raise TypeError(f"[save] dtype not supported for '{name}': expected one that safetensors has, got {t.dtype}")
+        t = t.contiguous()
+        view = _c.memory_view(t)
+        view = view[:t.nbytes]
+        entries[name] = {"dtype": _NAMES[t.dtype.name], "shape": list(t.shape), "data_offsets": [at, at + len(view)]}
+        sums[name] = _crc(view)
+        order.append((t, view))
+        at += len(view)
+    metadata = {"format": "suan", "suan.version": "1", "suan.tree": json.dumps(tree),
+                "suan.crc32": json.dumps(sums)}
+    metadata["suan.header_crc32"] = str(_header_crc(entries, metadata))
+    header = json.dumps({"__metadata__": metadata, **entries}).encode()
+    header += b" " * (-len(header) % 8)
+    _write_atomically(os.fspath(path), [len(header).to_bytes(8, "little"), header] + [v for _, v in order])
+
+
+def _write_atomically(path, parts):
+    folder = os.path.dirname(os.path.abspath(path))
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as f:
+            for part in parts:
+                for at in range(0, len(part), _CHUNK):
+                    f.write(part[at:at + _CHUNK])
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except OSError as e:
+        raise OSError(e.errno, f"[save] cannot write: expected '{path}' to be writable, got {e.strerror}") from e
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return  # a folder that cannot be opened cannot be synced; the file itself is safe
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ---- reading -------------------------------------------------------------------------------------------
+
+
+def _bad(path, text):
+    return ValueError(f"[load] damaged file '{path}': {text}")
+
+
+def _no_duplicates(pairs):
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("duplicate name")
+    return out
+
+
+def _read_header(f, path):
+    size = os.fstat(f.fileno()).st_size
+    prefix = f.read(8)
+    if len(prefix) < 8:
+        raise _bad(path, f"expected at least 8 bytes, got {len(prefix)}")
+    length = int.from_bytes(prefix, "little")
+    if length > _MAX_HEADER or 8 + length > size:
+        raise _bad(path, f"expected a header within {min(size - 8, _MAX_HEADER)} bytes, got {length}")
+    try:
+        header = json.loads(f.read(length).decode("utf-8"), object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as e:
+        raise _bad(path, f"expected a JSON header, got {e}") from None
+    if not isinstance(header, dict):
+        raise _bad(path, f"expected a JSON object, got {type(header).__name__}")
+    return header, 8 + length, size
+
+
+def _check_entries(entries, room, path):
+    """Every entry inside the file, none overlapping, no byte unaccounted for."""
+    spans = []
+    for name, e in entries.items():
+        ok = (isinstance(e, dict) and e.get("dtype") in _DTYPES and isinstance(e.get("shape"), list)
+              and isinstance(e.get("data_offsets"), list) and len(e["data_offsets"]) == 2
+              and all(type(v) is int and v >= 0 for v in e["shape"] + e["data_offsets"]))
+        if not ok:
+            raise _bad(path, f"expected dtype, shape and data_offsets for '{name}', got {str(e)[:80]}")
+        if len(e["shape"]) > 8:
+            raise _bad(path, f"expected at most 8 dimensions for '{name}', got {len(e['shape'])}")
+        begin, end = e["data_offsets"]
+        need = _DTYPES[e["dtype"]].itemsize * math.prod(e["shape"])
+        if end - begin != need or end > room:
+            raise _bad(path, f"expected {need} bytes within {room} for '{name}', got {begin} to {end}")
+        spans.append((begin, end, name))
+    at = 0
+    for begin, end, name in sorted(spans):
+        if begin != at:
+            raise _bad(path, f"expected '{name}' at byte {at}, got {begin} (a gap or an overlap)")
+        at = end
+    if at != room:
+        raise _bad(path, f"expected {at} bytes of data, got {room}")
+
+
+def _read_tensor(f, start, e, path, name):
+    t = _c.ops.full(_c.literal(0, _DTYPES[e["dtype"]]), Size(e["shape"]))
+    view = _c.memory_view(t)[:t.nbytes]
+    f.seek(start + e["data_offsets"][0])
+    got = 0
+    while got < len(view):
+        n = f.readinto(view[got:])
+        if not n:
+            raise _bad(path, f"expected {len(view)} bytes for '{name}', got {got}")
+        got += n
+    return t, view
+
+
+def load(path, map_location=None):
+    """Reads what save wrote, checksums verified; or a plain safetensors file, as a flat dict."""
+    if map_location is not None:
+        _c.check_device(str(map_location))
+    path = os.fspath(path)
+    try:
+        f = open(path, "rb")
+    except OSError as e:
+        raise type(e)(e.errno, f"[load] cannot open: expected a readable file '{path}', got {e.strerror}") from None
+    with f:
+        header, start, size = _read_header(f, path)
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+            raise _bad(path, "expected metadata of strings, got something else")
+        _check_entries(header, size - start, path)
+        ours = metadata.get("format") == "suan" or "suan.tree" in metadata
+        sums = {}
+        if ours:
+            if metadata.get("suan.version") != "1":
+                raise _bad(path, f"expected version 1, got {metadata.get('suan.version')!r}")
+            if metadata.get("suan.header_crc32") != str(_header_crc(header, metadata)):
+                raise _bad(path, "expected the header's checksum to match, got another")
+            try:
+                sums, tree = json.loads(metadata["suan.crc32"]), json.loads(metadata["suan.tree"])
+            except (KeyError, ValueError, RecursionError):
+                raise _bad(path, "expected a tree and checksums, got unreadable metadata") from None
+        tensors = {}
+        for name, e in header.items():
+            tensors[name], view = _read_tensor(f, start, e, path, name)
+            if ours and sums.get(name) != _crc(view):
+                raise _bad(path, f"expected the checksum of '{name}' to match, got another")
+    return _unpack(tree, tensors) if ours else tensors

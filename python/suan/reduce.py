@@ -1,0 +1,307 @@
+"""Reductions, sorting, indexing by tensors and linear algebra, with torch's names and signatures."""
+
+import builtins as _py
+import collections as _collections
+import math as _math
+
+from . import _c
+from .shaping import _axis, _flat, flatten, unsqueeze
+from .types import int64
+
+ops = _c.ops
+Tensor = _c.Tensor
+
+_Max = _collections.namedtuple("max", ("values", "indices"))
+_Min = _collections.namedtuple("min", ("values", "indices"))
+_TopK = _collections.namedtuple("topk", ("values", "indices"))
+_Sort = _collections.namedtuple("sort", ("values", "indices"))
+
+
+# ---- reductions ------------------------------------------------------------------------------------------
+
+
+def max(input, dim=None, keepdim=False, *, other=None, axis=None):
+    """The largest element; with dim, (values, indices) along it; with a tensor, the larger of the two."""
+    dim = axis if dim is None else dim
+    if isinstance(dim, Tensor) or other is not None:
+        return ops.maximum(input, other if other is not None else dim)
+    if dim is None:
+        return ops.max(input)
+    return _Max(*ops.max_dim(input, dim, keepdim))
+
+
+def min(input, dim=None, keepdim=False, *, other=None, axis=None):
+    """The smallest element; with dim, (values, indices) along it; with a tensor, the smaller of the two."""
+    dim = axis if dim is None else dim
+    if isinstance(dim, Tensor) or other is not None:
+        return ops.minimum(input, other if other is not None else dim)
+    if dim is None:
+        return ops.min(input)
+    return _Min(*ops.min_dim(input, dim, keepdim))
+
+
+def amax(input, dim=(), keepdim=False):
+    """The largest elements over dimensions; ties share the gradient."""
+    return ops.max(input, dim, keepdim)
+
+
+def amin(input, dim=(), keepdim=False):
+    """The smallest elements over dimensions; ties share the gradient."""
+    return ops.min(input, dim, keepdim)
+
+
+def aminmax(input, *, dim=None, keepdim=False):
+    """(smallest, largest)."""
+    return ops.min(input, dim, keepdim), ops.max(input, dim, keepdim)
+
+
+def _correction(unbiased, correction):
+    if correction is not None:
+        return correction
+    return 1 if unbiased is None or unbiased else 0
+
+
+def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+    """Variance over dimensions, divided by n - correction."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return ops.var(input, axis if dim is None else dim, _correction(unbiased, correction), keepdim)
+
+
+def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+    """Standard deviation over dimensions."""
+    return ops.sqrt(var(input, dim, unbiased, keepdim, correction=correction, axis=axis))
+
+
+def var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """(variance, mean)."""
+    return var(input, dim, unbiased, keepdim, correction=correction), ops.mean(input, dim, keepdim)
+
+
+def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """(standard deviation, mean)."""
+    return std(input, dim, unbiased, keepdim, correction=correction), ops.mean(input, dim, keepdim)
+
+
+def norm(input, p=2, dim=None, keepdim=False, dtype=None):
+    """The p-norm over dimensions; p may be a number, inf, -inf, 0 or 'fro'."""
+    if dtype is not None:
+        input = input.to(dtype)
+    p = 2.0 if p == "fro" or p is None else float(p)
+    if p == _math.inf:
+        return ops.max(ops.abs(input), dim, keepdim)
+    if p == -_math.inf:
+        return ops.min(ops.abs(input), dim, keepdim)
+    if p == 2:
+        return ops.sqrt(ops.sum(ops.square(input), dim, keepdim))
+    if p == 1:
+        return ops.sum(ops.abs(input), dim, keepdim)
+    if p == 0:
+        return ops.sum((input != 0).to(input.dtype), dim, keepdim)
+    return ops.sum(ops.abs(input)**p, dim, keepdim)**(1 / p)
+
+
+def count_nonzero(input, dim=None):
+    """How many elements are not zero."""
+    return ops.sum(input != 0, dim, False)
+
+
+def nansum(input, dim=None, keepdim=False):
+    """The sum with NaN taken as 0."""
+    return ops.sum(ops.where(ops.isnan(input), 0.0, input), dim, keepdim)
+
+
+def argsort(input, dim=-1, descending=False, stable=False):
+    """The order that sorts along a dimension."""
+    return sort(input, dim, descending, stable)[1]
+
+
+def sort(input, dim=-1, descending=False, stable=False):
+    """(values, indices) sorted along a dimension."""
+    if input.dim() == 0:
+        return _Sort(input.clone(), _c.tensor_from_data(0, int64))
+    dim = _axis(dim, input.dim(), "sort")
+    return _Sort(*ops.topk(input, input.shape[dim], dim=dim, largest=descending, sorted=True))
+
+
+def topk(input, k, dim=-1, largest=True, sorted=True):
+    """(values, indices) of the k largest or smallest along a dimension."""
+    return _TopK(*ops.topk(input, k, dim=dim, largest=largest, sorted=sorted))
+
+
+def median(input):
+    """The middle element (the lower of two)."""
+    return sort(flatten(input), 0)[0][(input.numel() - 1) // 2]
+
+
+def unique(input):
+    """The distinct elements, in rising order."""
+    s = sort(flatten(input.detach()), 0)[0]
+    if s.numel() < 2:
+        return s
+    first = ops.cat([_c.tensor_from_data([True], None), s[1:] != s[:-1]], 0)
+    return s[first]
+
+
+# ---- indexing by tensors -------------------------------------------------------------------------------
+
+
+def gather(input, dim, index):
+    """Elements picked along a dimension by an index of the output's shape."""
+    return ops.gather(input, index, dim=dim)
+
+
+def take_along_dim(input, indices, dim):
+    """gather with torch's other name."""
+    return ops.gather(input, indices, dim=dim)
+
+
+def _source(self, index, src):
+    return src if isinstance(src, Tensor) else ops.full(_c.literal(src, self.dtype), index.shape)
+
+
+def scatter(input, dim, index, src, *, reduce=None):
+    """src written along a dimension at index; reduce='add' adds instead."""
+    if reduce == "add":
+        return ops.scatter_add(input, index, _source(input, index, src), dim=dim)
+    if reduce is not None:
+        raise ValueError(f"[scatter] bad reduce: expected None or 'add', got {reduce!r}")
+    return ops.scatter(input, index, _source(input, index, src), dim=dim)
+
+
+def scatter_add(input, dim, index, src):
+    """src added along a dimension at index."""
+    return ops.scatter_add(input, index, src, dim=dim)
+
+
+def scatter_(self, dim, index, src, *, reduce=None):
+    """In place: scatter."""
+    return self.copy_(scatter(self, dim, index, src, reduce=reduce))
+
+
+def scatter_add_(self, dim, index, src):
+    """In place: scatter_add."""
+    return self.copy_(scatter_add(self, dim, index, src))
+
+
+def index_select(input, dim, index):
+    """Slices along a dimension, picked by a vector of indices."""
+    return ops.index_select(input, index, dim=dim)
+
+
+def index_add(input, dim, index, source, *, alpha=1):
+    """source's slices added to input's at index."""
+    shape = [-1 if i == _axis(dim, input.dim(), "index_add") else 1 for i in range(input.dim())]
+    wide = ops.expand(ops.reshape(index, shape), source.shape)
+    return ops.scatter_add(input, wide, source if alpha == 1 else source * alpha, dim=dim)
+
+
+def index_add_(self, dim, index, source, *, alpha=1):
+    """In place: index_add."""
+    return self.copy_(index_add(self, dim, index, source, alpha=alpha))
+
+
+def index_fill_(self, dim, index, value):
+    """In place: value at index along a dimension."""
+    self[(slice(None),) * _axis(dim, self.dim(), "index_fill_") + (index,)] = value
+    return self
+
+
+def index_copy_(self, dim, index, source):
+    """In place: source's slices at index along a dimension."""
+    self[(slice(None),) * _axis(dim, self.dim(), "index_copy_") + (index,)] = source
+    return self
+
+
+def index_put(input, indices, values, accumulate=False):
+    """values written at a tuple of index tensors."""
+    out = input.clone()
+    return index_put_(out, indices, values, accumulate)
+
+
+def index_put_(self, indices, values, accumulate=False):
+    """In place: values written (or added) at a tuple of index tensors."""
+    if not accumulate:
+        self[tuple(indices)] = values
+        return self
+    out = ops.index_put(self, values, *indices, dims=tuple(range(len(indices))), accumulate=True)
+    return self.copy_(out)
+
+
+def nonzero(input, *, as_tuple=False):
+    """Places of the elements that are not zero."""
+    places = ops.nonzero(input)
+    return tuple(places[:, i] for i in range(input.dim())) if as_tuple else places
+
+
+argwhere = nonzero
+
+
+def masked_select(input, mask):
+    """The elements where the mask holds, in one dimension."""
+    return ops.masked_select(input, mask)
+
+
+def take(input, index):
+    """Elements by their place in the flattened tensor."""
+    return ops.take(input, index)
+
+
+# ---- linear algebra --------------------------------------------------------------------------------------
+
+
+def mm(input, mat2):
+    """Matrix product of two matrices."""
+    return ops.matmul(input, mat2)
+
+
+mv = dot = bmm = mm
+
+
+def addmm(input, mat1, mat2, *, beta=1, alpha=1):
+    """beta * input + alpha * (mat1 @ mat2)."""
+    product = mat1 @ mat2
+    return (input if beta == 1 else beta * input) + (product if alpha == 1 else alpha * product)
+
+
+baddbmm = addmm
+
+
+def einsum(equation, *operands):
+    """Products and sums over named dimensions: einsum('ij,jk->ik', a, b)."""
+    return ops.einsum(*_flat(operands), equation=equation)
+
+
+def tensordot(a, b, dims=2):
+    """Products summed over `dims` dimensions, or over two lists of them."""
+    if isinstance(dims, int):
+        dims = (list(range(a.dim() - dims, a.dim())), list(range(dims)))
+    left, right = ([d] if isinstance(d, int) else list(d) for d in dims)
+    left = [_axis(d, a.dim(), "tensordot") for d in left]
+    right = [_axis(d, b.dim(), "tensordot") for d in right]
+    free_a = [d for d in range(a.dim()) if d not in left]
+    free_b = [d for d in range(b.dim()) if d not in right]
+    k = _math.prod(a.shape[d] for d in left)
+    flat_a = ops.reshape(ops.permute(a, free_a + left), (-1 if k else 0, k) if k else (_math.prod(a.shape[d] for d in free_a), 0))
+    flat_b = ops.reshape(ops.permute(b, right + free_b), (k, _math.prod(b.shape[d] for d in free_b)))
+    return ops.reshape(flat_a @ flat_b, [a.shape[d] for d in free_a] + [b.shape[d] for d in free_b])
+
+
+def outer(input, vec2):
+    """All products of two vectors' elements."""
+    return unsqueeze(input, 1) * unsqueeze(vec2, 0)
+
+
+def trace(input):
+    """Sum of the diagonal."""
+    return ops.sum(ops.diagonal(input, 0, 0, 1))
+
+
+def tril(input, diagonal=0):
+    """The lower triangle; zeros above it."""
+    return ops.tril(input, diagonal)
+
+
+def triu(input, diagonal=0):
+    """The upper triangle; zeros below it."""
+    return ops.triu(input, diagonal)

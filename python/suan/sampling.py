@@ -1,0 +1,113 @@
+"""Random tensors with torch's names; every one takes a generator."""
+
+import builtins as _py
+
+from . import _c
+from .random import default_generator
+from .shaping import _shape
+from .types import check_device, get_default_dtype, int64
+
+ops = _c.ops
+Tensor = _c.Tensor
+
+
+def _count(shape):
+    n = 1
+    for d in shape:
+        n *= d
+    return n
+
+
+def _finish(t, requires_grad):
+    return t.requires_grad_() if requires_grad else t
+
+
+def rand(*size, generator=None, dtype=None, device=None, requires_grad=False):
+    """Uniform numbers in [0, 1)."""
+    check_device(device)
+    g, shape = generator or default_generator, _shape(size)
+    t = ops.rand(g.state, shape, dtype=dtype or get_default_dtype())
+    g._advance(_count(shape))
+    return _finish(t, requires_grad)
+
+
+def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
+    """Normal numbers with mean 0 and variance 1."""
+    check_device(device)
+    g, shape = generator or default_generator, _shape(size)
+    t = ops.randn(g.state, shape, dtype=dtype or get_default_dtype())
+    g._advance(2 * _count(shape))
+    return _finish(t, requires_grad)
+
+
+def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
+    """randint(high, size) or randint(low, high, size): whole numbers in [low, high)."""
+    check_device(device)
+    if size is None and not isinstance(high, int):
+        low, high, size = 0, low, high
+    g, shape = generator or default_generator, tuple(size)
+    t = ops.randint(g.state, low, high, shape, dtype=dtype or int64)
+    g._advance(2 * _count(shape))
+    return t
+
+
+def randperm(n, *, generator=None, dtype=None, device=None):
+    """The numbers 0 to n - 1 in random order."""
+    check_device(device)
+    g = generator or default_generator
+    t = ops.randperm(g.state, n)
+    g._advance(2 * n)
+    return t if dtype is None else t.to(dtype)
+
+
+def rand_like(input, *, dtype=None, device=None, generator=None, requires_grad=False):
+    """rand with a tensor's shape and dtype."""
+    return rand(input.shape, dtype=dtype or input.dtype, device=device, generator=generator, requires_grad=requires_grad)
+
+
+def randn_like(input, *, dtype=None, device=None, generator=None, requires_grad=False):
+    """randn with a tensor's shape and dtype."""
+    return randn(input.shape, dtype=dtype or input.dtype, device=device, generator=generator, requires_grad=requires_grad)
+
+
+def randint_like(input, low, high=None, *, dtype=None, device=None, generator=None):
+    """randint with a tensor's shape and dtype."""
+    low, high = (0, low) if high is None else (low, high)
+    return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device, generator=generator)
+
+
+def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None):
+    """Normal numbers with a mean and standard deviation, numbers or tensors."""
+    if size is None:
+        like = mean if isinstance(mean, Tensor) else std
+        size = like.shape
+    return randn(size, generator=generator, dtype=dtype) * std + mean
+
+
+def bernoulli(input, *, generator=None):
+    """Ones with the probabilities given, zeros otherwise."""
+    g = generator or default_generator
+    t = ops.bernoulli(g.state, input)
+    g._advance(input.numel())
+    return t
+
+
+def multinomial(input, num_samples, replacement=False, *, generator=None):
+    """Indices drawn by weight from each row."""
+    g = generator or default_generator
+    t = ops.multinomial(g.state, input, num_samples, replacement)
+    g._advance(_py.max(input.numel(), t.numel()) * 2)
+    return t
+
+
+def dropout(input, p=0.5, training=True, *, generator=None):
+    """Elements zeroed with probability p while training; the rest scaled by 1 / (1 - p)."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"[dropout] bad probability: expected 0 to 1, got {p}")
+    if not training or p == 0:
+        return input
+    g = generator or default_generator
+    t = ops.dropout(input, g.state, p, True)
+    t = t[0] if isinstance(t, tuple) else t
+    g._advance(input.numel())
+    return t
