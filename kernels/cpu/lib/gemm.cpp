@@ -16,12 +16,12 @@ namespace {
 
 constexpr int64_t max_tile_cols = 512;
 // Multiply-adds that make a task worth its dispatch, and tasks enough for balance on many threads.
-constexpr int64_t task_work = 400'000;
-constexpr int64_t enough_tasks = 48;
+constexpr int64_t task_work = 600'000;
+constexpr int64_t enough_tasks = 24;
 // Elements of C in a tile: what thread scratch holds beside the strip, and what stays in L2.
 constexpr int64_t tile_bytes = 200 << 10;
-// Elements of B that may be packed as a whole: 16 MiB of f32.
-constexpr int64_t most_prepacked = 4 << 20;
+// Elements of an operand that may be packed as a whole: 32 MiB of f32.
+constexpr int64_t most_prepacked = 8 << 20;
 // Panels of A that are packed together.
 constexpr int64_t chunk_panels = 16;
 template <class T>
@@ -59,10 +59,11 @@ void choose_tiles(GemmPlan& p) {
   const GemmShape& s = p.shape;
   const double work = double(s.m) * double(s.n) * double(std::max<int64_t>(s.k, 1)) / double(p.splits);
   const double want = std::clamp(work / double(task_work), 1.0,
-                                 std::max(1.0, double(enough_tasks) / double(s.batch)));
+                                 std::max(1.0, double(enough_tasks) / double(s.batch * p.splits)));
   p.panel_rows = ceil_div(s.m, ceil_div(s.m, max_rows));
   const double pack_b = s.trans_b ? 12.0 : 5.0;
-  const bool one_packing = p.splits == 1 && want > 1.5;
+  const double fetch = 8.0;  // of either operand from beyond L2, what prefetching leaves of it
+  const bool one_packing = want > 1.5;
   const bool may_prepack_b = one_packing && (s.batch == 1 || s.stride_b == 0) &&
                              s.m > 3 * max_rows && s.n * s.k <= most_prepacked;
   p.prepack_a = one_packing && s.trans_a && s.batch == 1 && s.m * s.k <= most_prepacked;
@@ -82,10 +83,9 @@ void choose_tiles(GemmPlan& p) {
     const double idle = std::max(0.0, want / double(row_tiles * col_tiles) - 1.0);
     const bool prepack_b = may_prepack_b && row_tiles > 1;
     // A transposed A is read in short pieces unless the tile has many rows.
-    const double pack_a = p.prepack_a ? 3.0 : s.trans_a ? 5.0 + 300.0 / double(tile_rows) : 4.0;
-    const double cost = pack_a / double(tile_cols) + 0.01 * idle +
-                        (prepack_b ? pack_b / double(s.m) + 2.0 / double(tile_rows)
-                                   : pack_b / double(tile_rows));
+    const double pack_a = p.prepack_a ? 1.0 : s.trans_a ? 5.0 + 1500.0 / double(tile_rows) : 4.0;
+    const double cost = (fetch + pack_a) / double(tile_cols) + fetch / double(tile_rows) +
+                        pack_b / double(prepack_b ? s.m : tile_rows) + 0.01 * idle;
     if (cost < best) {
       best = cost;
       p.tile_rows = tile_rows;
@@ -118,6 +118,7 @@ struct Tile {
   void* c;
   int64_t ldc;
   int64_t rows, cols, k;
+  int64_t k_begin;  // where this range of k lies in the packed operands
   int64_t panel_rows;
   int64_t batch, row0, col0;
   bool accumulate;
@@ -213,7 +214,7 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
       const T* panel = panels;
       if (t.packed_a) {
         panel = static_cast<const T*>(t.packed_a) +
-                (k0 / k_block<T> * all_panels + t.row0 / t.panel_rows + r) * k_block<T> * k_stride<T>;
+                ((t.k_begin + k0) / k_block<T> * all_panels + t.row0 / t.panel_rows + r) * k_block<T> * k_stride<T>;
       } else if (s.trans_a) {
         if (r % chunk_panels == 0) {
           pack_a_k_major(a + k0 * s.lda + row, s.lda,
@@ -232,7 +233,7 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
         const int64_t vectors = ldb / lanes<T>;
         const T* from = strip + col * k_block<T>;
         if (t.packed_b) {
-          from = static_cast<const T*>(t.packed_b) + k0 * packed_cols + (t.col0 + col) * kc;
+          from = static_cast<const T*>(t.packed_b) + (t.k_begin + k0) * packed_cols + (t.col0 + col) * kc;
         }
         if constexpr (std::is_same_v<S, T>) {
           if (!t.packed_b && direct_b && cols == panel_cols<T>) {
@@ -262,7 +263,7 @@ int64_t count_splits(const GemmShape& s) {
   if (units >= 8) return 1;
   const double work = double(s.batch) * double(s.m) * double(s.n) * double(s.k);
   const int64_t by_work = int64_t(std::min(16.0, work / double(task_work)));
-  return std::max<int64_t>(1, std::min({16 / units, s.k / (2 * gemm_k_block(s.dtype)), by_work}));
+  return std::max<int64_t>(1, std::min({int64_t{16}, s.k / (2 * gemm_k_block(s.dtype)), by_work}));
 }
 
 // C = the sum of the splits' partial results, in order, for the rows [row0, row0 + rows) of one batch.
@@ -307,14 +308,14 @@ const Functions& functions_for(DType in, DType out) {
       return out == DType::f32 ? functions<Bf16, float, float> : functions<Bf16, float, Bf16>;
     case DType::f16:
       return out == DType::f32 ? functions<F16, float, float> : functions<F16, float, F16>;
-    // Integer products wrap, so the low bits are right whatever the sign.
-    case DType::u8: return functions<uint8_t, int64_t, uint8_t>;
-    case DType::i8: return functions<int8_t, int64_t, int8_t>;
-    case DType::u16: return functions<uint16_t, int64_t, uint16_t>;
-    case DType::i16: return functions<int16_t, int64_t, int16_t>;
-    case DType::u32: return functions<uint32_t, int64_t, uint32_t>;
-    case DType::i32: return functions<int32_t, int64_t, int32_t>;
-    default: return functions<int64_t, int64_t, int64_t>;
+    // Integer products wrap: unsigned arithmetic has the right low bits whatever the sign.
+    case DType::u8: return functions<uint8_t, uint64_t, uint8_t>;
+    case DType::i8: return functions<int8_t, uint64_t, int8_t>;
+    case DType::u16: return functions<uint16_t, uint64_t, uint16_t>;
+    case DType::i16: return functions<int16_t, uint64_t, int16_t>;
+    case DType::u32: return functions<uint32_t, uint64_t, uint32_t>;
+    case DType::i32: return functions<int32_t, uint64_t, int32_t>;
+    default: return functions<uint64_t, uint64_t, uint64_t>;
   }
 }
 
@@ -326,8 +327,8 @@ void* at(void* p, int64_t elements, int64_t size) {
 }
 
 // The tile with index `tile` of one batch, over k in [k0, k0 + k).
-Tile make_tile(const GemmPlan& p, const void* a, const void* b, void* c, int64_t batch, int64_t tile,
-               int64_t k0, int64_t k) {
+Tile make_tile(const GemmPlan& p, const void* a, const void* b, void* workspace, int64_t batch,
+               int64_t tile, int64_t k0, int64_t k) {
   const GemmShape& s = p.shape;
   Tile t;
   // Neighbours in time share B's strip.
@@ -336,16 +337,32 @@ Tile make_tile(const GemmPlan& p, const void* a, const void* b, void* c, int64_t
   t.rows = std::min(p.tile_rows, s.m - t.row0);
   t.cols = std::min(p.tile_cols, s.n - t.col0);
   t.k = k;
+  t.k_begin = k0;
+  t.panel_rows = p.panel_rows;
   t.batch = batch;
   const int64_t in = item_size(s.dtype);
   t.a = at(a, batch * s.stride_a + (s.trans_a ? t.row0 + k0 * s.lda : t.row0 * s.lda + k0), in);
   t.b = at(b, batch * s.stride_b + (s.trans_b ? t.col0 * s.ldb + k0 : t.col0 + k0 * s.ldb), in);
-  t.packed_a = t.packed_b = nullptr;
-  t.panel_rows = p.panel_rows;
-  t.c = c;
-  t.ldc = s.ldc;
-  t.accumulate = s.accumulate;
+  t.packed_a = p.prepack_a ? workspace : nullptr;
+  t.packed_b = p.prepack_b ? at(workspace, packed_a_size(p), item_size(compute_type(s.dtype))) : nullptr;
   return t;
+}
+
+// Packs what is packed as a whole, in parallel.
+void prepack(const GemmPlan& p, const Functions& run, const void* a, const void* b, void* workspace) {
+  const GemmShape& s = p.shape;
+  void* packed_b = at(workspace, packed_a_size(p), item_size(compute_type(s.dtype)));
+  const int64_t blocks = ceil_div(s.k, gemm_k_block(s.dtype));
+  const int64_t chunks = ceil_div(ceil_div(s.m, p.panel_rows), chunk_panels);
+  const int64_t a_tasks = p.prepack_a ? blocks * chunks : 0;
+  const int64_t b_tasks = p.prepack_b ? blocks * ceil_div(s.n, pack_cols) : 0;
+  parallel_for(a_tasks + b_tasks, [&](int64_t task) {
+    if (task < a_tasks) {
+      run.pack_a(p, a, workspace, task);
+    } else {
+      run.pack_b(s, b, packed_b, task - a_tasks);
+    }
+  });
 }
 
 }  // namespace
@@ -362,11 +379,10 @@ GemmPlan gemm_prepare(const GemmShape& shape) {
   if (p.splits > 1) p.splits = ceil_div(shape.k, p.split_k);
   choose_tiles(p);
   const int64_t tiles = p.row_tiles * p.col_tiles;
-  const int64_t compute = item_size(compute_type(shape.dtype));
-  p.workspace = size_t((packed_a_size(p) + packed_b_size(p)) * compute);
-  if (p.splits > 1) {
-    p.workspace = size_t(p.splits * shape.batch * shape.m * shape.n * compute);
-  } else if (tiles == 1) {
+  const int64_t partial = p.splits > 1 ? p.splits * shape.batch * shape.m * shape.n : 0;
+  p.workspace = size_t((packed_a_size(p) + packed_b_size(p) + partial) *
+                       item_size(compute_type(shape.dtype)));
+  if (p.splits == 1 && tiles == 1) {
     const double work = double(shape.m) * double(shape.n) * double(std::max<int64_t>(shape.k, 1));
     p.group = std::clamp<int64_t>(int64_t(double(task_work) / work), 1, shape.batch);
   }
@@ -378,42 +394,29 @@ void gemm_run(const GemmPlan& p, const void* a, const void* b, void* c, void* wo
               TileEpilogue epilogue) {
   const GemmShape& s = p.shape;
   const int64_t tiles = p.row_tiles * p.col_tiles;
-  const int64_t out = item_size(s.out_dtype);
+  const int64_t out = item_size(s.out_dtype), compute = item_size(compute_type(s.dtype));
   const Functions& run = functions_for(s.dtype, s.out_dtype);
+  if (p.prepack_a || p.prepack_b) prepack(p, run, a, b, workspace);
   if (p.splits == 1) {
-    void* packed_b = at(workspace, packed_a_size(p), item_size(compute_type(s.dtype)));
-    if (p.prepack_a || p.prepack_b) {
-      const int64_t blocks = ceil_div(s.k, gemm_k_block(s.dtype));
-      const int64_t chunks = ceil_div(ceil_div(s.m, p.panel_rows), chunk_panels);
-      const int64_t a_tasks = p.prepack_a ? blocks * chunks : 0;
-      const int64_t b_tasks = p.prepack_b ? blocks * ceil_div(s.n, pack_cols) : 0;
-      parallel_for(a_tasks + b_tasks, [&](int64_t task) {
-        if (task < a_tasks) {
-          run.pack_a(p, a, workspace, task);
-        } else {
-          run.pack_b(s, b, packed_b, task - a_tasks);
-        }
-      });
-    }
     parallel_for(p.tasks, [&](int64_t task) {
       const int64_t first = task / tiles * p.group;
       for (int64_t i = first; i < std::min(first + p.group, s.batch); ++i) {
-        Tile t = make_tile(p, a, b, c, i, task % tiles, 0, s.k);
+        Tile t = make_tile(p, a, b, workspace, i, task % tiles, 0, s.k);
         t.c = at(c, i * s.stride_c + t.row0 * s.ldc + t.col0, out);
-        if (p.prepack_a) t.packed_a = workspace;
-        if (p.prepack_b) t.packed_b = packed_b;
+        t.ldc = s.ldc;
+        t.accumulate = s.accumulate;
         run.tile(s, t, epilogue);
       }
     });
     return;
   }
 
-  const int64_t size = item_size(compute_type(s.dtype));
+  void* const partial = at(workspace, packed_a_size(p) + packed_b_size(p), compute);
   parallel_for(p.tasks, [&](int64_t task) {
     const int64_t split = task % p.splits, rest = task / p.splits;
     const int64_t batch = rest / tiles, k0 = split * p.split_k;
-    Tile t = make_tile(p, a, b, c, batch, rest % tiles, k0, std::min(p.split_k, s.k - k0));
-    t.c = at(workspace, ((split * s.batch + batch) * s.m + t.row0) * s.n + t.col0, size);
+    Tile t = make_tile(p, a, b, workspace, batch, rest % tiles, k0, std::min(p.split_k, s.k - k0));
+    t.c = at(partial, ((split * s.batch + batch) * s.m + t.row0) * s.n + t.col0, compute);
     t.ldc = s.n;
     t.accumulate = false;
     run.split_tile(s, t, {});
@@ -423,7 +426,7 @@ void gemm_run(const GemmPlan& p, const void* a, const void* b, void* c, void* wo
   parallel_for(s.batch * blocks, [&](int64_t task) {
     const int64_t batch = task / blocks, row0 = task % blocks * rows;
     const int64_t count = std::min(rows, s.m - row0);
-    run.sum(p, workspace, c, batch, row0, count);
+    run.sum(p, partial, c, batch, row0, count);
     if (epilogue) {
       epilogue(at(c, batch * s.stride_c + row0 * s.ldc, out), batch, row0, count, 0, s.n, s.ldc);
     }
