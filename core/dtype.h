@@ -68,6 +68,18 @@ constexpr DType compute_type(DType t) { return info(t).compute; }
 // Sums of low-precision floats run in f32, of integers in i64.
 constexpr DType accumulate_type(DType t) { return is_bool(t) ? DType::i64 : info(t).compute; }
 
+template <class T> inline constexpr DType dtype_for = DType::f32;
+template <> inline constexpr DType dtype_for<bool> = DType::boolean;
+template <> inline constexpr DType dtype_for<double> = DType::f64;
+template <> inline constexpr DType dtype_for<int8_t> = DType::i8;
+template <> inline constexpr DType dtype_for<int16_t> = DType::i16;
+template <> inline constexpr DType dtype_for<int32_t> = DType::i32;
+template <> inline constexpr DType dtype_for<int64_t> = DType::i64;
+template <> inline constexpr DType dtype_for<uint8_t> = DType::u8;
+template <> inline constexpr DType dtype_for<uint16_t> = DType::u16;
+template <> inline constexpr DType dtype_for<uint32_t> = DType::u32;
+template <> inline constexpr DType dtype_for<uint64_t> = DType::u64;
+
 // A set of dtypes as a bit mask, for op schemas.
 using DTypeSet = uint32_t;
 constexpr DTypeSet dtype_bit(DType t) { return 1u << static_cast<int>(t); }

@@ -2,6 +2,7 @@
 // every alias sees a write. A tensor made in a dry recording has type and layout but no bytes.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <vector>
@@ -98,6 +99,15 @@ class Tensor {
  private:
   Ref<TensorImpl> impl_;
 };
+
+template <class T>
+Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
+  if (int64_t(values.size()) != suan::numel(shape))
+    fail<ShapeError>("tensor", "values do not fill the shape: expected {}, got {}", suan::numel(shape), values.size());
+  Tensor t = empty({dtype_for<T>, shape, {}});
+  std::copy(values.begin(), values.end(), t.data<T>());
+  return t;
+}
 
 using Tensors = std::vector<Tensor>;
 
