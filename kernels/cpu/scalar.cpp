@@ -2,7 +2,7 @@
 #include <unordered_map>
 
 #include "kernels/cpu/lib/elementwise.h"
-#include "kernels/cpu/lib/rows.h"
+#include "kernels/cpu/lib/scalar_code.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {

@@ -1,5 +1,5 @@
 // where and clamp.
-#include "kernels/cpu/lib/rows.h"
+#include "kernels/cpu/lib/scalar_code.h"
 #include "ops/scalar.h"
 
 namespace suan::cpu::SUAN_ISA {
@@ -16,7 +16,7 @@ namespace {
   };
 SUAN_ROWS_TERNARY(SUAN_ROW3)
 
-#define SUAN_CODE3(name, types, cost, expr) rows::code<row_##name, 3>(#name, false, cost),
+#define SUAN_CODE3(name, types, cost, expr) rows::code<row_##name, 3>(#name, cost),
 constexpr RowCode table[] = {SUAN_ROWS_TERNARY(SUAN_CODE3){}};
 
 }  // namespace

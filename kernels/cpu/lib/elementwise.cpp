@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/cpu/lib/rows.h"
+#include "kernels/cpu/lib/scalar_code.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "core/pool.h"
 #include "kernels/cpu/lib/elementwise.h"
-#include "kernels/cpu/lib/rows.h"
+#include "kernels/cpu/lib/scalar_code.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {

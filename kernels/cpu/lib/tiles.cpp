@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/lib/rows.h"
+#include "kernels/cpu/lib/scalar_code.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
@@ -122,7 +122,7 @@ struct Convert {
 };
 template <class From>
 constexpr RowCode casts_from() {
-  return {"cast", false, 2,
+  return {"cast", 2,
           {Convert<From, float>::tile, Convert<From, double>::tile, Convert<From, int64_t>::tile,
            Convert<From, uint64_t>::tile, Convert<From, uint8_t>::tile}};
 }
