@@ -108,7 +108,7 @@ const Unary kUnary[] = {
     {"asin", [](double x) { return std::asin(x); }, 1},
     {"acos", [](double x) { return std::acos(x); }, 1},
     {"atan", [](double x) { return std::atan(x); }, 1},
-    {"erf", [](double x) { return std::erf(x); }, 2},
+    {"erf", [](double x) { return std::erf(x); }, 2.25},
     {"sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }, 3},
     {"sqrt", [](double x) { return std::sqrt(x); }, 0.5},
     {"rsqrt", [](double x) { return 1 / std::sqrt(x); }, 2},

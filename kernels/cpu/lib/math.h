@@ -163,6 +163,11 @@ SUAN_INLINE f32x16 exp(f32x16 x) {
   return detail::scale2(detail::horner<0>(r, tables::kExp), k);
 }
 
+// exp for weights of a sum whose largest is 1: what would be denormal (x < -87) is 0. A denormal result
+// costs a microcode assist of some hundred cycles, and masked scores (-inf) would pay it every time.
+SUAN_INLINE f32x16 exp_weight(f32x16 x) {
+  return select(x < -87.0f, f32x16{}, exp(max_or_second(splat<f32x16>(-87.0f), x)));
+}
 SUAN_INLINE f32x16 exp2(f32x16 x) {
   constexpr float magic = 0x1.8p23f;
   x = min_or_second(splat<f32x16>(129.0f), x);
@@ -369,6 +374,9 @@ SUAN_UNARY(asin)
 SUAN_UNARY(acos)
 SUAN_UNARY(atan)
 SUAN_UNARY(erf)
+SUAN_SCALAR_FLOAT(exp_weight)
+SUAN_INLINE f64x8 exp_weight(f64x8 x) { return exp(x); }
+inline double exp_weight(double x) { return std::exp(x); }
 SUAN_F64_LIBM2(atan2)
 SUAN_F64_LIBM2(pow)
 SUAN_F64_LIBM2(fmod)

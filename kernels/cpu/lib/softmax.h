@@ -1,0 +1,19 @@
+// softmax and log_softmax, forward and backward, over the middle axis of a contiguous
+// [outer, n, inner] tensor (inner = 1: the last axis), f32 and f64. Outputs may be the inputs.
+#pragma once
+
+#include <cstdint>
+
+namespace suan::cpu::SUAN_ISA {
+
+// y = softmax(x) or, with `log`, log_softmax(x). A slice of only -inf gives NaN, as torch.
+template <class T>
+void softmax_forward(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner,
+                     bool log);
+
+// softmax: dx = y * (dy - sum(dy * y)); log_softmax: dx = dy - exp(y) * sum(dy).
+template <class T>
+void softmax_backward(const T* dy, const T* y, T* dx, std::int64_t outer, std::int64_t n,
+                      std::int64_t inner, bool log);
+
+}  // namespace suan::cpu::SUAN_ISA
