@@ -52,7 +52,7 @@ class _Probe:
             self.size += 1
             if not tensor.requires_grad:
                 return tensor
-            seen = tensor.view_as(tensor) if hasattr(tensor, "view_as") else tensor.view(tensor.shape)
+            seen = tensor.view_as(tensor)
             seen.register_hook(lambda grad: self._arrive(index, grad))
             return seen
 

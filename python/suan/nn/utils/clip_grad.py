@@ -18,7 +18,7 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False):
         return suan.tensor(0.0)
     norm_type = float(norm_type)
     if norm_type == 2.0:
-        total = suan.stack([ops.chunked_sum_squares(t) for t in tensors]).sum().sqrt()
+        total = ops.clip_grad_norm(tensors, max_norm=1.0)[0]
     elif norm_type == float("inf"):
         total = suan.stack([t.abs().max() for t in tensors]).max()
     else:
@@ -35,8 +35,11 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     """Scales all gradients in place so that their total norm is at most max_norm. Returns the norm before."""
     with suan.no_grad():
         grads = _grads(parameters)
-        total = get_total_norm(grads, norm_type, error_if_nonfinite)
-        scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
+        if grads and norm_type == 2.0 and not error_if_nonfinite:
+            total, scale = ops.clip_grad_norm(grads, max_norm=float(max_norm))
+        else:
+            total = get_total_norm(grads, norm_type, error_if_nonfinite)
+            scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
         for grad in grads:
             grad.mul_(scale if grad.dtype == scale.dtype else scale.to(grad.dtype))
         return total
