@@ -149,15 +149,23 @@ TEST(Scalar, LayoutsGiveContiguousBits) {
       }
       if (!binary) continue;
       // A broadcast operand equals the same operand written out.
-      const Tensor row = slice(y, 0, 0, 1), column = slice(y, 1, 0, 1);
-      for (const Tensor& small : {row, column})
-        EXPECT_TRUE(same_bits(apply(*def, {x, small}),
-                              apply(*def, {x, contiguous(expand(small, {37, 45}))})))
-            << def->name << " " << name(t) << " broadcast";
-      Tensor target = x.detach();
+      for (const Dims& strides : {Dims{0, 1}, Dims{45, 0}}) {
+        const Tensor spread = Tensor::over(y.storage(), Layout({37, 45}, strides, 0), t);
+        const Shape small = strides[0] ? Shape{37, 1} : Shape{45};
+        const Tensor operand = Tensor::over(
+            y.storage(), strides[0] ? Layout(small, {45, 1}, 0) : Layout(small), t);
+        Tensor written = Tensor::empty({t, {37, 45}, {}});
+        for (int64_t r = 0; r < 37; ++r)
+          for (int64_t c = 0; c < 45; ++c)
+            std::memcpy(written.raw() + (r * 45 + c) * item_size(t),
+                        y.raw() + (r * strides[0] + c * strides[1]) * item_size(t),
+                        size_t(item_size(t)));
+        const Tensor broadcast = apply(*def, {x, written});
+        EXPECT_TRUE(same_bits(apply(*def, {x, spread}), broadcast)) << def->name << " " << name(t);
+        EXPECT_TRUE(same_bits(apply(*def, {x, operand}), broadcast)) << def->name << " " << name(t);
+      }
       if (want.dtype() == t) {
-        target = contiguous(add(cast(x, DType::f64), Tensor::scalar(0, DType::f64)));
-        target = cast(target, t);
+        const Tensor target = filled({37, 45}, t, 5, wide ? -3 : 0, is_bool(t) ? 2 : 3);
         apply_into(*def, {target, y}, {}, target);
         EXPECT_TRUE(same_bits(target, want)) << def->name << " " << name(t) << " in place";
       }
