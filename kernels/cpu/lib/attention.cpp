@@ -6,31 +6,18 @@
 
 #include "core/error.h"
 #include "core/pool.h"
-#include "kernels/cpu/lib/math.h"
+#include "kernels/cpu/lib/rows.h"
 #include "kernels/cpu/lib/tile_gemm.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
 constexpr int kKeys = 64;        // columns of a score tile
-constexpr int kQueries = 48;     // rows of a score tile: 8 groups of kTileRows
+constexpr int kQueries = 48;     // rows of a score tile: 8 groups of kTileRows, whole vectors
 constexpr int kTaskRows = 288;   // queries of one forward task
 
 template <class T>
 constexpr T kMinusInf = -std::numeric_limits<T>::infinity();
-
-template <class T>
-SUAN_INLINE vec_of<T> lane_numbers() {
-  constexpr int lanes = lanes_of<T>;
-  alignas(64) static constexpr auto numbers = [] {
-    struct {
-      T v[lanes];
-    } n{};
-    for (int i = 0; i < lanes; ++i) n.v[i] = static_cast<T>(i);
-    return n;
-  }();
-  return load(numbers.v);
-}
 
 // One (batch, head): where its rows begin, and which keys a query sees.
 template <class T>
@@ -79,7 +66,7 @@ T* rows_of(const HeadsView<T>& view, std::int64_t b, std::int64_t h) {
   return view.data + b * view.batch + h * view.head;
 }
 
-// Scores of `rows` queries from i0 against the packed keys: tile[r][0, visible) per group of rows.
+// Scores of the `rows` queries at q, the first being i0, against the packed keys.
 template <class T>
 void score_tile(const Scope<T>& scope, const T* q, std::int64_t q_row, std::int64_t i0, int rows,
                 const T* packed, std::int64_t first, int depth, T* tile) {
@@ -88,79 +75,90 @@ void score_tile(const Scope<T>& scope, const T* q, std::int64_t q_row, std::int6
     const int n = scope.visible(i0 + r + m - 1, first);
     constexpr int lanes = lanes_of<T>;
     const int padded = (n + lanes - 1) / lanes * lanes;
-    tile_gemm<T>({q + (i0 + r) * q_row, q_row, 1, packed, kKeys, tile + r * kKeys, kKeys, depth,
+    tile_gemm<T>({q + r * q_row, q_row, 1, packed, kKeys, tile + r * kKeys, kKeys, depth,
                   false}, m, padded);
   }
 }
 
-// Calls f<n>() for n = vecs, with n between 1 and Vecs a constant inside.
-template <class T, int Vecs, class F>
-SUAN_INLINE void with_vecs(int vecs, F f) {
-  if constexpr (Vecs > 1) {
-    if (vecs < Vecs) return with_vecs<T, Vecs - 1>(vecs, f);
-  }
-  f.template operator()<Vecs>();
-}
-
-// Online softmax of one row of scores: exponentials into the row, zeros after the n visible keys.
-// Returns the factor by which what was accumulated before shrinks.
+// The running maximum and sum of a task's rows, and the softmax of one tile of scores: exponentials
+// in place of the scores, zeros after each row's visible keys. Row by row it only reduces and maps;
+// what is one number per row is done for 16 rows at a time.
 template <class T>
-SUAN_INLINE T softmax_row(T* row, int n, T scale, T& maximum, T& sum) {
-  using V = vec_of<T>;
-  constexpr int lanes = lanes_of<T>, max_vecs = kKeys / lanes;
-  T factor = T(1);
-  const int vecs = (n + lanes - 1) / lanes;
-  with_vecs<T, max_vecs>(vecs, [&]<int Vecs>() SUAN_LAMBDA_INLINE {
-    V s[Vecs];
-#pragma GCC unroll 8
-    for (int v = 0; v < Vecs; ++v) s[v] = load(row + v * lanes) * scale;
-    const V last_lane = splat<V>(static_cast<T>(n - (Vecs - 1) * lanes));
-    s[Vecs - 1] = select(lane_numbers<T>() < last_lane, s[Vecs - 1], splat<V>(kMinusInf<T>));
-    V best = s[0];
-#pragma GCC unroll 8
-    for (int v = 1; v < Vecs; ++v) best = max_or_second(best, s[v]);
-    const T top = max_of(max_lanes(best), maximum);
-    const T safe = top == kMinusInf<T> ? T(0) : top;
-    if (maximum == kMinusInf<T>) {
-      factor = T(0);
-    } else if (top != maximum) {
-      factor = exp_weight(maximum - safe);
+struct OnlineSoftmax {
+  T* maximum;  // [kTaskRows + kQueries]
+  T* sum;
+  T tops[kQueries], shift[kQueries], factor[kQueries], partial[kQueries];
+
+  // seen[r] keys of row r; afterwards factor[r] is what the row's earlier outputs shrink by.
+  void tile(T* scores, const int* seen, int rows, T scale, std::int64_t at) {
+    using V = vec_of<T>;
+    constexpr int lanes = lanes_of<T>;
+    const V lowest = splat<V>(kMinusInf<T>);
+    for (int r = 0; r < rows; ++r) {
+      const T* row = scores + r * kKeys;
+      V best = lowest;
+      int j = 0;
+      for (; j + lanes <= seen[r]; j += lanes) best = max_or_second(load(row + j) * scale, best);
+      if (j < seen[r]) {
+        const V last = first_lanes<V>(load(row + j) * scale, seen[r] - j, lowest);
+        best = max_or_second(last, best);
+      }
+      tops[r] = max_lanes(best);
     }
-    V total{};
-#pragma GCC unroll 8
-    for (int v = 0; v < Vecs; ++v) {
-      const V e = exp_weight(s[v] - safe);
-      total = v == 0 ? e : total + e;
-      store(row + v * lanes, e);
+    std::fill(tops + rows, tops + kQueries, kMinusInf<T>);
+    for (int r = 0; r < kQueries; r += lanes) {
+      const V before = load(maximum + at + r), top = max(before, load(tops + r));
+      const V safe = select(top == kMinusInf<T>, V{}, top);  // -inf - -inf would be NaN
+      store(maximum + at + r, top);
+      store(shift + r, -safe);
+      store(factor + r, select(before == kMinusInf<T>, V{}, exp_weight(before - safe)));
     }
-    maximum = top;
-    sum = sum * factor + sum_lanes(total);
-  });
-  for (int v = vecs; v < max_vecs; ++v) store(row + v * lanes, V{});
-  return factor;
-}
+    for (int r = 0; r < rows; ++r) {
+      T* row = scores + r * kKeys;
+      const V minus_top = splat<V>(shift[r]);
+      V total{};
+      int j = 0;
+      for (; j + lanes <= seen[r]; j += lanes) {
+        const V e = exp_weight(fma(load(row + j), splat<V>(scale), minus_top));
+        total = total + e;
+        store(row + j, e);
+      }
+      if (j < seen[r]) {
+        const V e = exp_weight(fma(load(row + j), splat<V>(scale), minus_top));
+        const V last = first_lanes<V>(e, seen[r] - j, V{});
+        total = total + last;
+        store(row + j, last);
+        j += lanes;
+      }
+      for (; j < kKeys; j += lanes) store(row + j, V{});
+      partial[r] = sum_lanes(total);
+    }
+    std::fill(partial + rows, partial + kQueries, T(0));
+    for (int r = 0; r < kQueries; r += lanes) {
+      store(sum + at + r, fma(load(sum + at + r), load(factor + r), load(partial + r)));
+    }
+  }
+};
 
 template <class T>
 SUAN_INLINE void scale_row(T* row, int depth, T factor) {
-  constexpr int lanes = lanes_of<T>;
-  int d = 0;
-  for (; d + lanes <= depth; d += lanes) store(row + d, load(row + d) * factor);
-  if (d < depth) store_partial(row + d, load_partial(row + d, depth - d) * factor, depth - d);
-}
-
-template <class T>
-SUAN_INLINE T dot(const T* a, const T* b, int depth) {
-  constexpr int lanes = lanes_of<T>;
-  vec_of<T> sum{};
-  int d = 0;
-  for (; d + lanes <= depth; d += lanes) sum = fma(load(a + d), load(b + d), sum);
-  if (d < depth) sum = fma(load_partial(a + d, depth - d), load_partial(b + d, depth - d), sum);
-  return sum_lanes(sum);
+  each_vec<T>(depth, [&](auto at) { at.put(row, at.get(row) * factor); });
 }
 
 template <class T>
 void zero_rows(T* rows, std::int64_t n, std::int64_t stride, int depth) {
-  for (std::int64_t i = 0; i < n; ++i) std::fill_n(rows + i * stride, depth, T(0));
+  for (std::int64_t i = 0; i < n; ++i) {
+    each_vec<T>(depth, [&](auto at) { at.put(rows + i * stride, vec_of<T>{}); });
+  }
+}
+
+// A block's rows side by side: strided rows of a packed projection lie in a page each, and walking
+// them once per tile instead of once per block costs more than the copy.
+template <class T>
+void pack_rows(const T* from, std::int64_t stride, int n, int depth, T* to) {
+  for (int i = 0; i < n; ++i) {
+    each_vec<T>(depth, [&](auto at) { at.put(to + i * depth, at.get(from + i * stride)); });
+  }
 }
 
 template <class T>
@@ -190,11 +188,13 @@ void forward_task(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h, 
   const std::int64_t end = std::min(begin + kTaskRows, p.q_len);
 
   T* packed = reinterpret_cast<T*>(thread_scratch());
-  T* tile = packed + depth * kKeys;
-  T* maximum = tile + kQueries * kKeys;
-  T* sum = maximum + kTaskRows;
-  std::fill_n(maximum, kTaskRows, kMinusInf<T>);
-  std::fill_n(sum, kTaskRows, T(0));
+  T* values = packed + depth * kKeys;
+  T* tile = values + depth * kKeys;
+  OnlineSoftmax<T> softmax;
+  softmax.maximum = tile + kQueries * kKeys;
+  softmax.sum = softmax.maximum + kTaskRows + kQueries;
+  std::fill_n(softmax.maximum, kTaskRows + kQueries, kMinusInf<T>);
+  std::fill_n(softmax.sum, kTaskRows + kQueries, T(0));
   zero_rows(out + begin * outs.seq, end - begin, outs.seq, depth);
 
   for (std::int64_t first = 0; first < p.kv_len; first += kKeys) {
@@ -202,34 +202,34 @@ void forward_task(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h, 
     if (start >= end) break;
     const int n = static_cast<int>(std::min<std::int64_t>(kKeys, p.kv_len - first));
     pack_transposed(k + first * ks.seq, ks.seq, n, depth, packed, kKeys, (n + 15) / 16 * 16);
+    pack_rows(v + first * vs.seq, vs.seq, n, depth, values);
     for (std::int64_t i0 = start; i0 < end; i0 += kQueries) {
       const int rows = static_cast<int>(std::min<std::int64_t>(kQueries, end - i0));
-      score_tile(scope, q, qs.seq, i0, rows, packed, first, depth, tile);
+      score_tile(scope, q + i0 * qs.seq, qs.seq, i0, rows, packed, first, depth, tile);
+      int seen[kQueries];
       for (int r = 0; r < rows; ++r) {
-        const int seen = scope.visible(i0 + r, first);
-        const std::int64_t at = i0 + r - begin;
-        T* row = tile + r * kKeys;
-        T scale = p.scale;
-        if (scope.has_mask()) scope.apply_mask(row, seen, i0 + r, first), scale = T(1);
-        const T factor = softmax_row(row, seen, scale, maximum[at], sum[at]);
-        if (factor != T(1) && first > 0) scale_row(out + (i0 + r) * outs.seq, depth, factor);
+        seen[r] = scope.visible(i0 + r, first);
+        if (scope.has_mask()) scope.apply_mask(tile + r * kKeys, seen[r], i0 + r, first);
+      }
+      softmax.tile(tile, seen, rows, scope.has_mask() ? T(1) : p.scale, i0 - begin);
+      for (int r = 0; first > 0 && r < rows; ++r) {
+        if (softmax.factor[r] != T(1)) scale_row(out + (i0 + r) * outs.seq, depth, softmax.factor[r]);
       }
       for (int r = 0; r < rows; r += kTileRows) {
         const int m = std::min(kTileRows, rows - r);
-        tile_gemm<T>({tile + r * kKeys, kKeys, 1, v + first * vs.seq, vs.seq,
-                      out + (i0 + r) * outs.seq, outs.seq, scope.visible(i0 + r + m - 1, first),
-                      true}, m, depth);
+        tile_gemm<T>({tile + r * kKeys, kKeys, 1, values, depth, out + (i0 + r) * outs.seq, outs.seq,
+                      seen[r + m - 1], true}, m, depth);
       }
     }
   }
   for (std::int64_t i = begin; i < end; ++i) {
-    const T total = sum[i - begin];
+    const T total = softmax.sum[i - begin];
     if (total != T(0)) scale_row(out + i * outs.seq, depth, T(1) / total);
   }
   constexpr int lanes = lanes_of<T>;
   for (std::int64_t i = begin; i < end; i += lanes) {
     // A row that saw nothing: maximum and log(0) are both -inf, and so is their sum.
-    const auto row_lse = load(maximum + (i - begin)) + log(load(sum + (i - begin)));
+    const auto row_lse = load(softmax.maximum + (i - begin)) + log(load(softmax.sum + (i - begin)));
     store_partial(lse + i, row_lse, static_cast<int>(std::min<std::int64_t>(lanes, end - i)));
   }
 }
@@ -242,7 +242,7 @@ SUAN_INLINE void gradient_row(T* score, T* dscore, int n, T scale, T out_scale, 
   int j = 0;
   for (; j < n; j += lanes) {
     V p = exp_weight(fma(load(score + j), splat<V>(scale), splat<V>(-lse)));
-    if (j + lanes > n) p = select(lane_numbers<T>() < static_cast<T>(n - j), p, V{});
+    if (j + lanes > n) p = first_lanes<V>(p, n - j, V{});
     store(score + j, p);
     store(dscore + j, p * (load(dscore + j) - delta) * out_scale);
   }
@@ -272,13 +272,18 @@ void backward_head(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h,
   const Scope<T> scope(p, b, h);
 
   for (std::int64_t i = 0; i < p.q_len; ++i) {
-    delta[i] = dot(out + i * outs.seq, dout + i * douts.seq, depth);
+    const T* a = out + i * outs.seq;
+    const T* c = dout + i * douts.seq;
+    delta[i] = sum_row<T>(depth, [&](auto at) { return at.get(a) * at.get(c); });
   }
   zero_rows(dq, p.q_len, dqs.seq, depth);
 
   T* packed_k = reinterpret_cast<T*>(thread_scratch());
   T* packed_v = packed_k + depth * kKeys;
-  T* tile = packed_v + depth * kKeys;
+  T* keys = packed_v + depth * kKeys;
+  T* queries = keys + depth * kKeys;
+  T* douts_block = queries + depth * kQueries;
+  T* tile = douts_block + depth * kQueries;
   T* dtile = tile + kQueries * kKeys;
   for (std::int64_t first = 0; first < p.kv_len; first += kKeys) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKeys, p.kv_len - first));
@@ -286,10 +291,13 @@ void backward_head(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h,
     if (start >= p.q_len) break;
     pack_transposed(k + first * ks.seq, ks.seq, n, depth, packed_k, kKeys, (n + 15) / 16 * 16);
     pack_transposed(v + first * vs.seq, vs.seq, n, depth, packed_v, kKeys, (n + 15) / 16 * 16);
+    pack_rows(k + first * ks.seq, ks.seq, n, depth, keys);
     for (std::int64_t i0 = start; i0 < p.q_len; i0 += kQueries) {
       const int rows = static_cast<int>(std::min<std::int64_t>(kQueries, p.q_len - i0));
-      score_tile(scope, q, qs.seq, i0, rows, packed_k, first, depth, tile);
-      score_tile(scope, dout, douts.seq, i0, rows, packed_v, first, depth, dtile);
+      pack_rows(q + i0 * qs.seq, qs.seq, rows, depth, queries);
+      pack_rows(dout + i0 * douts.seq, douts.seq, rows, depth, douts_block);
+      score_tile(scope, queries, depth, i0, rows, packed_k, first, depth, tile);
+      score_tile(scope, douts_block, depth, i0, rows, packed_v, first, depth, dtile);
       for (int r = 0; r < rows; ++r) {
         T* row = tile + r * kKeys;
         const int seen = scope.visible(i0 + r, first);
@@ -301,7 +309,7 @@ void backward_head(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h,
       }
       for (int r = 0; r < rows; r += kTileRows) {
         const int m = std::min(kTileRows, rows - r);
-        tile_gemm<T>({dtile + r * kKeys, kKeys, 1, k + first * ks.seq, ks.seq,
+        tile_gemm<T>({dtile + r * kKeys, kKeys, 1, keys, depth,
                       dq + (i0 + r) * dqs.seq, dqs.seq, scope.visible(i0 + r + m - 1, first),
                       true}, m, depth);
       }
@@ -310,11 +318,9 @@ void backward_head(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h,
         const int skip = static_cast<int>(
             std::max<std::int64_t>(scope.first_query(first + j) - i0, 0));
         if (skip >= rows) break;
-        const T* dout_rows = dout + (i0 + skip) * douts.seq;
-        const T* q_rows = q + (i0 + skip) * qs.seq;
-        tile_gemm<T>({tile + skip * kKeys + j, 1, kKeys, dout_rows, douts.seq,
+        tile_gemm<T>({tile + skip * kKeys + j, 1, kKeys, douts_block + skip * depth, depth,
                       dv + (first + j) * dvs.seq, dvs.seq, rows - skip, true}, m, depth);
-        tile_gemm<T>({dtile + skip * kKeys + j, 1, kKeys, q_rows, qs.seq,
+        tile_gemm<T>({dtile + skip * kKeys + j, 1, kKeys, queries + skip * depth, depth,
                       dk + (first + j) * dks.seq, dks.seq, rows - skip, true}, m, depth);
       }
     }

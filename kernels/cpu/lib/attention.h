@@ -33,7 +33,7 @@ struct AttentionProblem {
 };
 
 // Largest head_dim: packed blocks live in the thread's scratch.
-inline constexpr std::int64_t attention_max_head_dim = 512;
+inline constexpr std::int64_t attention_max_head_dim = 384;
 
 namespace SUAN_ISA {
 

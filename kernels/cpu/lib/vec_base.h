@@ -11,7 +11,6 @@
 #endif
 
 #define SUAN_INLINE inline __attribute__((always_inline))
-#define SUAN_LAMBDA_INLINE __attribute__((always_inline))
 
 // Vectors cross no ABI boundary (everything is inlined), and GCC 12 warns about its own intrinsics.
 #pragma GCC diagnostic ignored "-Wpsabi"

@@ -1,0 +1,42 @@
+// What the kernels over rows share: f32 or f64 by the first input's dtype, narrow floats widened around.
+#pragma once
+
+#include <cstring>
+
+#include "kernels/cpu/lib/strided.h"
+#include "kernels/cpu/lib/widened.h"
+
+namespace suan::cpu::SUAN_ISA {
+
+// Instantiates Make<float> or Make<double>::prepare by the dtype of input `from`, through widened().
+template <template <class> class Make, int from = 0>
+Kernel float_kernel() {
+  Kernel k;
+  k.prepare = [](const KernelDesc& d) {
+    return widened(d, [](const KernelDesc& w) {
+      return w.in[from]->dtype == DType::f64 ? Make<double>::prepare(w) : Make<float>::prepare(w);
+    });
+  };
+  return k;
+}
+
+template <class T>
+const T* input(const KernelArgs& a, int i) { return static_cast<const T*>(a.in[i]); }
+template <class T>
+T* output(const KernelArgs& a, int j) { return static_cast<T*>(a.out[j]); }
+
+// For an op that updates its input: the output begins as the input, which it usually is already.
+template <class T>
+T* updated(const KernelArgs& a, int i, int j, int64_t n) {
+  if (a.out[j] != a.in[i]) std::memcpy(a.out[j], a.in[i], size_t(n) * sizeof(T));
+  return output<T>(a, j);
+}
+
+// A 0-d f32, f64 or i64.
+inline double number_at(DType t, const void* p) {
+  if (t == DType::f32) return double(*static_cast<const float*>(p));
+  if (t == DType::f64) return *static_cast<const double*>(p);
+  return double(*static_cast<const int64_t*>(p));
+}
+
+}  // namespace suan::cpu::SUAN_ISA
