@@ -1,0 +1,55 @@
+// nonzero: where the elements that are not zero stand.
+#include <cstring>
+
+#include "ops/api.h"
+
+namespace suan {
+
+OpDef op_def_nonzero() {
+  OpDef d{.name = "nonzero",
+          .doc = "One int64 row per non-zero element with its position along every axis, in row-major "
+                 "order; the number of rows depends on the data.",
+          .inputs = {{"input"}}};
+  d.infer = [](const InferContext& c) -> std::vector<TensorType> {
+    return {{DType::i64, Shape{-1, c.shape(0).size()}, c[0].device}};
+  };
+  d.no_grad = "the result is positions";
+  d.compose = [](const ComposeContext& c) -> Tensors {
+    using namespace ops;
+    const Tensor x = ops::contiguous(c[0]);
+    const int rank = x.rank(), item = int(item_size(x.dtype()));
+    const int64_t n = x.numel();
+    const std::byte* p = n ? x.raw() : nullptr;
+    // Zero is all bits clear, but for the sign of a floating one.
+    uint64_t value_bits = item == 8 ? ~uint64_t(0) : (uint64_t(1) << (8 * item)) - 1;
+    if (is_floating(x.dtype())) value_bits >>= 1;
+    auto is_set = [&](int64_t i) {
+      uint64_t word = 0;
+      std::memcpy(&word, p + i * item, size_t(item));
+      return (word & value_bits) != 0;
+    };
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; ++i) count += is_set(i);
+    Tensor out = Tensor::empty({DType::i64, {count, rank}, x.device()});
+    int64_t* to = count && rank ? out.data<int64_t>() : nullptr;
+    for (int64_t i = 0; to && i < n; ++i) {
+      if (!is_set(i)) continue;
+      int64_t flat = i;
+      for (int d = rank - 1; d >= 0; --d) {
+        to[d] = flat % x.dim(d);
+        flat /= x.dim(d);
+      }
+      to += rank;
+    }
+    return {out};
+  };
+  d.samples = [] {
+    return std::vector<Sample>{{{{{3, 5, 7}, Fill::integers, 0, 2}}},
+                               {{{{6}, Fill::integers, 0, 2}}, {}, "a list"},
+                               {{{{0, 4}}}, {}, "no elements"},
+                               {{{{}, Fill::integers, 1, 2}}, {}, "0-d"}};
+  };
+  return d;
+}
+
+}  // namespace suan
