@@ -1,5 +1,7 @@
 // Every op of the table as a Python function, and as a Tensor method: one trampoline per table slot, so
 // that a call reaches apply() with no lookup and no overload resolution.
+#include <nanobind/stl/string.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -49,6 +51,20 @@ struct Call {
   std::vector<Tensor> inputs;
   Attrs attrs;
 };
+
+// Attributes of a call that names none, made once; an op with a required one has none to give.
+const Attrs& default_attrs(const OpDef& op) {
+  static auto* all = [] {
+    auto* v = new std::vector<Attrs>;
+    for (const OpDef* o : all_ops()) {
+      std::vector<Attr> a;
+      for (const AttrSpec& s : o->attrs) a.push_back(s.fallback);
+      v->emplace_back(std::move(a));
+    }
+    return v;
+  }();
+  return (*all)[size_t(op.id)];
+}
 
 Call parse(const OpDef& op, PyObject* self, PyObject* const* args, Py_ssize_t n_args, PyObject* names) {
   std::vector<PyObject*> given;
@@ -117,7 +133,7 @@ Call parse(const OpDef& op, PyObject* self, PyObject* const* args, Py_ssize_t n_
   Call call{promoted_inputs(op, given), {}};
   if (cast_first && !call.inputs.empty() && call.inputs[0].defined())
     call.inputs[0] = cast(call.inputs[0], *cast_first);
-  if (!attrs.empty()) call.attrs = Attrs(std::move(attrs));
+  call.attrs = attrs.empty() ? default_attrs(op) : Attrs(std::move(attrs));
   return call;
 }
 
@@ -148,7 +164,7 @@ PyObject* call_op(const OpDef& op, PyObject* self, PyObject* const* args, Py_ssi
       const Tensor& x = unwrap(self);
       if (op.outputs.size() == 1 && is_floating(x.dtype()) && !returns_list(op) &&
           x.numel() < release_gil_elements)
-        return wrap(apply(op, {&x, 1}));
+        return wrap(apply(op, {&x, 1}, default_attrs(op)));
     }
     return run(op, parse(op, self, args, n, names));
   });

@@ -196,6 +196,23 @@ SUAN_METHOD(copy_) {
     return self;
   });
 }
+// view(*shape), or view(dtype) of the same size. A contiguous tensor needs no check that no copy was made.
+SUAN_METHOD(view) {
+  return guarded([&]() -> PyObject* {
+    const Tensor& t = unwrap(self);
+    if (n == 1 && is_dtype(args[0])) {
+      DType to = dtype_of(args[0]);
+      if (item_size(to) != item_size(t.dtype()) || is_packed(to))
+        fail<TypeError>("view", "dtype does not fit: expected {} bytes, got {}", item_size(t.dtype()), name(to));
+      return wrap(Tensor::over(t.storage(), t.layout(), to));
+    }
+    Dims shape;
+    if (n == 1) shape = to_dims(args[0], "view", "size");
+    else
+      for (Py_ssize_t i = 0; i < n; ++i) shape.push_back(to_int(args[i], "view", "size"));
+    return wrap(t.is_contiguous() ? ops::reshape(t, shape) : apply(SUAN_OP("view"), {t}, {shape}));
+  });
+}
 PyObject* clone(PyObject* o, PyObject*) { return guarded([&] { return wrap(ops::clone(unwrap(o))); }); }
 
 template <DType T>
@@ -255,6 +272,7 @@ PyMethodDef tensor_methods[] = {
     {"fill_", fill_, METH_O, "Sets every element to a number."},
     {"zero_", zero_, METH_NOARGS, "Sets every element to zero."},
     {"copy_", SUAN_FAST(copy_), "copy_(src): copies src in, cast and broadcast as needed."},
+    {"view", SUAN_FAST(view), "view(*shape) or view(dtype): the same memory seen another way."},
     {"clone", clone, METH_NOARGS, "A copy that gradients flow through."},
     {"float", convert<DType::f32>, METH_NOARGS, "Cast to float32."},
     {"double", convert<DType::f64>, METH_NOARGS, "Cast to float64."},

@@ -1,7 +1,5 @@
 """Automatic differentiation: modes, backward, grad, hooks and custom functions."""
 
-import functools
-
 from . import _c
 
 Tensor = _c.Tensor
@@ -16,6 +14,8 @@ class _Mode:
     def __call__(self, fn):
         if isinstance(fn, type):
             raise TypeError(f"[{type(self).__name__}] cannot decorate a class: expected a function")
+
+        import functools
 
         @functools.wraps(fn)
         def wrapped(*args, **kwargs):
@@ -276,6 +276,8 @@ def _zeros(shape, dtype):
 
 def once_differentiable(fn):
     """Marks a backward that cannot be differentiated again: a second derivative through it is an error."""
+
+    import functools
 
     @functools.wraps(fn)
     def wrapped(ctx, *grads):

@@ -18,7 +18,7 @@ _ALIASES = {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "concat": "cat",
     "concatenate": "cat", "swapaxes": "transpose", "swapdims": "transpose", "moveaxis": "movedim",
     "clip": "clamp", "clip_": "clamp_", "fix": "trunc", "bitwise_left_shift": "left_shift",
-    "bitwise_right_shift": "right_shift", "ger": "outer", "row_stack": "vstack", "mod": "remainder",
+    "bitwise_right_shift": "right_shift", "ger": "outer", "row_stack": "vstack", "mod": "remainder", "broadcast_to": "expand",
 }
 
 
@@ -31,7 +31,6 @@ _table = {n: getattr(_c.ops, n) for n in dir(_c.ops) if not n.startswith("_") an
 _own = {}
 for _module in (arithmetic, shaping, reduce, sampling):
     _own.update(_functions(_module))
-_own["broadcast_to"] = shaping.broadcast_to
 for _n in ("mv", "dot", "bmm", "baddbmm", "argwhere"):
     _own[_n] = getattr(reduce, _n)
 _all = {**_table, **_own}

@@ -2,13 +2,11 @@
 
 The tree and the checksums live in the file's metadata; nothing in a file is ever executed. A file is
 written beside its place, synced and renamed, so that a crash leaves the old one whole. Plain safetensors
-files load as a flat dict.
+files load as a flat dict. json and zlib are imported when used: they would double the time of `import suan`.
 """
 
-import json
 import math
 import os
-import zlib
 
 from . import _c
 from .types import Size
@@ -99,6 +97,8 @@ def _unpack(node, tensors, depth=0):
 
 
 def _crc(view):
+    import zlib
+
     crc = 0
     for at in range(0, len(view), _CHUNK):
         crc = zlib.crc32(view[at:at + _CHUNK], crc)
@@ -106,12 +106,17 @@ def _crc(view):
 
 
 def _header_crc(entries, metadata):
+    import json
+    import zlib
+
     kept = {k: v for k, v in metadata.items() if k != "suan.header_crc32"}
     return zlib.crc32(json.dumps([entries, kept], sort_keys=True).encode())
 
 
 def save(obj, path):
     """Writes nested dicts, lists and tuples of tensors, numbers, strings and None; atomic."""
+    import json
+
     packer = _Packer()
     tree = packer.pack(obj, "")
     entries, sums, order, at = {}, {}, [], 0
@@ -174,6 +179,8 @@ def _no_duplicates(pairs):
 
 
 def _read_header(f, path):
+    import json
+
     size = os.fstat(f.fileno()).st_size
     prefix = f.read(8)
     if len(prefix) < 8:
@@ -230,6 +237,8 @@ def _read_tensor(f, start, e, path, name):
 
 def load(path, map_location=None):
     """Reads what save wrote, checksums verified; or a plain safetensors file, as a flat dict."""
+    import json
+
     if map_location is not None:
         _c.check_device(str(map_location))
     path = os.fspath(path)

@@ -1,20 +1,45 @@
 """Reductions, sorting, indexing by tensors and linear algebra, with torch's names and signatures."""
 
 import builtins as _py
-import collections as _collections
 import math as _math
 
 from . import _c
-from .shaping import _axis, _flat, flatten, unsqueeze
+from .shaping import _axis, _flat
 from .types import int64
 
 ops = _c.ops
 Tensor = _c.Tensor
 
-_Max = _collections.namedtuple("max", ("values", "indices"))
-_Min = _collections.namedtuple("min", ("values", "indices"))
-_TopK = _collections.namedtuple("topk", ("values", "indices"))
-_Sort = _collections.namedtuple("sort", ("values", "indices"))
+
+class _ValuesIndices(tuple):
+    """(values, indices), by place or by name."""
+
+    __slots__ = ()
+    _fields = ("values", "indices")
+    values = property(lambda self: self[0])
+    indices = property(lambda self: self[1])
+
+    def __new__(cls, values, indices):
+        return tuple.__new__(cls, (values, indices))
+
+    def __repr__(self):
+        return f"{type(self).__name__}(\nvalues={self[0]!r},\nindices={self[1]!r})"
+
+
+class _Max(_ValuesIndices):
+    __slots__ = ()
+
+
+class _Min(_ValuesIndices):
+    __slots__ = ()
+
+
+class _TopK(_ValuesIndices):
+    __slots__ = ()
+
+
+class _Sort(_ValuesIndices):
+    __slots__ = ()
 
 
 # ---- reductions ------------------------------------------------------------------------------------------
@@ -113,15 +138,12 @@ def nansum(input, dim=None, keepdim=False):
 
 def argsort(input, dim=-1, descending=False, stable=False):
     """The order that sorts along a dimension."""
-    return sort(input, dim, descending, stable)[1]
+    return ops.argsort(input, dim, descending)
 
 
 def sort(input, dim=-1, descending=False, stable=False):
     """(values, indices) sorted along a dimension."""
-    if input.dim() == 0:
-        return _Sort(input.clone(), _c.tensor_from_data(0, int64))
-    dim = _axis(dim, input.dim(), "sort")
-    return _Sort(*ops.topk(input, input.shape[dim], dim=dim, largest=descending, sorted=True))
+    return _Sort(*ops.sort(input, dim, descending))
 
 
 def topk(input, k, dim=-1, largest=True, sorted=True):
@@ -131,12 +153,12 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
 
 def median(input):
     """The middle element (the lower of two)."""
-    return sort(flatten(input), 0)[0][(input.numel() - 1) // 2]
+    return sort(ops.flatten(input), 0)[0][(input.numel() - 1) // 2]
 
 
 def unique(input):
     """The distinct elements, in rising order."""
-    s = sort(flatten(input.detach()), 0)[0]
+    s = sort(ops.flatten(input.detach()), 0)[0]
     if s.numel() < 2:
         return s
     first = ops.cat([_c.tensor_from_data([True], None), s[1:] != s[:-1]], 0)
@@ -289,7 +311,7 @@ def tensordot(a, b, dims=2):
 
 def outer(input, vec2):
     """All products of two vectors' elements."""
-    return unsqueeze(input, 1) * unsqueeze(vec2, 0)
+    return ops.unsqueeze(input, 1) * ops.unsqueeze(vec2, 0)
 
 
 def trace(input):

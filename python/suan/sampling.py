@@ -1,7 +1,5 @@
 """Random tensors with torch's names; every one takes a generator."""
 
-import builtins as _py
-
 from . import _c
 from .random import default_generator
 from .shaping import _shape
@@ -9,13 +7,6 @@ from .types import check_device, get_default_dtype, int64
 
 ops = _c.ops
 Tensor = _c.Tensor
-
-
-def _count(shape):
-    n = 1
-    for d in shape:
-        n *= d
-    return n
 
 
 def _finish(t, requires_grad):
@@ -27,7 +18,6 @@ def rand(*size, generator=None, dtype=None, device=None, requires_grad=False):
     check_device(device)
     g, shape = generator or default_generator, _shape(size)
     t = ops.rand(g.state, shape, dtype=dtype or get_default_dtype())
-    g._advance(_count(shape))
     return _finish(t, requires_grad)
 
 
@@ -36,7 +26,6 @@ def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
     check_device(device)
     g, shape = generator or default_generator, _shape(size)
     t = ops.randn(g.state, shape, dtype=dtype or get_default_dtype())
-    g._advance(2 * _count(shape))
     return _finish(t, requires_grad)
 
 
@@ -47,17 +36,14 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
         low, high, size = 0, low, high
     g, shape = generator or default_generator, tuple(size)
     t = ops.randint(g.state, low, high, shape, dtype=dtype or int64)
-    g._advance(2 * _count(shape))
-    return t
+    return _finish(t, requires_grad)
 
 
 def randperm(n, *, generator=None, dtype=None, device=None):
     """The numbers 0 to n - 1 in random order."""
     check_device(device)
     g = generator or default_generator
-    t = ops.randperm(g.state, n)
-    g._advance(2 * n)
-    return t if dtype is None else t.to(dtype)
+    return ops.randperm(g.state, n, dtype=dtype)
 
 
 def rand_like(input, *, dtype=None, device=None, generator=None, requires_grad=False):
@@ -87,17 +73,13 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None):
 def bernoulli(input, *, generator=None):
     """Ones with the probabilities given, zeros otherwise."""
     g = generator or default_generator
-    t = ops.bernoulli(g.state, input)
-    g._advance(input.numel())
-    return t
+    return ops.bernoulli(g.state, input)
 
 
 def multinomial(input, num_samples, replacement=False, *, generator=None):
     """Indices drawn by weight from each row."""
     g = generator or default_generator
-    t = ops.multinomial(g.state, input, num_samples, replacement)
-    g._advance(_py.max(input.numel(), t.numel()) * 2)
-    return t
+    return ops.multinomial(g.state, input, num_samples, replacement)
 
 
 def dropout(input, p=0.5, training=True, *, generator=None):

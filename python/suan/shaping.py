@@ -20,28 +20,11 @@ def _flat(args):
     return list(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple)) else list(args)
 
 
-def transpose(input, dim0, dim1):
-    """Two dimensions swapped; a view."""
-    return ops.transpose(input, dim0, dim1)
-
-
 def t(input):
     """A matrix transposed; vectors stay."""
     if input.dim() > 2:
         raise ValueError(f"[t] too many dimensions: expected at most 2, got {input.dim()}")
     return ops.transpose(input, 0, 1) if input.dim() == 2 else input
-
-
-def reshape(input, *shape):
-    """The same elements in another shape; a view where strides allow."""
-    return ops.reshape(input, _shape(shape))
-
-
-def view(self, *shape):
-    """The same memory in another shape, or as another dtype of the same size."""
-    if len(shape) == 1 and isinstance(shape[0], _c.dtype):
-        return _c.view_as_dtype(self, shape[0])
-    return ops.view(self, _shape(shape))
 
 
 def view_as(self, other):
@@ -57,19 +40,6 @@ def reshape_as(self, other):
 def expand_as(self, other):
     """Broadcast to another tensor's shape; a view."""
     return ops.expand(self, other.shape)
-
-
-def permute(input, *dims):
-    """Dimensions in another order; a view."""
-    return ops.permute(input, _shape(dims))
-
-
-def expand(self, *sizes):
-    """Dimensions of size 1 repeated without a copy; -1 keeps a size."""
-    return ops.expand(self, _shape(sizes))
-
-
-broadcast_to = expand
 
 
 def broadcast_shapes(*shapes):
@@ -91,43 +61,15 @@ def broadcast_tensors(*tensors):
     return tuple(ops.expand(t, shape) for t in tensors)
 
 
-def squeeze(input, dim=None):
-    """Without dimensions of size 1: all of them, or those given."""
-    rank = input.dim()
-    given = range(rank) if dim is None else (dim,) if isinstance(dim, int) else dim
-    axes = {_axis(d, rank, "squeeze") for d in given} if rank else set()
-    return ops.reshape(input, [n for i, n in enumerate(input.shape) if not (i in axes and n == 1)])
-
-
-def unsqueeze(input, dim):
-    """A dimension of size 1 put in."""
-    at = _axis(dim, input.dim() + 1, "unsqueeze")
-    shape = list(input.shape)
-    shape.insert(at, 1)
-    return ops.reshape(input, shape)
-
-
 def _axis(dim, rank, op):
     if not -rank <= dim < rank:
         raise IndexError(f"[{op}] axis out of range: expected {-rank} to {rank - 1}, got {dim}")
     return dim % rank if rank else 0
 
 
-def flatten(input, start_dim=0, end_dim=-1):
-    """Dimensions start_dim to end_dim joined into one."""
-    rank = input.dim()
-    if rank == 0:
-        return ops.reshape(input, (1,))
-    a, b = _axis(start_dim, rank, "flatten"), _axis(end_dim, rank, "flatten")
-    if a > b:
-        raise ValueError(f"[flatten] bad range: expected start_dim <= end_dim, got {a} and {b}")
-    s = tuple(input.shape)
-    return ops.reshape(input, s[:a] + (_math.prod(s[a:b + 1]),) + s[b + 1:])
-
-
 def ravel(input):
     """All elements in one dimension."""
-    return flatten(input)
+    return ops.flatten(input)
 
 
 def unflatten(input, dim, sizes):
@@ -207,17 +149,6 @@ def unbind(input, dim=0):
     return tuple(select(input, dim, i) for i in range(input.shape[_axis(dim, input.dim(), "unbind")]))
 
 
-def cat(tensors, dim=0):
-    """Tensors joined along an existing dimension."""
-    return ops.cat(list(tensors), dim)
-
-
-def stack(tensors, dim=0):
-    """Tensors joined along a new dimension."""
-    tensors = list(tensors)
-    return ops.cat([unsqueeze(t, dim) for t in tensors], dim)
-
-
 def hstack(tensors):
     """Joined side by side."""
     tensors = [t if t.dim() else t.reshape(1) for t in tensors]
@@ -242,7 +173,7 @@ def flip(input, *dims):
 def roll(input, shifts, dims=None):
     """Shifted around along dimensions."""
     if dims is None:
-        return roll(flatten(input), shifts, 0).reshape(input.shape)
+        return roll(ops.flatten(input), shifts, 0).reshape(input.shape)
     pairs = zip((shifts,), (dims,)) if isinstance(shifts, int) else zip(shifts, dims)
     for shift, d in pairs:
         n = input.shape[d]
@@ -274,11 +205,11 @@ def tile(input, *dims):
 def repeat_interleave(input, repeats, dim=None):
     """Each element repeated, one after the other."""
     if dim is None:
-        input, dim = flatten(input), 0
+        input, dim = ops.flatten(input), 0
     dim = _axis(dim, input.dim(), "repeat_interleave")
     if isinstance(repeats, int):
         shape = list(input.shape)
-        wide = ops.expand(unsqueeze(input, dim + 1), shape[:dim + 1] + [repeats] + shape[dim + 1:])
+        wide = ops.expand(ops.unsqueeze(input, dim + 1), shape[:dim + 1] + [repeats] + shape[dim + 1:])
         return ops.reshape(wide, shape[:dim] + [shape[dim] * repeats] + shape[dim + 1:])
     order = [i for i, k in enumerate(repeats.tolist()) for _ in range(k)]
     return ops.index_select(input, _c.tensor_from_data(order, int64), dim)
