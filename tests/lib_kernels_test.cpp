@@ -23,46 +23,10 @@
 #include "kernels/cpu/lib/norm.h"
 #include "kernels/cpu/lib/optim.h"
 #include "kernels/cpu/lib/softmax.h"
+#include "lib_kernels_util.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
-
-#define SUAN_TEXT2(x) #x
-#define SUAN_TEXT(x) SUAN_TEXT2(x)
-
-// Tests of the AVX-512 kernels need the instructions; elsewhere they say why they did not run.
-#define SUAN_NEEDS_ISA()                                                                \
-  __builtin_cpu_init();                                                                 \
-  if (std::string_view(SUAN_TEXT(SUAN_ISA)) == "avx512" &&                              \
-      !(__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&     \
-        __builtin_cpu_supports("avx512dq"))) {                                          \
-    GTEST_SKIP() << "this CPU has no AVX-512";                                          \
-  }
-
-template <class T>
-std::vector<T> random_values(std::int64_t n, unsigned seed, double scale = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<double> normal(0, scale);
-  std::vector<T> v(static_cast<std::size_t>(n));
-  for (T& x : v) x = static_cast<T>(normal(random));
-  return v;
-}
-
-template <class T>
-void expect_close(const std::vector<T>& got, const std::vector<double>& want, double tolerance,
-                  const char* what) {
-  ASSERT_EQ(got.size(), want.size());
-  double worst = 0;
-  std::size_t at = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    const double error = std::fabs(static_cast<double>(got[i]) - want[i]) / (1 + std::fabs(want[i]));
-    if (!(error <= worst)) worst = error, at = i;
-  }
-  EXPECT_LE(worst, tolerance) << what << " at " << at << ": " << got[at] << " against " << want[at];
-}
-
-template <class T>
-constexpr double kTolerance = sizeof(T) == 4 ? 3e-5 : 1e-12;
 
 struct AttentionCase {
   std::int64_t batch, heads, kv_heads, q_len, kv_len, dim;
@@ -78,7 +42,8 @@ struct AttentionData {
   std::unique_ptr<bool[]> keep;
   AttentionProblem<T> problem;
 
-  // q is [batch, seq, heads, dim] (strides as in a packed projection), k and v [batch, heads, seq, dim].
+  // q is [batch, seq, heads, dim] (strides as in a packed projection), k and v [batch, heads, seq,
+  // dim].
   explicit AttentionData(const AttentionCase& spec) : c(spec) {
     const auto nq = c.batch * c.heads * c.q_len * c.dim;
     const auto nk = c.batch * c.kv_heads * c.kv_len * c.dim;
@@ -91,8 +56,16 @@ struct AttentionData {
     dk.assign(k.size(), T(-9));
     dv.assign(k.size(), T(-9));
     lse.assign(static_cast<std::size_t>(c.batch * c.heads * c.q_len), T(-9));
-    problem = {c.batch, c.heads, c.kv_heads, c.q_len, c.kv_len, c.dim,
-               T(1) / std::sqrt(static_cast<T>(c.dim)), c.causal, c.offset, {}};
+    problem = {c.batch,
+               c.heads,
+               c.kv_heads,
+               c.q_len,
+               c.kv_len,
+               c.dim,
+               T(1) / std::sqrt(static_cast<T>(c.dim)),
+               c.causal,
+               c.offset,
+               {}};
     const auto pairs = static_cast<std::size_t>(c.q_len * c.kv_len);
     AttentionMask<T>& m = problem.mask;
     m.query = c.kv_len, m.key = 1;  // the same for every batch and head
@@ -122,8 +95,8 @@ struct AttentionData {
                          lse.data());
     std::vector<char> space(static_cast<std::size_t>(attention_backward_workspace(problem)));
     attention_backward<T>(problem, read(by_seq(q)), read(by_head(k)), read(by_head(v)),
-                          read(by_seq(out)), lse.data(), read(by_seq(dout)), by_seq(dq), by_head(dk),
-                          by_head(dv), space.data());
+                          read(by_seq(out)), lse.data(), read(by_seq(dout)), by_seq(dq),
+                          by_head(dk), by_head(dv), space.data());
   }
 
   void check() {
@@ -141,7 +114,8 @@ struct AttentionData {
           double top = -INFINITY, total = 0, delta = 0;
           for (std::int64_t j = 0; j < c.kv_len; ++j) {
             double s = 0;
-            for (std::int64_t d = 0; d < c.dim; ++d) s += double(q[row + d]) * double(k[key(j) + d]);
+            for (std::int64_t d = 0; d < c.dim; ++d)
+              s += double(q[row + d]) * double(k[key(j) + d]);
             s *= static_cast<double>(problem.scale);
             const auto at = static_cast<std::size_t>(i * c.kv_len + j);
             if (c.mask == 1) s += static_cast<double>(additive[at]);
@@ -150,7 +124,8 @@ struct AttentionData {
             top = std::max(top, s);
           }
           for (double& s : p) s = std::isinf(top) ? 0 : std::exp(s - top), total += s;
-          want_lse[static_cast<std::size_t>((b * c.heads + h) * c.q_len + i)] = top + std::log(total);
+          want_lse[static_cast<std::size_t>((b * c.heads + h) * c.q_len + i)] =
+              top + std::log(total);
           for (std::int64_t j = 0; j < c.kv_len; ++j) {
             const auto jj = static_cast<std::size_t>(j);
             if (total > 0) p[jj] /= total;
@@ -188,12 +163,12 @@ struct AttentionData {
 };
 
 const AttentionCase kAttentionCases[] = {
-    {2, 3, 3, 64, 64, 32, true, 0, 0},    {1, 2, 2, 130, 130, 64, true, 0, 0},
-    {1, 4, 2, 70, 200, 40, false, 0, 0},  {1, 2, 1, 7, 150, 16, true, 143, 0},
-    {2, 2, 2, 33, 90, 20, false, 0, 1},   {1, 2, 2, 65, 65, 24, true, 0, 2},
-    {1, 2, 2, 40, 129, 8, false, 0, 2},   {1, 1, 1, 1, 1, 1, true, 0, 0},
-    {1, 1, 1, 90, 20, 12, true, -5, 0},   {1, 2, 2, 300, 300, 128, true, 0, 0},
-    {1, 1, 1, 0, 5, 4, false, 0, 0},      {1, 1, 1, 3, 0, 4, false, 0, 0},
+    {2, 3, 3, 64, 64, 32, true, 0, 0},   {1, 2, 2, 130, 130, 64, true, 0, 0},
+    {1, 4, 2, 70, 200, 40, false, 0, 0}, {1, 2, 1, 7, 150, 16, true, 143, 0},
+    {2, 2, 2, 33, 90, 20, false, 0, 1},  {1, 2, 2, 65, 65, 24, true, 0, 2},
+    {1, 2, 2, 40, 129, 8, false, 0, 2},  {1, 1, 1, 1, 1, 1, true, 0, 0},
+    {1, 1, 1, 90, 20, 12, true, -5, 0},  {1, 2, 2, 300, 300, 128, true, 0, 0},
+    {1, 1, 1, 0, 5, 4, false, 0, 0},     {1, 1, 1, 3, 0, 4, false, 0, 0},
 };
 
 SUAN_ISA_TEST(attention_is_right) {
@@ -288,8 +263,8 @@ void check_norm(std::int64_t rows, std::int64_t n, bool centered) {
 
 SUAN_ISA_TEST(norms_are_right) {
   SUAN_NEEDS_ISA();
-  for (const auto& [rows, n] : {std::pair<int, int>{5, 7}, {40, 128}, {3, 384}, {130, 33}, {700, 65},
-                                {2, 5000}, {1, 1}}) {
+  for (const auto& [rows, n] :
+       {std::pair<int, int>{5, 7}, {40, 128}, {3, 384}, {130, 33}, {700, 65}, {2, 5000}, {1, 1}}) {
     for (const bool centered : {true, false}) {
       check_norm<float>(rows, n, centered);
       check_norm<double>(rows, n, centered);
@@ -308,7 +283,9 @@ void check_softmax(std::int64_t outer, std::int64_t n, std::int64_t inner, bool 
   std::vector<double> wy(x.size()), wdx(x.size());
   for (std::int64_t o = 0; o < outer; ++o) {
     for (std::int64_t c = 0; c < inner; ++c) {
-      const auto at = [&](std::int64_t j) { return static_cast<std::size_t>((o * n + j) * inner + c); };
+      const auto at = [&](std::int64_t j) {
+        return static_cast<std::size_t>((o * n + j) * inner + c);
+      };
       double top = -INFINITY, total = 0, sum = 0;
       for (std::int64_t j = 0; j < n; ++j) top = std::max(top, static_cast<double>(x[at(j)]));
       for (std::int64_t j = 0; j < n; ++j) total += std::exp(static_cast<double>(x[at(j)]) - top);
@@ -334,8 +311,12 @@ void check_softmax(std::int64_t outer, std::int64_t n, std::int64_t inner, bool 
 SUAN_ISA_TEST(softmax_is_right_over_any_axis) {
   SUAN_NEEDS_ISA();
   for (const bool log_form : {false, true}) {
-    for (const auto& [outer, n, inner] : {std::array<int, 3>{7, 10, 1}, {3, 1000, 1}, {2, 5, 3},
-                                          {2, 17, 40}, {70, 64, 1}, {1, 3, 100}}) {
+    for (const auto& [outer, n, inner] : {std::array<int, 3>{7, 10, 1},
+                                          {3, 1000, 1},
+                                          {2, 5, 3},
+                                          {2, 17, 40},
+                                          {70, 64, 1},
+                                          {1, 3, 100}}) {
       check_softmax<float>(outer, n, inner, log_form);
       check_softmax<double>(outer, n, inner, log_form);
     }
@@ -348,9 +329,15 @@ void check_cross_entropy(std::int64_t rows, std::int64_t classes, double smoothi
   auto weights = random_values<T>(classes, 3);
   for (T& w : weights) w = std::fabs(w);
   std::vector<std::int64_t> targets(static_cast<std::size_t>(rows));
-  for (std::int64_t r = 0; r < rows; ++r) targets[std::size_t(r)] = r % 4 == 1 ? -100 : r * 7 % classes;
-  const CrossEntropy<T> problem{rows, classes, classes, targets.data(), -100,
-                                static_cast<T>(smoothing), weighted ? weights.data() : nullptr};
+  for (std::int64_t r = 0; r < rows; ++r)
+    targets[std::size_t(r)] = r % 4 == 1 ? -100 : r * 7 % classes;
+  const CrossEntropy<T> problem{rows,
+                                classes,
+                                classes,
+                                targets.data(),
+                                -100,
+                                static_cast<T>(smoothing),
+                                weighted ? weights.data() : nullptr};
   std::vector<T> loss(targets.size()), lse(loss), weight(loss), dx(x);
   cross_entropy_forward(problem, x.data(), loss.data(), lse.data(), weight.data());
   cross_entropy_backward(problem, dx.data(), lse.data(), dloss.data(), 1, dx.data());  // in place
@@ -401,8 +388,8 @@ void check_adamw(bool decoupled) {
   const auto g = random_values<T>(n, 2);
   for (T& x : v) x = std::fabs(x);
   const std::vector<double> p0(p.begin(), p.end()), m0(m.begin(), m.end()), v0(v.begin(), v.end());
-  const AdamWOptions<T> o{T(0.01), T(0.9), T(0.99), T(1e-8), T(0.1), T(0.271), T(0.0297), T(0.5),
-                          decoupled};
+  const AdamWOptions<T> o{T(0.01),  T(0.9),    T(0.99), T(1e-8),  T(0.1),
+                          T(0.271), T(0.0297), T(0.5),  decoupled};
   adamw_step(p.data(), g.data(), m.data(), v.data(), n, o);
   std::vector<double> wp(p0.size()), wm(wp), wv(wp);
   for (std::size_t i = 0; i < wp.size(); ++i) {

@@ -1,5 +1,5 @@
-// The vector prelude against double libm: dense random inputs, special values, tails, and equal bits
-// from both instruction sets.
+// The vector prelude against double libm: dense random inputs, special values, tails, and equal
+// bits from both instruction sets.
 #include <gtest/gtest.h>
 
 #include <cfloat>
@@ -25,8 +25,8 @@ bool has_avx512() {
 
 const MathEntry& entry(bool avx512, const std::string& name) {
   int count = 0;
-  const MathEntry* all = avx512 ? suan::cpu::avx512::math_entries(count)
-                                : suan::cpu::avx2::math_entries(count);
+  const MathEntry* all =
+      avx512 ? suan::cpu::avx512::math_entries(count) : suan::cpu::avx2::math_entries(count);
   for (int i = 0; i < count; ++i) {
     if (name == all[i].name) return all[i];
   }
@@ -39,7 +39,8 @@ std::vector<bool> instruction_sets() {
   return {false};
 }
 
-// Distance in units of the last place of the exact value (denormals count as the smallest normal's).
+// Distance in units of the last place of the exact value (denormals count as the smallest
+// normal's).
 double ulp_error(float got, double want) {
   const float rounded = static_cast<float>(want);
   if (std::isnan(rounded)) return std::isnan(got) ? 0 : INFINITY;
@@ -56,12 +57,13 @@ double ulp_error(float got, double want) {
 
 std::vector<float> special_values() {
   const float inf = std::numeric_limits<float>::infinity();
-  std::vector<float> v = {0.0f, 1.0f, 0.5f, 2.0f, 3.0f, 4.0f, inf, FLT_MIN, FLT_MAX, 1e-45f, 1e-40f,
-                          1e-10f, 1e-5f, 0.99999994f, 1.0000001f, 1.5f, 2.5f, 3.5f, 88.72f, 88.8f,
-                          87.3f, 103.9f, 104.1f, 128.0f, 126.5f, 149.0f, 150.5f, 3.14159265f,
-                          1.57079632f, 6.2831853f, 1e4f, 4194304.0f, 1e10f, 1e30f, 8388607.5f,
-                          8388608.0f, 16777217.0f, 0.707106f, 0.4142135f, 2.4142135f, 9.01f, 9.2f,
-                          3.9f, 3.95f, 0x1p-126f, 0x1p-24f};
+  std::vector<float> v = {
+      0.0f,    1.0f,   0.5f,       2.0f,        3.0f,        4.0f,        inf,        FLT_MIN,
+      FLT_MAX, 1e-45f, 1e-40f,     1e-10f,      1e-5f,       0.99999994f, 1.0000001f, 1.5f,
+      2.5f,    3.5f,   88.72f,     88.8f,       87.3f,       103.9f,      104.1f,     128.0f,
+      126.5f,  149.0f, 150.5f,     3.14159265f, 1.57079632f, 6.2831853f,  1e4f,       4194304.0f,
+      1e10f,   1e30f,  8388607.5f, 8388608.0f,  16777217.0f, 0.707106f,   0.4142135f, 2.4142135f,
+      9.01f,   9.2f,   3.9f,       3.95f,       0x1p-126f,   0x1p-24f};
   const std::size_t n = v.size();
   for (std::size_t i = 0; i < n; ++i) v.push_back(-v[i]);
   v.push_back(std::numeric_limits<float>::quiet_NaN());
@@ -179,8 +181,8 @@ TEST(Math, binary_f32_stays_within_its_ulps) {
   std::vector<float> got(x.size());
   for (const bool avx512 : instruction_sets()) {
     for (const Binary& f : functions) {
-      entry(avx512, f.name).f32(x.data(), y.data(), got.data(),
-                                static_cast<std::int64_t>(x.size()));
+      entry(avx512, f.name)
+          .f32(x.data(), y.data(), got.data(), static_cast<std::int64_t>(x.size()));
       int shown = 0;
       for (std::size_t i = 0; i < x.size() && shown < 5; ++i) {
         const double want = f.libm(static_cast<double>(x[i]), static_cast<double>(y[i]));
@@ -202,8 +204,7 @@ TEST(Math, f64_is_right) {
     for (double& v : x) v = uniform(random);
     for (const bool avx512 : instruction_sets()) {
       for (const Unary& u : kUnary) {
-        entry(avx512, u.name).f64(x.data(), nullptr, y.data(),
-                                  static_cast<std::int64_t>(x.size()));
+        entry(avx512, u.name).f64(x.data(), nullptr, y.data(), static_cast<std::int64_t>(x.size()));
         for (std::size_t i = 0; i < x.size(); ++i) {
           const double want = u.libm(x[i]);
           if (std::isnan(want)) {
@@ -214,6 +215,39 @@ TEST(Math, f64_is_right) {
             ASSERT_LE(std::fabs(y[i] - want), 1e-15 * std::fabs(want) + 1e-300)
                 << u.name << "(" << x[i] << ")";
           }
+        }
+      }
+    }
+  }
+}
+
+TEST(Math, half_floats_round_to_nearest_even_and_keep_nan) {
+  std::vector<float> x = special_values(), y(x.size());
+  for (const float v : dense_values()) x.push_back(v);
+  for (const float tie : {1.00390625f, 1.01171875f, 1.00048828125f, 1.00146484375f, 65504.0f,
+                          65519.0f, 65520.0f, 0x1.8p-25f, 0x1p-25f}) {
+    x.push_back(tie);
+  }
+  y.resize(x.size());
+  // Nearest multiple of 2^(exponent - bits), ties to even, no smaller step than `least`.
+  const auto rounded = [](float v, int bits, int least, double limit) {
+    if (!std::isfinite(v)) return static_cast<double>(v);
+    int exponent = 0;
+    std::frexp(static_cast<double>(v), &exponent);
+    const double step = std::ldexp(1.0, std::max(exponent - bits, least));
+    const double near = std::nearbyint(static_cast<double>(v) / step) * step;
+    return std::fabs(near) >= limit ? std::copysign(INFINITY, near) : near;
+  };
+  for (const bool avx512 : instruction_sets()) {
+    for (const bool f16 : {false, true}) {
+      entry(avx512, f16 ? "through_f16" : "through_bf16")
+          .f32(x.data(), nullptr, y.data(), static_cast<std::int64_t>(x.size()));
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const double want = f16 ? rounded(x[i], 11, -24, 65520) : rounded(x[i], 8, -133, 0x1p128);
+        if (std::isnan(want)) {
+          ASSERT_TRUE(std::isnan(y[i]));
+        } else {
+          ASSERT_EQ(static_cast<double>(y[i]), want) << x[i] << (f16 ? " f16" : " bf16");
         }
       }
     }

@@ -1,7 +1,7 @@
 """Derives the polynomial coefficients and tables of kernels/cpu/lib/math_tables.h with mpmath.
 
-Each polynomial interpolates its function at Chebyshev nodes with 60 digits, coefficient by coefficient
-rounded to the target type.  Usage: python tools/gen_math_tables.py > kernels/cpu/lib/math_tables.h
+Each polynomial interpolates its function at Chebyshev nodes in 60 digits and is then rounded,
+coefficient by coefficient.  Usage: python tools/gen_math_tables.py > kernels/cpu/lib/math_tables.h
 """
 
 import struct
@@ -16,7 +16,7 @@ def f32(value):
 
 
 def fit(function, low, high, degree):
-    """Coefficients, lowest first, of the interpolant of `function` on Chebyshev nodes of [low, high]."""
+    """Coefficients, lowest first, of the interpolant on the Chebyshev nodes of [low, high]."""
     low, high = mp.mpf(low), mp.mpf(high)
     count = degree + 1
     nodes = [(low + high) / 2 + (high - low) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * count))
@@ -63,8 +63,9 @@ def fit_rest(function, start, width, degree):
 
 
 def emit_piecewise(name, function, offset, bits, degree, comment):
-    """function(c + d) = value[i] + d * poly_i(d): |x| + offset picks the interval [c, c + width) by its
-    exponent and first `bits` mantissa bits, i being the low five of them, so c = 0 starts the first.  The last row is c itself."""
+    """function(c + d) = value[i] + d * poly_i(d): |x| + offset picks the interval [c, c + width)
+    by its exponent and first `bits` mantissa bits, i being the low five of them, so c = 0 starts
+    the first.  The last row is c itself."""
     rows = [None] * 32
     octave = int(mp.floor(mp.log(offset, 2)))
     first = int((mp.mpf(offset) / mp.mpf(2)**octave - 1) * (1 << bits))
@@ -90,8 +91,10 @@ namespace suan::cpu::tables {
 """)
 
 half_ln2 = mp.log(2) / 2 * mp.mpf("1.001")
-emit_piecewise("kErf", mp.erf, mp.mpf("1.5"), 4, 4, "erf from c, intervals of |x| + 1.5 by exponent and 4 bits")
-emit_piecewise("kTanh", mp.tanh, 1, 3, 5, "tanh from c, intervals of |x| + 1 by exponent and 3 bits")
+emit_piecewise("kErf", mp.erf, mp.mpf("1.5"), 4, 4,
+               "erf from c, intervals of |x| + 1.5 by exponent and 4 bits")
+emit_piecewise("kTanh", mp.tanh, 1, 3, 5,
+               "tanh from c, intervals of |x| + 1 by exponent and 3 bits")
 emit("kExp", [1, 1] + fit(lambda r: mp.fsum(r**k / mp.factorial(k + 2) for k in range(40)),
                           -half_ln2, half_ln2, 4), "float", "exp(r), |r| <= ln(2) / 2")
 emit("kExp2", [1] + fit(lambda r: (mp.mpf(2)**r - 1) / r, mp.mpf("-0.5005"), mp.mpf("0.5005"), 5),
@@ -106,8 +109,8 @@ emit("kLog", fit(log_tail, mp.mpf(-1) / 3, mp.mpf(1) / 3, 8), "float",
      "(log(1 + f) - f + f^2 / 2) / f^3, |f| <= 1 / 3")
 emit("kExpF64", [1, 1] + fit(lambda r: mp.fsum(r**k / mp.factorial(k + 2) for k in range(40)),
                              -half_ln2, half_ln2, 8), "double", "exp(r), |r| <= ln(2) / 2")
-emit("kLogF64", fit(lambda z: mp.atanh(mp.sqrt(z)) / mp.sqrt(z), 0, mp.mpf(1) / 25 + mp.mpf("0.0001"), 8),
-     "double", "atanh(s) / s in s^2, |s| <= 1 / 5")
+emit("kLogF64", fit(lambda z: mp.atanh(mp.sqrt(z)) / mp.sqrt(z), 0, mp.mpf("0.0401"), 8), "double",
+     "atanh(s) / s in s^2, |s| <= 1 / 5")
 quarter = (mp.pi / 4)**2 * mp.mpf("1.01")
 emit("kSinF64", fit(lambda z: mp.sin(mp.sqrt(z)) / mp.sqrt(z), 0, quarter, 6), "double",
      "sin(r) / r in r^2, |r| <= pi / 4")

@@ -12,9 +12,9 @@
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
-constexpr int kKeys = 64;        // columns of a score tile
-constexpr int kQueries = 48;     // rows of a score tile: 8 groups of kTileRows, whole vectors
-constexpr int kTaskRows = 288;   // queries of one forward task
+constexpr int kKeys = 64;       // columns of a score tile
+constexpr int kQueries = 48;    // rows of a score tile: 8 groups of kTileRows, whole vectors
+constexpr int kTaskRows = 288;  // queries of one forward task
 
 template <class T>
 constexpr T kMinusInf = -std::numeric_limits<T>::infinity();
@@ -43,16 +43,25 @@ struct Scope {
   }
   bool has_mask() const { return additive != nullptr || keep != nullptr; }
 
-  // row[0, n) = scale * row + mask, in place.
+  // row[0, n) = scale * row + mask, in place. The usual step of 1 is a loop of its own: it
+  // vectorizes.
   void apply_mask(T* row, int n, std::int64_t i, std::int64_t first) const {
     const AttentionMask<T>& m = problem->mask;
     const std::int64_t at = i * m.query + first * m.key;
-    if (additive != nullptr) {
-      for (int j = 0; j < n; ++j) row[j] = problem->scale * row[j] + additive[at + j * m.key];
+    if (m.key == 1) {
+      mask_row(row, n, at, 1);
     } else {
-      for (int j = 0; j < n; ++j) {
-        row[j] = keep[at + j * m.key] ? problem->scale * row[j] : kMinusInf<T>;
-      }
+      mask_row(row, n, at, m.key);
+    }
+  }
+
+ private:
+  SUAN_INLINE void mask_row(T* row, int n, std::int64_t at, std::int64_t step) const {
+    const T scale = problem->scale;
+    if (additive != nullptr) {
+      for (int j = 0; j < n; ++j) row[j] = scale * row[j] + additive[at + j * step];
+    } else {
+      for (int j = 0; j < n; ++j) row[j] = keep[at + j * step] ? scale * row[j] : kMinusInf<T>;
     }
   }
 };
@@ -75,8 +84,8 @@ void score_tile(const Scope<T>& scope, const T* q, std::int64_t q_row, std::int6
     const int n = scope.visible(i0 + r + m - 1, first);
     constexpr int lanes = lanes_of<T>;
     const int padded = (n + lanes - 1) / lanes * lanes;
-    tile_gemm<T>({q + r * q_row, q_row, 1, packed, kKeys, tile + r * kKeys, kKeys, depth,
-                  false}, m, padded);
+    tile_gemm<T>({q + r * q_row, q_row, 1, packed, kKeys, tile + r * kKeys, kKeys, depth, false}, m,
+                 padded);
   }
 }
 
@@ -168,8 +177,9 @@ void check(const AttentionProblem<T>& p) {
                      attention_max_head_dim, p.head_dim);
   }
   if (p.kv_heads < 1 || p.heads % p.kv_heads != 0) {
-    fail<ShapeError>("attention", "heads are no multiple of kv_heads: expected {} to divide, got {}",
-                     p.kv_heads, p.heads);
+    fail<ShapeError>("attention",
+                     "heads are no multiple of kv_heads: expected {} to divide, got {}", p.kv_heads,
+                     p.heads);
   }
 }
 
@@ -213,12 +223,14 @@ void forward_task(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h, 
       }
       softmax.tile(tile, seen, rows, scope.has_mask() ? T(1) : p.scale, i0 - begin);
       for (int r = 0; first > 0 && r < rows; ++r) {
-        if (softmax.factor[r] != T(1)) scale_row(out + (i0 + r) * outs.seq, depth, softmax.factor[r]);
+        if (softmax.factor[r] != T(1))
+          scale_row(out + (i0 + r) * outs.seq, depth, softmax.factor[r]);
       }
       for (int r = 0; r < rows; r += kTileRows) {
         const int m = std::min(kTileRows, rows - r);
-        tile_gemm<T>({tile + r * kKeys, kKeys, 1, values, depth, out + (i0 + r) * outs.seq, outs.seq,
-                      seen[r + m - 1], true}, m, depth);
+        tile_gemm<T>({tile + r * kKeys, kKeys, 1, values, depth, out + (i0 + r) * outs.seq,
+                      outs.seq, seen[r + m - 1], true},
+                     m, depth);
       }
     }
   }
@@ -309,19 +321,21 @@ void backward_head(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h,
       }
       for (int r = 0; r < rows; r += kTileRows) {
         const int m = std::min(kTileRows, rows - r);
-        tile_gemm<T>({dtile + r * kKeys, kKeys, 1, keys, depth,
-                      dq + (i0 + r) * dqs.seq, dqs.seq, scope.visible(i0 + r + m - 1, first),
-                      true}, m, depth);
+        tile_gemm<T>({dtile + r * kKeys, kKeys, 1, keys, depth, dq + (i0 + r) * dqs.seq, dqs.seq,
+                      scope.visible(i0 + r + m - 1, first), true},
+                     m, depth);
       }
       for (int j = 0; j < n; j += kTileRows) {
         const int m = std::min(kTileRows, n - j);
-        const int skip = static_cast<int>(
-            std::max<std::int64_t>(scope.first_query(first + j) - i0, 0));
+        const int skip =
+            static_cast<int>(std::max<std::int64_t>(scope.first_query(first + j) - i0, 0));
         if (skip >= rows) break;
         tile_gemm<T>({tile + skip * kKeys + j, 1, kKeys, douts_block + skip * depth, depth,
-                      dv + (first + j) * dvs.seq, dvs.seq, rows - skip, true}, m, depth);
+                      dv + (first + j) * dvs.seq, dvs.seq, rows - skip, true},
+                     m, depth);
         tile_gemm<T>({dtile + skip * kKeys + j, 1, kKeys, queries + skip * depth, depth,
-                      dk + (first + j) * dks.seq, dks.seq, rows - skip, true}, m, depth);
+                      dk + (first + j) * dks.seq, dks.seq, rows - skip, true},
+                     m, depth);
       }
     }
   }
@@ -354,8 +368,7 @@ void attention_backward(const AttentionProblem<T>& problem, HeadsView<const T> q
     zero_rows(rows_of(dk, b, kv_head), problem.kv_len, dk.seq, depth);
     zero_rows(rows_of(dv, b, kv_head), problem.kv_len, dv.seq, depth);
     for (std::int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-      backward_head(problem, b, h, q, k, v, out, lse, dout, dq, dk, dv,
-                    static_cast<T*>(workspace));
+      backward_head(problem, b, h, q, k, v, out, lse, dout, dq, dk, dv, static_cast<T*>(workspace));
     }
   });
 }

@@ -35,7 +35,8 @@ void cross_entropy_forward(const CrossEntropy<T>& p, const T* logits, T* loss, T
   for (std::int64_t r = 0; r < p.rows; ++r) {
     const std::int64_t t = p.targets[r];
     if (t != p.ignore_index && (t < 0 || t >= p.classes)) {
-      fail<IndexError>("cross_entropy", "target out of range: expected 0 to {} or {}, got {} in row {}",
+      fail<IndexError>("cross_entropy",
+                       "target out of range: expected 0 to {} or {}, got {} in row {}",
                        p.classes - 1, p.ignore_index, t, r);
     }
   }
@@ -67,8 +68,8 @@ void cross_entropy_forward(const CrossEntropy<T>& p, const T* logits, T* loss, T
 }
 
 template <class T>
-void cross_entropy_backward(const CrossEntropy<T>& p, const T* logits, const T* lse,
-                            const T* dloss, std::int64_t dloss_stride, T* dlogits) {
+void cross_entropy_backward(const CrossEntropy<T>& p, const T* logits, const T* lse, const T* dloss,
+                            std::int64_t dloss_stride, T* dlogits) {
   const T smoothing = p.label_smoothing;
   const T each = smoothing / static_cast<T>(p.classes);
   const T all = smoothing != T(0) ? spread_weight(p) : T(0);
@@ -86,8 +87,7 @@ void cross_entropy_backward(const CrossEntropy<T>& p, const T* logits, const T* 
     const T on_target = (T(1) - smoothing) * weight * grad;
     const T on_all = on_target + each * all * grad;  // factor of the softmax
     if (smoothing == T(0)) {
-      each_vec<T>(p.classes,
-                  [&](auto at) { at.put(dx, exp_weight(at.get(x) - norm) * on_all); });
+      each_vec<T>(p.classes, [&](auto at) { at.put(dx, exp_weight(at.get(x) - norm) * on_all); });
     } else {
       const T push = each * grad;
       each_vec<T>(p.classes, [&](auto at) {
@@ -100,9 +100,9 @@ void cross_entropy_backward(const CrossEntropy<T>& p, const T* logits, const T* 
   });
 }
 
-#define SUAN_CROSS_ENTROPY(T)                                                                    \
-  template void cross_entropy_forward<T>(const CrossEntropy<T>&, const T*, T*, T*, T*);          \
-  template void cross_entropy_backward<T>(const CrossEntropy<T>&, const T*, const T*, const T*,  \
+#define SUAN_CROSS_ENTROPY(T)                                                                   \
+  template void cross_entropy_forward<T>(const CrossEntropy<T>&, const T*, T*, T*, T*);         \
+  template void cross_entropy_backward<T>(const CrossEntropy<T>&, const T*, const T*, const T*, \
                                           std::int64_t, T*);
 SUAN_CROSS_ENTROPY(float)
 SUAN_CROSS_ENTROPY(double)

@@ -1,7 +1,7 @@
 // The scalar prelude on vectors: exp log erf tanh ... for f32x16, f64x8, float and double.
 // One expression written over a value type T compiles for all four. The hot functions (exp exp2 log
-// tanh erf sigmoid) are f32 polynomials; the rare f32 ones run in f64 lanes, where accuracy is cheap;
-// f64 goes lane by lane through libm. A scalar float gives the bits of a vector lane.
+// tanh erf sigmoid) are f32 polynomials; the rare f32 ones run in f64 lanes, where accuracy is
+// cheap; f64 goes lane by lane through libm. A scalar float gives the bits of a vector lane.
 #pragma once
 
 #include <cmath>
@@ -138,7 +138,8 @@ SUAN_INLINE V per_lane(V x, V y, F f) {
   return load(lanes);
 }
 
-// The lanes where |x| >= limit (or NaN) again through libm: the argument reduction above ends there.
+// The lanes where |x| >= limit (or NaN) again through libm: the argument reduction above ends
+// there.
 template <class F>
 SUAN_INLINE f32x16 fix_large(f32x16 x, f32x16 y, float limit, F libm) {
   const auto good = abs(x) < limit;
@@ -163,8 +164,9 @@ SUAN_INLINE f32x16 exp(f32x16 x) {
   return detail::scale2(detail::horner<0>(r, tables::kExp), k);
 }
 
-// exp for weights of a sum whose largest is 1: what would be denormal (x < -87) is 0. A denormal result
-// costs a microcode assist of some hundred cycles, and masked scores (-inf) would pay it every time.
+// exp for weights of a sum whose largest is 1: what would be denormal (x < -87) is 0. A denormal
+// result costs a microcode assist of some hundred cycles, and masked scores (-inf) would pay it
+// every time.
 SUAN_INLINE f32x16 exp_weight(f32x16 x) {
   return select(x < -87.0f, f32x16{}, exp(max_or_second(splat<f32x16>(-87.0f), x)));
 }
@@ -185,18 +187,13 @@ SUAN_INLINE f32x16 log(f32x16 x) {
   const f32x16 tail = fma(f, detail::horner<0>(f, tables::kLog), splat<f32x16>(-0.5f));
   const f32x16 small = fma(k, splat<f32x16>(-0x1.05c610p-29f), f * f * tail);
   const f32x16 y = fma(k, splat<f32x16>(0x1.62e430p-1f), f) + small;
-  const f32x16 special =
-      select(x == 0.0f, splat<f32x16>(-detail::kInfF),
-             select(x == detail::kInfF, x, splat<f32x16>(detail::kNanF)));
+  const f32x16 special = select(x == 0.0f, splat<f32x16>(-detail::kInfF),
+                                select(x == detail::kInfF, x, splat<f32x16>(detail::kNanF)));
   return select((x > 0.0f) & (x < detail::kInfF), y, special);
 }
 
-SUAN_INLINE f32x16 tanh(f32x16 x) {
-  return detail::odd_piecewise<3>(x, tables::kTanh, 1.0f, 9.1f);
-}
-SUAN_INLINE f32x16 erf(f32x16 x) {
-  return detail::odd_piecewise<4>(x, tables::kErf, 1.5f, 3.95f);
-}
+SUAN_INLINE f32x16 tanh(f32x16 x) { return detail::odd_piecewise<3>(x, tables::kTanh, 1.0f, 9.1f); }
+SUAN_INLINE f32x16 erf(f32x16 x) { return detail::odd_piecewise<4>(x, tables::kErf, 1.5f, 3.95f); }
 
 // e / (1 + e) for x < 0 and 1 / (1 + 1/e) above: no overflow, and right down to the denormals.
 SUAN_INLINE f32x16 sigmoid(f32x16 x) {
@@ -300,22 +297,22 @@ SUAN_INLINE f32x16 rsqrt(f32x16 x) { return 1.0f / sqrt(x); }
 SUAN_INLINE f64x8 rsqrt(f64x8 x) { return 1.0 / sqrt(x); }
 
 #ifdef __AVX512F__
-#define SUAN_ROUNDING(name, mode)                                                           \
-  SUAN_INLINE f32x16 name(f32x16 x) {                                                       \
-    return (f32x16)_mm512_roundscale_ps((__m512)x, (mode) | _MM_FROUND_NO_EXC);             \
-  }                                                                                         \
-  SUAN_INLINE f64x8 name(f64x8 x) {                                                         \
-    return (f64x8)_mm512_roundscale_pd((__m512d)x, (mode) | _MM_FROUND_NO_EXC);             \
+#define SUAN_ROUNDING(name, mode)                                               \
+  SUAN_INLINE f32x16 name(f32x16 x) {                                           \
+    return (f32x16)_mm512_roundscale_ps((__m512)x, (mode) | _MM_FROUND_NO_EXC); \
+  }                                                                             \
+  SUAN_INLINE f64x8 name(f64x8 x) {                                             \
+    return (f64x8)_mm512_roundscale_pd((__m512d)x, (mode) | _MM_FROUND_NO_EXC); \
   }
 #else
-#define SUAN_ROUNDING(name, mode)                                                           \
-  SUAN_INLINE f32x16 name(f32x16 x) {                                                       \
-    return {(f32x8)_mm256_round_ps((__m256)x.lo, (mode) | _MM_FROUND_NO_EXC),               \
-            (f32x8)_mm256_round_ps((__m256)x.hi, (mode) | _MM_FROUND_NO_EXC)};              \
-  }                                                                                         \
-  SUAN_INLINE f64x8 name(f64x8 x) {                                                         \
-    return {(f64x4)_mm256_round_pd((__m256d)x.lo, (mode) | _MM_FROUND_NO_EXC),              \
-            (f64x4)_mm256_round_pd((__m256d)x.hi, (mode) | _MM_FROUND_NO_EXC)};             \
+#define SUAN_ROUNDING(name, mode)                                               \
+  SUAN_INLINE f32x16 name(f32x16 x) {                                           \
+    return {(f32x8)_mm256_round_ps((__m256)x.lo, (mode) | _MM_FROUND_NO_EXC),   \
+            (f32x8)_mm256_round_ps((__m256)x.hi, (mode) | _MM_FROUND_NO_EXC)};  \
+  }                                                                             \
+  SUAN_INLINE f64x8 name(f64x8 x) {                                             \
+    return {(f64x4)_mm256_round_pd((__m256d)x.lo, (mode) | _MM_FROUND_NO_EXC),  \
+            (f64x4)_mm256_round_pd((__m256d)x.hi, (mode) | _MM_FROUND_NO_EXC)}; \
   }
 #endif
 SUAN_ROUNDING(floor, _MM_FROUND_TO_NEG_INF)
@@ -343,18 +340,20 @@ SUAN_INLINE f32x16 fmod(f32x16 x, f32x16 y) {
   return detail::per_lane(x, y, [](float a, float b) { return std::fmod(a, b); });
 }
 
-#define SUAN_F64_LIBM(name) \
-  SUAN_INLINE f64x8 name(f64x8 x) { return detail::per_lane(x, [](double v) { return std::name(v); }); }
-#define SUAN_F64_LIBM2(name)                                                                  \
-  SUAN_INLINE f64x8 name(f64x8 x, f64x8 y) {                                                  \
-    return detail::per_lane(x, y, [](double a, double b) { return std::name(a, b); });        \
+#define SUAN_F64_LIBM(name)                                            \
+  SUAN_INLINE f64x8 name(f64x8 x) {                                    \
+    return detail::per_lane(x, [](double v) { return std::name(v); }); \
+  }
+#define SUAN_F64_LIBM2(name)                                                           \
+  SUAN_INLINE f64x8 name(f64x8 x, f64x8 y) {                                           \
+    return detail::per_lane(x, y, [](double a, double b) { return std::name(a, b); }); \
   }
 // A scalar float is lane 0 of the vector function, so a constant folds to the bits a kernel gives.
 #define SUAN_SCALAR_FLOAT(name) \
   inline float name(float x) { return name(splat<f32x16>(x))[0]; }
-#define SUAN_UNARY(name)    \
-  SUAN_F64_LIBM(name)       \
-  SUAN_SCALAR_FLOAT(name)   \
+#define SUAN_UNARY(name)  \
+  SUAN_F64_LIBM(name)     \
+  SUAN_SCALAR_FLOAT(name) \
   inline double name(double x) { return std::name(x); }
 
 SUAN_UNARY(exp)

@@ -44,35 +44,43 @@ SUAN_INLINE V gelu_tanh(V x) {
   return fma(half, tanh(inner), half);
 }
 
-#define SUAN_ENTRY1(name)                                                                      \
-  {#name,                                                                                      \
-   [](const float* x, const float*, float* out, std::int64_t n) {                              \
-     unary(x, out, n, [](f32x16 v) { return name(v); });                                       \
-   },                                                                                          \
-   [](const double* x, const double*, double* out, std::int64_t n) {                           \
-     unary(x, out, n, [](f64x8 v) { return name(v); });                                        \
-   },                                                                                          \
+// There and back, as storage in the narrow type rounds; f64 lanes have no narrow storage here.
+SUAN_INLINE f32x16 through_bf16(f32x16 x) { return bf16_to_f32(f32_to_bf16(x)); }
+SUAN_INLINE f32x16 through_f16(f32x16 x) { return f16_to_f32(f32_to_f16(x)); }
+SUAN_INLINE f64x8 through_bf16(f64x8 x) { return x; }
+SUAN_INLINE f64x8 through_f16(f64x8 x) { return x; }
+
+#define SUAN_ENTRY1(name)                                            \
+  {#name,                                                            \
+   [](const float* x, const float*, float* out, std::int64_t n) {    \
+     unary(x, out, n, [](f32x16 v) { return name(v); });             \
+   },                                                                \
+   [](const double* x, const double*, double* out, std::int64_t n) { \
+     unary(x, out, n, [](f64x8 v) { return name(v); });              \
+   },                                                                \
    false}
-#define SUAN_ENTRY2(name)                                                                      \
-  {#name,                                                                                      \
-   [](const float* x, const float* y, float* out, std::int64_t n) {                            \
-     binary(x, y, out, n, [](f32x16 v, f32x16 w) { return name(v, w); });                      \
-   },                                                                                          \
-   [](const double* x, const double* y, double* out, std::int64_t n) {                         \
-     binary(x, y, out, n, [](f64x8 v, f64x8 w) { return name(v, w); });                        \
-   },                                                                                          \
+#define SUAN_ENTRY2(name)                                                 \
+  {#name,                                                                 \
+   [](const float* x, const float* y, float* out, std::int64_t n) {       \
+     binary(x, y, out, n, [](f32x16 v, f32x16 w) { return name(v, w); }); \
+   },                                                                     \
+   [](const double* x, const double* y, double* out, std::int64_t n) {    \
+     binary(x, y, out, n, [](f64x8 v, f64x8 w) { return name(v, w); });   \
+   },                                                                     \
    true}
 
 constexpr MathEntry kEntries[] = {
-    SUAN_ENTRY1(exp),   SUAN_ENTRY1(exp2),  SUAN_ENTRY1(expm1), SUAN_ENTRY1(log),
-    SUAN_ENTRY1(log2),  SUAN_ENTRY1(log10), SUAN_ENTRY1(log1p), SUAN_ENTRY1(sin),
-    SUAN_ENTRY1(cos),   SUAN_ENTRY1(tan),   SUAN_ENTRY1(sinh),  SUAN_ENTRY1(cosh),
-    SUAN_ENTRY1(tanh),  SUAN_ENTRY1(asin),  SUAN_ENTRY1(acos),  SUAN_ENTRY1(atan),
-    SUAN_ENTRY1(erf),   SUAN_ENTRY1(sigmoid), SUAN_ENTRY1(sqrt), SUAN_ENTRY1(rsqrt),
-    SUAN_ENTRY1(floor), SUAN_ENTRY1(ceil),  SUAN_ENTRY1(round), SUAN_ENTRY1(trunc),
-    SUAN_ENTRY1(gelu_erf), SUAN_ENTRY1(gelu_tanh),
-    SUAN_ENTRY2(atan2), SUAN_ENTRY2(pow),   SUAN_ENTRY2(fmod),  SUAN_ENTRY2(max),
-    SUAN_ENTRY2(min)};
+    SUAN_ENTRY1(exp),         SUAN_ENTRY1(exp2),      SUAN_ENTRY1(expm1),
+    SUAN_ENTRY1(log),         SUAN_ENTRY1(log2),      SUAN_ENTRY1(log10),
+    SUAN_ENTRY1(log1p),       SUAN_ENTRY1(sin),       SUAN_ENTRY1(cos),
+    SUAN_ENTRY1(tan),         SUAN_ENTRY1(sinh),      SUAN_ENTRY1(cosh),
+    SUAN_ENTRY1(tanh),        SUAN_ENTRY1(asin),      SUAN_ENTRY1(acos),
+    SUAN_ENTRY1(atan),        SUAN_ENTRY1(erf),       SUAN_ENTRY1(sigmoid),
+    SUAN_ENTRY1(sqrt),        SUAN_ENTRY1(rsqrt),     SUAN_ENTRY1(floor),
+    SUAN_ENTRY1(ceil),        SUAN_ENTRY1(round),     SUAN_ENTRY1(trunc),
+    SUAN_ENTRY1(gelu_erf),    SUAN_ENTRY1(gelu_tanh), SUAN_ENTRY1(through_bf16),
+    SUAN_ENTRY1(through_f16), SUAN_ENTRY2(atan2),     SUAN_ENTRY2(pow),
+    SUAN_ENTRY2(fmod),        SUAN_ENTRY2(max),       SUAN_ENTRY2(min)};
 
 }  // namespace
 

@@ -38,7 +38,8 @@ void forward(RowsView<const T> xs, const T* weight, const T* bias, T eps, std::i
   });
 }
 
-// dx = rstd * (g - mean(g) - xhat * mean(g * xhat)) with g = dy * weight; no mean(g) when uncentered.
+// dx = rstd * (g - mean(g) - xhat * mean(g * xhat)) with g = dy * weight; no mean(g) when
+// uncentered.
 template <class T, bool Centered>
 void backward(RowsView<const T> dys, RowsView<const T> xs, const T* weight, const T* means,
               const T* rstds, std::int64_t rows, std::int64_t n, RowsView<T> dxs, T* dweight,
@@ -68,9 +69,7 @@ void backward(RowsView<const T> dys, RowsView<const T> xs, const T* weight, cons
       const T along = sum_row<T>(n, [&](auto at) { return grad(at) * normed(at); }) * inverse_n;
       const T shift = Centered ? sum_row<T>(n, grad) * inverse_n : T(0);
       T* dx = dxs.data + r * dxs.stride;
-      each_vec<T>(n, [&](auto at) {
-        at.put(dx, (grad(at) - shift - normed(at) * along) * rstd);
-      });
+      each_vec<T>(n, [&](auto at) { at.put(dx, (grad(at) - shift - normed(at) * along) * rstd); });
     }
   });
   if (dweight == nullptr && dbias == nullptr) return;
@@ -98,13 +97,13 @@ std::int64_t norm_backward_workspace(std::int64_t rows, std::int64_t n,
 }
 
 template <class T>
-void layer_norm_forward(RowsView<const T> x, const T* weight, const T* bias, T eps, std::int64_t rows,
-                        std::int64_t n, RowsView<T> y, T* mean, T* rstd) {
+void layer_norm_forward(RowsView<const T> x, const T* weight, const T* bias, T eps,
+                        std::int64_t rows, std::int64_t n, RowsView<T> y, T* mean, T* rstd) {
   forward<T, true>(x, weight, bias, eps, rows, n, y, mean, rstd);
 }
 template <class T>
-void rms_norm_forward(RowsView<const T> x, const T* weight, T eps, std::int64_t rows, std::int64_t n,
-                      RowsView<T> y, T* rstd) {
+void rms_norm_forward(RowsView<const T> x, const T* weight, T eps, std::int64_t rows,
+                      std::int64_t n, RowsView<T> y, T* rstd) {
   forward<T, false>(x, weight, nullptr, eps, rows, n, y, nullptr, rstd);
 }
 template <class T>
@@ -122,15 +121,15 @@ void rms_norm_backward(RowsView<const T> dy, RowsView<const T> x, const T* weigh
                      static_cast<T*>(workspace));
 }
 
-#define SUAN_NORM(T)                                                                               \
-  template void layer_norm_forward<T>(RowsView<const T>, const T*, const T*, T, std::int64_t,      \
-                                      std::int64_t, RowsView<T>, T*, T*);                          \
-  template void rms_norm_forward<T>(RowsView<const T>, const T*, T, std::int64_t, std::int64_t,    \
-                                    RowsView<T>, T*);                                              \
-  template void layer_norm_backward<T>(RowsView<const T>, RowsView<const T>, const T*, const T*,   \
-                                       const T*, std::int64_t, std::int64_t, RowsView<T>, T*, T*,  \
-                                       void*);                                                     \
-  template void rms_norm_backward<T>(RowsView<const T>, RowsView<const T>, const T*, const T*,     \
+#define SUAN_NORM(T)                                                                              \
+  template void layer_norm_forward<T>(RowsView<const T>, const T*, const T*, T, std::int64_t,     \
+                                      std::int64_t, RowsView<T>, T*, T*);                         \
+  template void rms_norm_forward<T>(RowsView<const T>, const T*, T, std::int64_t, std::int64_t,   \
+                                    RowsView<T>, T*);                                             \
+  template void layer_norm_backward<T>(RowsView<const T>, RowsView<const T>, const T*, const T*,  \
+                                       const T*, std::int64_t, std::int64_t, RowsView<T>, T*, T*, \
+                                       void*);                                                    \
+  template void rms_norm_backward<T>(RowsView<const T>, RowsView<const T>, const T*, const T*,    \
                                      std::int64_t, std::int64_t, RowsView<T>, T*, void*);
 SUAN_NORM(float)
 SUAN_NORM(double)

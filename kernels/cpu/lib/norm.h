@@ -16,16 +16,16 @@ struct RowsView {
 
 namespace SUAN_ISA {
 
-// y = (x - mean) * rstd * weight + bias. weight, bias may be null (1 and 0); mean, rstd [rows] may be
-// null when nothing is to be saved.
+// y = (x - mean) * rstd * weight + bias. weight, bias may be null (1 and 0); mean, rstd [rows] may
+// be null when nothing is to be saved.
 template <class T>
-void layer_norm_forward(RowsView<const T> x, const T* weight, const T* bias, T eps, std::int64_t rows,
-                        std::int64_t n, RowsView<T> y, T* mean, T* rstd);
+void layer_norm_forward(RowsView<const T> x, const T* weight, const T* bias, T eps,
+                        std::int64_t rows, std::int64_t n, RowsView<T> y, T* mean, T* rstd);
 
 // y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps).
 template <class T>
-void rms_norm_forward(RowsView<const T> x, const T* weight, T eps, std::int64_t rows, std::int64_t n,
-                      RowsView<T> y, T* rstd);
+void rms_norm_forward(RowsView<const T> x, const T* weight, T eps, std::int64_t rows,
+                      std::int64_t n, RowsView<T> y, T* rstd);
 
 // Bytes of `workspace` for both backwards (partial weight and bias gradients).
 std::int64_t norm_backward_workspace(std::int64_t rows, std::int64_t n, std::int64_t element_bytes);

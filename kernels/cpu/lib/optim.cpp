@@ -58,9 +58,8 @@ void sgd_step(T* p, const T* grad, T* momentum, std::int64_t n, const SgdOptions
       V g = at.get(grad + from) * o.grad_scale;
       if (o.weight_decay != T(0)) g = fma(value, splat<V>(o.weight_decay), g);
       if (o.momentum != T(0)) {
-        const V buffer = o.first_step
-                             ? g
-                             : fma(at.get(momentum + from), splat<V>(o.momentum), g * fresh);
+        const V buffer =
+            o.first_step ? g : fma(at.get(momentum + from), splat<V>(o.momentum), g * fresh);
         at.put(momentum + from, buffer);
         g = o.nesterov ? fma(buffer, splat<V>(o.momentum), g) : buffer;
       }
@@ -90,9 +89,9 @@ double sum_squares(const T* x, std::int64_t n, double* partial) {
   return partial[0];
 }
 
-#define SUAN_OPTIM(T)                                                                       \
-  template void adamw_step<T>(T*, const T*, T*, T*, std::int64_t, const AdamWOptions<T>&);  \
-  template void sgd_step<T>(T*, const T*, T*, std::int64_t, const SgdOptions<T>&);          \
+#define SUAN_OPTIM(T)                                                                      \
+  template void adamw_step<T>(T*, const T*, T*, T*, std::int64_t, const AdamWOptions<T>&); \
+  template void sgd_step<T>(T*, const T*, T*, std::int64_t, const SgdOptions<T>&);         \
   template double sum_squares<T>(const T*, std::int64_t, double*);
 SUAN_OPTIM(float)
 SUAN_OPTIM(double)

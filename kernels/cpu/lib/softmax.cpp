@@ -92,9 +92,7 @@ void softmax_backward(const T* dy, const T* y, T* dx, std::int64_t outer, std::i
       T* to = dx + r * n;
       if (log_form) {
         const T total = sum_row<T>(n, [&](auto at) { return at.get(g); });
-        each_vec<T>(n, [&](auto at) {
-          at.put(to, at.get(g) - exp_weight(at.get(out)) * total);
-        });
+        each_vec<T>(n, [&](auto at) { at.put(to, at.get(g) - exp_weight(at.get(out)) * total); });
       } else {
         const T total = sum_row<T>(n, [&](auto at) { return at.get(g) * at.get(out); });
         each_vec<T>(n, [&](auto at) { at.put(to, at.get(out) * (at.get(g) - total)); });
@@ -119,10 +117,9 @@ void softmax_backward(const T* dy, const T* y, T* dx, std::int64_t outer, std::i
   });
 }
 
-#define SUAN_SOFTMAX(T)                                                                       \
-  template void softmax_forward<T>(const T*, T*, std::int64_t, std::int64_t, std::int64_t,    \
-                                   bool);                                                     \
-  template void softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t,       \
+#define SUAN_SOFTMAX(T)                                                                           \
+  template void softmax_forward<T>(const T*, T*, std::int64_t, std::int64_t, std::int64_t, bool); \
+  template void softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t,           \
                                     std::int64_t, bool);
 SUAN_SOFTMAX(float)
 SUAN_SOFTMAX(double)

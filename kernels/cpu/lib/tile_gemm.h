@@ -85,12 +85,18 @@ inline void tile_vecs(const TileOperands<T>& o, int vecs, int tail) {
 template <class T, bool Partial>
 void tile_rows(const TileOperands<T>& o, int rows, int vecs, int tail) {
   switch (rows) {
-    case 1: return tile_vecs<T, 1, Partial>(o, vecs, tail);
-    case 2: return tile_vecs<T, 2, Partial>(o, vecs, tail);
-    case 3: return tile_vecs<T, 3, Partial>(o, vecs, tail);
-    case 4: return tile_vecs<T, 4, Partial>(o, vecs, tail);
-    case 5: return tile_vecs<T, 5, Partial>(o, vecs, tail);
-    default: return tile_vecs<T, 6, Partial>(o, vecs, tail);
+    case 1:
+      return tile_vecs<T, 1, Partial>(o, vecs, tail);
+    case 2:
+      return tile_vecs<T, 2, Partial>(o, vecs, tail);
+    case 3:
+      return tile_vecs<T, 3, Partial>(o, vecs, tail);
+    case 4:
+      return tile_vecs<T, 4, Partial>(o, vecs, tail);
+    case 5:
+      return tile_vecs<T, 5, Partial>(o, vecs, tail);
+    default:
+      return tile_vecs<T, 6, Partial>(o, vecs, tail);
   }
 }
 
@@ -111,8 +117,8 @@ inline void tile_gemm(TileOperands<T> o, int rows, int n) {
   }
 }
 
-// to[d * to_row + j] = from[j * from_row + d] for j < n and d < depth; to is padded with zeros up to
-// `padded` columns (a multiple of 16).
+// to[d * to_row + j] = from[j * from_row + d] for j < n and d < depth; to is padded with zeros up
+// to `padded` columns (a multiple of 16).
 template <class T>
 inline void pack_transposed(const T* from, std::int64_t from_row, int n, int depth, T* to,
                             int to_row, int padded) {

@@ -20,8 +20,8 @@ template <class T, int N>
 using vector = native_vector<T, N>;
 #else
 template <class T, int N>
-using vector = std::conditional_t<sizeof(T) * N == 64, Pair<native_vector<T, N / 2>>,
-                                  native_vector<T, N>>;
+using vector =
+    std::conditional_t<sizeof(T) * N == 64, Pair<native_vector<T, N / 2>>, native_vector<T, N>>;
 #endif
 
 using f32x16 = vector<float, 16>;
@@ -163,21 +163,27 @@ SUAN_INLINE f64x8 join(f64x4 a, f64x4 b) {
 }
 #else
 template <class H>
-SUAN_INLINE H low(Pair<H> v) { return v.lo; }
+SUAN_INLINE H low(Pair<H> v) {
+  return v.lo;
+}
 template <class H>
-SUAN_INLINE H high(Pair<H> v) { return v.hi; }
+SUAN_INLINE H high(Pair<H> v) {
+  return v.hi;
+}
 template <class H>
-SUAN_INLINE Pair<H> join(H lo, H hi) { return {lo, hi}; }
+SUAN_INLINE Pair<H> join(H lo, H hi) {
+  return {lo, hi};
+}
 #endif
 
 // SUAN_VEC2 defines a function of two f32x16 or f64x8 by its intrinsic; fma rounds once, always.
 #ifdef __AVX512F__
-#define SUAN_VEC2(name, op)                                                                   \
-  SUAN_INLINE f32x16 name(f32x16 a, f32x16 b) {                                               \
-    return (f32x16)_mm512_##op##_ps((__m512)a, (__m512)b);                                    \
-  }                                                                                           \
-  SUAN_INLINE f64x8 name(f64x8 a, f64x8 b) {                                                  \
-    return (f64x8)_mm512_##op##_pd((__m512d)a, (__m512d)b);                                   \
+#define SUAN_VEC2(name, op)                                 \
+  SUAN_INLINE f32x16 name(f32x16 a, f32x16 b) {             \
+    return (f32x16)_mm512_##op##_ps((__m512)a, (__m512)b);  \
+  }                                                         \
+  SUAN_INLINE f64x8 name(f64x8 a, f64x8 b) {                \
+    return (f64x8)_mm512_##op##_pd((__m512d)a, (__m512d)b); \
   }
 SUAN_INLINE f32x16 fma(f32x16 a, f32x16 b, f32x16 c) {
   return (f32x16)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
@@ -186,14 +192,14 @@ SUAN_INLINE f64x8 fma(f64x8 a, f64x8 b, f64x8 c) {
   return (f64x8)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 }
 #else
-#define SUAN_VEC2(name, op)                                                                   \
-  SUAN_INLINE f32x16 name(f32x16 a, f32x16 b) {                                               \
-    return {(f32x8)_mm256_##op##_ps((__m256)a.lo, (__m256)b.lo),                              \
-            (f32x8)_mm256_##op##_ps((__m256)a.hi, (__m256)b.hi)};                             \
-  }                                                                                           \
-  SUAN_INLINE f64x8 name(f64x8 a, f64x8 b) {                                                  \
-    return {(f64x4)_mm256_##op##_pd((__m256d)a.lo, (__m256d)b.lo),                            \
-            (f64x4)_mm256_##op##_pd((__m256d)a.hi, (__m256d)b.hi)};                           \
+#define SUAN_VEC2(name, op)                                         \
+  SUAN_INLINE f32x16 name(f32x16 a, f32x16 b) {                     \
+    return {(f32x8)_mm256_##op##_ps((__m256)a.lo, (__m256)b.lo),    \
+            (f32x8)_mm256_##op##_ps((__m256)a.hi, (__m256)b.hi)};   \
+  }                                                                 \
+  SUAN_INLINE f64x8 name(f64x8 a, f64x8 b) {                        \
+    return {(f64x4)_mm256_##op##_pd((__m256d)a.lo, (__m256d)b.lo),  \
+            (f64x4)_mm256_##op##_pd((__m256d)a.hi, (__m256d)b.hi)}; \
   }
 SUAN_INLINE f32x16 fma(f32x16 a, f32x16 b, f32x16 c) {
   return {(f32x8)_mm256_fmadd_ps((__m256)a.lo, (__m256)b.lo, (__m256)c.lo),
@@ -212,15 +218,23 @@ SUAN_VEC2(max_or_second, max)
 SUAN_VEC2(min_or_second, min)
 #undef SUAN_VEC2
 template <class V>
-SUAN_INLINE V max_or_second(V a, V b) { return select(a > b, a, b); }
+SUAN_INLINE V max_or_second(V a, V b) {
+  return select(a > b, a, b);
+}
 template <class V>
-SUAN_INLINE V min_or_second(V a, V b) { return select(a < b, a, b); }
+SUAN_INLINE V min_or_second(V a, V b) {
+  return select(a < b, a, b);
+}
 
 // NaN in either operand gives NaN, as torch.maximum and torch.minimum.
 template <class V>
-SUAN_INLINE V max(V a, V b) { return select(a != a, a, max_or_second(a, b)); }
+SUAN_INLINE V max(V a, V b) {
+  return select(a != a, a, max_or_second(a, b));
+}
 template <class V>
-SUAN_INLINE V min(V a, V b) { return select(a != a, a, min_or_second(a, b)); }
+SUAN_INLINE V min(V a, V b) {
+  return select(a != a, a, min_or_second(a, b));
+}
 
 template <class V>
 SUAN_INLINE V abs(V x) {
@@ -258,25 +272,26 @@ SUAN_INLINE bool any(i32x16 mask) {
 // Horizontal sum and maximum, halves first: ((0+8)+(4+12))+... the same tree for every caller.
 SUAN_INLINE float sum_lanes(f32x16 v) {
   const f32x8 a = low(v) + high(v);
-  const auto b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+  const auto b =
+      __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
   return (b[0] + b[2]) + (b[1] + b[3]);
 }
 SUAN_INLINE double sum_lanes(f64x8 v) {
   const f64x4 a = low(v) + high(v);
   return (a[0] + a[2]) + (a[1] + a[3]);
 }
-template <class T>
-SUAN_INLINE T max_of(T a, T b) { return a > b || a != a ? a : b; }
 SUAN_INLINE float max_lanes(f32x16 v) {
   const f32x8 a = max<f32x8>(low(v), high(v));
   using f32x4 = native_vector<float, 4>;
   const f32x4 b = max<f32x4>(__builtin_shufflevector(a, a, 0, 1, 2, 3),
                              __builtin_shufflevector(a, a, 4, 5, 6, 7));
-  return max_of(max_of<float>(b[0], b[2]), max_of<float>(b[1], b[3]));
+  const f32x4 c = max<f32x4>(b, __builtin_shufflevector(b, b, 2, 3, 0, 1));
+  return max<f32x4>(c, __builtin_shufflevector(c, c, 1, 0, 3, 2))[0];
 }
 SUAN_INLINE double max_lanes(f64x8 v) {
   const f64x4 a = max<f64x4>(low(v), high(v));
-  return max_of(max_of<double>(a[0], a[2]), max_of<double>(a[1], a[3]));
+  const f64x4 b = max<f64x4>(a, __builtin_shufflevector(a, a, 2, 3, 0, 1));
+  return max<f64x4>(b, __builtin_shufflevector(b, b, 1, 0, 3, 2))[0];
 }
 
 // Lane conversions. Float to integer truncates; out of range is the caller's business.
