@@ -4,10 +4,8 @@ Tensors, the op table and autograd are here; suan.nn, suan.optim, suan.data, sua
 line are loaded when first used.
 """
 
-import importlib as _importlib
-
 from . import _c
-from .types import (  # noqa: F401
+from .kinds import (  # noqa: F401
     Size, default_device, device, dtype, finfo, float16, bfloat16, float32, float64, float8_e4m3fn,
     float8_e5m2, get_default_dtype, iinfo, int8, int16, int32, int64, promote_types, result_type,
     set_default_dtype, uint8, uint16, uint32, uint64, bool_ as _bool,
@@ -19,11 +17,12 @@ from .functional_api import *  # noqa: F401,F403
 from .autograd import (  # noqa: F401
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
 )
-from .random import (  # noqa: F401
+from .generator import (  # noqa: F401
     Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )
-from .io import load, save  # noqa: F401
-from . import autograd, debug, random  # noqa: F401
+from .saving import load, save  # noqa: F401
+from . import autograd, debug  # noqa: F401
+from . import generator as random  # noqa: F401
 
 DeviceError = _c.DeviceError
 InternalError = _c.InternalError
@@ -57,13 +56,15 @@ _LAZY_NAMES = {"compile": "compile", "plan": "compile"}
 
 
 def __getattr__(name):
+    import importlib
+
     if name in _LAZY_NAMES:
-        value = getattr(_importlib.import_module("." + _LAZY_NAMES[name], __name__), name)
+        value = getattr(importlib.import_module("." + _LAZY_NAMES[name], __name__), name)
         globals()[name] = value
         return value
     if name in _LAZY_MODULES:
         try:
-            return _importlib.import_module("." + name, __name__)
+            return importlib.import_module("." + name, __name__)
         except ModuleNotFoundError as e:
             if e.name != f"{__name__}.{name}":
                 raise

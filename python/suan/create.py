@@ -3,7 +3,7 @@
 import builtins as _py
 
 from . import _c
-from .types import bfloat16, check_device, device, float32, get_default_dtype, int64
+from .kinds import check_device, get_default_dtype, int64
 
 Tensor = _c.Tensor
 _bool = getattr(_c, "bool")

@@ -5,7 +5,7 @@ import math as _math
 
 from . import _c
 from .shaping import _axis, _flat
-from .types import int64
+from .kinds import int64
 
 ops = _c.ops
 Tensor = _c.Tensor

@@ -1,9 +1,9 @@
 """Random tensors with torch's names; every one takes a generator."""
 
 from . import _c
-from .random import default_generator
+from .generator import default_generator
 from .shaping import _shape
-from .types import check_device, get_default_dtype, int64
+from .kinds import check_device, get_default_dtype, int64
 
 ops = _c.ops
 Tensor = _c.Tensor

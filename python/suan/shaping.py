@@ -4,7 +4,7 @@ import builtins as _py
 import math as _math
 
 from . import _c
-from .types import int64
+from .kinds import int64
 
 ops = _c.ops
 

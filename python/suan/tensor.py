@@ -3,8 +3,7 @@
 import os as _os
 
 from . import _c, create, functional_api, printing
-from . import random as _random
-from .types import Size, check_device, default_device, device, get_default_dtype
+from .kinds import check_device, get_default_dtype
 
 Tensor = _c.Tensor
 set_printoptions = printing.set_printoptions

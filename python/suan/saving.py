@@ -9,7 +9,7 @@ import math
 import os
 
 from . import _c
-from .types import Size
+from .kinds import Size
 
 Tensor = _c.Tensor
 

@@ -5,7 +5,7 @@ place, so that a compiled step carries it as state and every value depends on se
 """
 
 from . import _c
-from .types import check_device, get_default_dtype, int64, uint64
+from .kinds import check_device, uint64
 
 Tensor = _c.Tensor
 _advances = {}
