@@ -10,7 +10,7 @@
 
 #include "kernels/cpu/lib/gemm_tile.h"
 
-namespace suan::cpu::SUAN_ISA {
+namespace suan::cpu::SUAN_ISA::gemm_tiles {
 
 using Dims3 = std::array<int64_t, 3>;
 
@@ -121,4 +121,71 @@ inline void copy_run(const Run& r, const T* src, int64_t step, const T* end, T* 
   }
 }
 
-}  // namespace suan::cpu::SUAN_ISA
+// One value, for windows so wide that not even one channel's slice fits its buffer.
+template <class T, class S>
+T gather_one(const Window& w, const S* image, int64_t k, int64_t depth, int64_t pixel) {
+  const int64_t tap = k % w.taps();
+  const Dims3 at{depth, pixel / w.out[2], pixel % w.out[2]};
+  const Dims3 t{tap / (w.kernel[2] * w.kernel[1]), tap / w.kernel[2] % w.kernel[1], tap % w.kernel[2]};
+  int64_t index = k / w.taps();
+  for (int d = 0; d < 3; ++d) {
+    const int64_t v = at[d] * w.stride[d] - w.pad_low[d] + t[d] * w.dilation[d];
+    if (v < 0 || v % w.spread[d] || v / w.spread[d] >= w.in[d]) return T{};
+    index = index * w.in[d] + v / w.spread[d];
+  }
+  return widen<T>(image[index]);
+}
+
+// Whether every tap of every window lies inside the input as it is stored.
+inline bool needs_no_slice(const Window& w) {
+  for (int d = 0; d < 3; ++d) {
+    if (w.pad_low[d] != 0 || w.spread[d] != 1) return false;
+    if ((w.out[d] - 1) * w.stride[d] + w.span(d) > w.in[d]) return false;
+  }
+  return true;
+}
+
+// Gathers pixels [first, last) of a plane for k in [k0, k0 + kc). Slices are made in `buffer` for as many
+// channels as fit; for each it calls rows(k_first, k_last, slice, row_stride, row), which lays out runs
+// with that stride and then, per k and group of runs, calls row(k, runs, n_runs, first_pixel, dst).
+template <class T, class S, class Rows>
+void gather(const Window& w, const S* image, const S* image_end, int64_t depth, int64_t first, int64_t last,
+            int64_t k0, int64_t kc, T* buffer, int64_t buffer_size, Rows rows) {
+  Slice s = slice_for(w, depth, first, last);
+  const int64_t taps = w.taps(), step = w.stride[2];
+  if constexpr (std::is_same_v<S, T>) {
+    if (needs_no_slice(w)) {
+      const int64_t row = w.in[2], plane = w.in[1] * row;
+      const T* origin = image + s.low[0] * plane + s.low[1] * row + s.low[2];
+      const TapOffsets offset{w, w.in[0] * plane, plane, row};
+      rows(k0, k0 + kc, s, row, [&](int64_t k, const Run* runs, int64_t n, int64_t, T* dst) {
+        const T* src = origin + offset(k);
+        for (int64_t i = 0; i < n; ++i) copy_run(runs[i], src, step, image_end, dst);
+      });
+      return;
+    }
+  }
+  const int64_t per = (buffer_size - 2 * lanes<T>) / s.channel_size();
+  if (per == 0) {
+    rows(k0, k0 + kc, s, s.size[2], [&](int64_t k, const Run* runs, int64_t n, int64_t pixel, T* dst) {
+      for (int64_t i = 0; i < runs[n - 1].to + runs[n - 1].length; ++i) {
+        dst[i] = gather_one<T>(w, image, k, depth, pixel + i);
+      }
+    });
+    return;
+  }
+  const int64_t channel_stride = w.in[0] * w.in[1] * w.in[2];
+  const int64_t last_channel = (k0 + kc - 1) / taps;
+  for (int64_t c = k0 / taps; c <= last_channel; c += per) {
+    const int64_t channels = std::min(per, last_channel + 1 - c);
+    fill_slice(w, s, image + c * channel_stride, channels, buffer);
+    const TapOffsets offset{w, s.channel_size(), s.size[1] * s.size[2], s.size[2]};
+    rows(std::max(k0, c * taps), std::min(k0 + kc, (c + channels) * taps), s, s.size[2],
+         [&](int64_t k, const Run* runs, int64_t n, int64_t, T* dst) {
+           const T* src = buffer + offset(k - c * taps);
+           for (int64_t i = 0; i < n; ++i) copy_run(runs[i], src, step, buffer + buffer_size, dst);
+         });
+  }
+}
+
+}  // namespace suan::cpu::SUAN_ISA::gemm_tiles

@@ -14,6 +14,8 @@
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
+using namespace gemm_tiles;
+
 constexpr int64_t max_tile_cols = 512;
 // Multiply-adds that make a task worth its dispatch, and tasks enough for balance on many threads.
 constexpr int64_t task_work = 600'000;

@@ -11,7 +11,8 @@
 #include <cstring>
 #include <utility>
 
-namespace suan::cpu::SUAN_ISA {
+// Its own namespace: vec.h has functions of the same names on other types.
+namespace suan::cpu::SUAN_ISA::gemm_tiles {
 
 #ifdef __AVX512F__
 inline constexpr int vector_bytes = 64;
@@ -244,4 +245,4 @@ void pack_a_k_major(const S* src, int64_t ld, int64_t rows, int64_t height, int6
   }
 }
 
-}  // namespace suan::cpu::SUAN_ISA
+}  // namespace suan::cpu::SUAN_ISA::gemm_tiles
