@@ -238,6 +238,14 @@ bool has_in_place(const OpDef& op) {
   return false;
 }
 
+// Ops that only gradient rules, optimizers and the engine call are functions of the table, not methods.
+bool is_method(const OpDef& op) {
+  if (op.inputs.empty() || op.inputs[0].arity != Arity::required) return false;
+  for (const char* tail : {"_grad", "_step", "_update", "_forward", "_train", "_scatter_add"})
+    if (op.name.ends_with(tail)) return op.name == "scatter_add";
+  return op.name != "fused_elementwise";
+}
+
 PyMethodDef* definition(const std::string& name, Trampoline f, const std::string& doc) {
   auto* keep = new std::pair<std::string, std::string>(name, doc);  // CPython keeps the pointers
   return new PyMethodDef{keep->first.c_str(), reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f)),
@@ -381,7 +389,7 @@ void bind_ops(nb::module_& m) {
     std::string doc = signature(op) + "\n\n" + op.doc;
     Owned f(check(PyCFunction_NewEx(definition(op.name, trampolines[i].function, doc), nullptr, table.ptr())));
     check(PyObject_SetAttrString(table.ptr(), op.name.c_str(), f.get()));
-    if (op.inputs.empty() || op.inputs[0].arity != Arity::required) continue;
+    if (!is_method(op)) continue;
     Owned bound(check(PyDescr_NewMethod(tensor_type, definition(op.name, trampolines[i].method, doc))));
     if (!PyObject_HasAttrString(type, op.name.c_str()))
       check(PyObject_SetAttrString(type, op.name.c_str(), bound.get()));
