@@ -1,6 +1,10 @@
-# The C++ tests: one GoogleTest executable, and the C++ micro-benchmarks where there are some.
+# The C++ tests, one GoogleTest executable; and the benchmarks of tools/bench, one program a file,
+# built only when asked for (target `benches`).
 
 file(GLOB suan_test_sources CONFIGURE_DEPENDS tests/*.cpp)
+if(NOT SUAN_AVX512)
+  list(FILTER suan_test_sources EXCLUDE REGEX "_avx512_test.cpp$")
+endif()
 if(suan_test_sources)
   enable_testing()
   find_package(GTest REQUIRED)
@@ -9,9 +13,12 @@ if(suan_test_sources)
   add_test(NAME suan_tests COMMAND suan_tests)
 endif()
 
-file(GLOB suan_bench_sources CONFIGURE_DEPENDS tests/bench/*.cpp)
-if(suan_bench_sources)
-  find_package(benchmark REQUIRED)
-  add_executable(suan_bench ${suan_bench_sources})
-  target_link_libraries(suan_bench PRIVATE suan_flags suan benchmark::benchmark_main)
-endif()
+file(GLOB suan_bench_sources CONFIGURE_DEPENDS tools/bench/*.cpp)
+find_package(OpenMP REQUIRED)  # oneDNN's own threads, to measure against
+add_custom_target(benches)
+foreach(source IN LISTS suan_bench_sources)
+  cmake_path(GET source STEM name)
+  add_executable(${name} EXCLUDE_FROM_ALL ${source})
+  target_link_libraries(${name} PRIVATE suan_flags suan DNNL::dnnl OpenMP::OpenMP_CXX)
+  add_dependencies(benches ${name})
+endforeach()
