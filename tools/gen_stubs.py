@@ -21,7 +21,7 @@ Number = Union[_bool, _int, _float]
 Operand = Union["Tensor", Number]
 Ints = Union[_int, Sequence[_int]]
 '''
-KINDS = {"bool": "_bool", "_int": "_int", "_float": "_float", "_str": "_str", "dims": "Ints", "ints": "Sequence[_int]",
+KINDS = {"bool": "_bool", "int": "_int", "float": "_float", "str": "_str", "dims": "Ints", "ints": "Sequence[_int]",
          "dtype": "dtype", "graph": "Any"}
 OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
 SPECIAL = {
