@@ -28,11 +28,10 @@ constexpr int64_t wide_bytes = 190 << 10;  // a narrow result's tile in full pre
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-// A gathered panel, with room behind it for what copying whole vectors overruns.
 template <class T>
-constexpr int64_t panel_stride = k_block<T> * panel_cols<T> + lanes<T>;
+constexpr int64_t panel_stride = k_block<T> * panel_cols<T>;
 template <class T>
-constexpr int64_t strip_size = (max_strip / 16 + 1) * 16 * (k_block<T> + 2);
+constexpr int64_t strip_size = max_strip * k_block<T>;
 template <class T>
 constexpr int64_t scratch_size = int64_t{thread_scratch_bytes / sizeof(T)};
 
@@ -151,7 +150,6 @@ void correlate(const ConvPlan& p, const S* in, const T* packed, S* out, const Pa
   const int64_t buffer_size = scratch_size<T> - (buffer - strip);
   const int64_t in_image = p.channels * volume(p.in), pixels = volume(p.out);
   const S* image = in + (t.image * s.groups + t.group) * in_image;
-  const S* image_end = in + s.batch * s.groups * in_image;
   const int64_t channel0 = t.group * p.rows + t.row0, pixel0 = t.depth * w.plane() + t.col0;
   S* c = out + (t.image * s.groups * p.rows + channel0) * pixels + pixel0;
   const int64_t blocks = ceil_div(p.k, k_block<T>), panels = ceil_div(p.rows, p.panel_rows);
@@ -159,7 +157,7 @@ void correlate(const ConvPlan& p, const S* in, const T* packed, S* out, const Pa
 
   for (int64_t k0 = 0; k0 < p.k; k0 += k_block<T>) {
     const int64_t kc = std::min(k_block<T>, p.k - k0);
-    gather<T>(w, image, image_end, t.depth, t.col0, t.col0 + t.cols, k0, kc, buffer, buffer_size,
+    gather<T>(w, image, t.depth, t.col0, t.col0 + t.cols, k0, kc, buffer, buffer_size,
               [&](int64_t k_first, int64_t k_last, const Slice& slice, int64_t row, auto fill) {
                 T* panel = strip;
                 for (int64_t col = 0; col < t.cols; col += panel_cols<T>, panel += panel_stride<T>) {
@@ -168,7 +166,7 @@ void correlate(const ConvPlan& p, const S* in, const T* packed, S* out, const Pa
                   Run runs[panel_cols<T>];
                   const int64_t first = t.col0 + col;
                   const int64_t n = runs_of(w, slice, row, first, first + cols, runs);
-                  for (int64_t k = k_first; k < k_last; ++k) fill(k, runs, n, first, panel + (k - k0) * width);
+                  fill(k_first, k_last, runs, n, first, panel + (k_first - k0) * width, width);
                 }
               });
     const T* a = packed + ((t.group * blocks + k0 / k_block<T>) * panels * p.panel_rows + t.row0) * row_stride<T>;
@@ -250,15 +248,13 @@ void add_pixels(const ConvPlan& p, const S* x, const S* dy, T* partial, const Pa
   }
   const int64_t in_image = s.in_per_group * volume(p.in);
   const S* image = x + (t.image * s.groups + t.group) * in_image;
-  const S* image_end = x + s.batch * s.groups * in_image;
-  gather<T>(w, image, image_end, t.depth, t.col0, t.col0 + t.cols, t.row0 * taps, t.rows * taps, buffer,
-            buffer_size,
+  gather<T>(w, image, t.depth, t.col0, t.col0 + t.cols, t.row0 * taps, t.rows * taps, buffer, buffer_size,
             [&](int64_t k_first, int64_t k_last, const Slice& slice, int64_t row, auto fill) {
               Run runs[k_block<T>];
               const int64_t n = runs_of(w, slice, row, t.col0, t.col0 + t.cols, runs);
               for (int64_t k = k_first; k < k_last; k += max_rows) {
                 const int64_t rows = std::min<int64_t>(max_rows, k_last - k);
-                for (int64_t i = 0; i < rows; ++i) fill(k + i, runs, n, t.col0, panel + i * row_stride<T>);
+                fill(k, k + rows, runs, n, t.col0, panel, row_stride<T>);
                 T* to = partial + k * s.out_per_group + output0;
                 for (int64_t col = 0; col < outputs; col += panel_cols<T>) {
                   const int64_t cols = std::min<int64_t>(panel_cols<T>, outputs - col);

@@ -43,41 +43,6 @@ inline Slice slice_for(const Window& w, int64_t depth, int64_t first, int64_t la
   return s;
 }
 
-// Copies `channels` channels of one image into the slice's dense [channel][size] layout.
-template <class T, class S>
-void fill_slice(const Window& w, const Slice& s, const S* image, int64_t channels, T* to) {
-  const int64_t channel_stride = w.in[0] * w.in[1] * w.in[2];
-  // The input index at a coordinate of the spread, padded input, or -1 where there is a zero.
-  const auto source = [&](int d, int64_t at) {
-    return at < 0 || at % w.spread[d] || at / w.spread[d] >= w.in[d] ? int64_t{-1} : at / w.spread[d];
-  };
-  const int64_t width = s.size[2], left = std::clamp<int64_t>(-s.low[2], 0, width);
-  const int64_t right = std::clamp<int64_t>(w.in[2] - s.low[2], left, width);
-  for (int64_t c = 0; c < channels; ++c, image += channel_stride) {
-    for (int64_t z = 0; z < s.size[0]; ++z) {
-      const int64_t iz = source(0, s.low[0] + z);
-      for (int64_t y = 0; y < s.size[1]; ++y, to += width) {
-        const int64_t iy = source(1, s.low[1] + y);
-        if (iz < 0 || iy < 0) {
-          std::fill_n(to, width, T{});
-          continue;
-        }
-        const S* row = image + (iz * w.in[1] + iy) * w.in[2];
-        if (w.spread[2] == 1) {
-          std::fill_n(to, left, T{});
-          for (int64_t x = left; x < right; ++x) to[x] = widen<T>(row[s.low[2] + x]);
-          std::fill_n(to + right, width - right, T{});
-        } else {
-          for (int64_t x = 0; x < width; ++x) {
-            const int64_t ix = source(2, s.low[2] + x);
-            to[x] = ix < 0 ? T{} : widen<T>(row[ix]);
-          }
-        }
-      }
-    }
-  }
-}
-
 // Where k = (channel, tap) lies in memory whose channels and rows have these strides.
 struct TapOffsets {
   const Window& w;
@@ -108,16 +73,104 @@ inline int64_t runs_of(const Window& w, const Slice& s, int64_t row_stride, int6
   return n;
 }
 
-// dst[to, to + length) = src[from + i * step]. With step 1 whole vectors are copied, up to one vector past
-// the run's end on both sides: the next run, or the slack behind, takes it. `end` bounds what may be read.
+// The first n lanes of a vector: loads and stores touch no other memory.
+#ifdef __AVX512F__
+struct Lanes {
+  uint32_t bits;
+  explicit Lanes(int64_t n) : bits((1u << n) - 1) {}
+  void copy(const float* from, float* to) const {
+    _mm512_mask_storeu_ps(to, __mmask16(bits), _mm512_maskz_loadu_ps(__mmask16(bits), from));
+  }
+  void copy(const double* from, double* to) const {
+    _mm512_mask_storeu_pd(to, __mmask8(bits), _mm512_maskz_loadu_pd(__mmask8(bits), from));
+  }
+};
+#else
+struct Lanes {
+  __m256i f32, f64;
+  explicit Lanes(int64_t n)
+      : f32(_mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))),
+        f64(_mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3))) {}
+  void copy(const float* from, float* to) const {
+    _mm256_maskstore_ps(to, f32, _mm256_maskload_ps(from, f32));
+  }
+  void copy(const double* from, double* to) const {
+    _mm256_maskstore_pd(to, f64, _mm256_maskload_pd(from, f64));
+  }
+};
+#endif
+
+// Copies `channels` channels of one image into the slice's dense [channel][size] layout, which has a
+// vector's slack behind it.
+template <class T, class S>
+void fill_slice(const Window& w, const Slice& s, const S* image, int64_t channels, T* to) {
+  const int64_t channel_stride = w.in[0] * w.in[1] * w.in[2];
+  // The input index at a coordinate of the spread, padded input, or -1 where there is a zero.
+  const auto source = [&](int d, int64_t at) {
+    if (w.spread[d] == 1) return at < 0 || at >= w.in[d] ? int64_t{-1} : at;
+    return at < 0 || at % w.spread[d] || at / w.spread[d] >= w.in[d] ? int64_t{-1} : at / w.spread[d];
+  };
+  const int64_t width = s.size[2], left = std::clamp<int64_t>(-s.low[2], 0, width);
+  const int64_t right = std::clamp<int64_t>(w.in[2] - s.low[2], left, width);
+  for (int64_t c = 0; c < channels; ++c, image += channel_stride) {
+    for (int64_t z = 0; z < s.size[0]; ++z) {
+      const int64_t iz = source(0, s.low[0] + z);
+      for (int64_t y = 0; y < s.size[1]; ++y, to += width) {
+        // Whole vectors, over the start of the next row, which comes later, or the slack at the end.
+        const auto zero = [&] {
+          for (int64_t x = 0; x < width; x += lanes<T>) store(to + x, Vector<T>{});
+        };
+        const int64_t iy = source(1, s.low[1] + y);
+        if (iz < 0 || iy < 0) {
+          zero();
+          continue;
+        }
+        const S* row = image + (iz * w.in[1] + iy) * w.in[2];
+        if (w.spread[2] == 1) {
+          if (right - left < width) zero();
+          if constexpr (std::is_same_v<S, T>) {
+            const T* from = row + s.low[2];
+            int64_t x = left;
+            for (; x + lanes<T> < right; x += lanes<T>) store(to + x, load(from + x));
+            if (x < right) Lanes(right - x).copy(from + x, to + x);
+          } else {
+            for (int64_t x = left; x < right; ++x) to[x] = widen<T>(row[s.low[2] + x]);
+          }
+        } else {
+          for (int64_t x = 0; x < width; ++x) {
+            const int64_t ix = source(2, s.low[2] + x);
+            to[x] = ix < 0 ? T{} : widen<T>(row[ix]);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Copies one run for n taps: dst[i * dst_stride + to + j] = src[offsets[i] + from + j * step].
 template <class T>
-inline void copy_run(const Run& r, const T* src, int64_t step, const T* end, T* dst) {
-  const T* from = src + r.from;
-  T* to = dst + r.to;
-  if (step == 1 && from + r.length + lanes<T> <= end) {
-    for (int64_t i = 0; i < r.length; i += lanes<T>) store(to + i, load(from + i));
+void copy_run(const Run& r, const T* src, const int64_t* offsets, int64_t n, int64_t step, T* dst,
+              int64_t dst_stride) {
+  src += r.from;
+  dst += r.to;
+  if (step == 1) {
+    const int64_t whole = (r.length - 1) / lanes<T> * lanes<T>;
+    const Lanes rest(r.length - whole);
+    for (int64_t i = 0; i < n; ++i, dst += dst_stride) {
+      const T* from = src + offsets[i];
+      for (int64_t j = 0; j < whole; j += lanes<T>) store(dst + j, load(from + j));
+      rest.copy(from + whole, dst + whole);
+    }
+  } else if (step == 2) {
+    for (int64_t i = 0; i < n; ++i, dst += dst_stride) {
+      const T* from = src + offsets[i];
+      for (int64_t j = 0; j < r.length; ++j) dst[j] = from[2 * j];
+    }
   } else {
-    for (int64_t i = 0; i < r.length; ++i) to[i] = from[i * step];
+    for (int64_t i = 0; i < n; ++i, dst += dst_stride) {
+      const T* from = src + offsets[i];
+      for (int64_t j = 0; j < r.length; ++j) dst[j] = from[step * j];
+    }
   }
 }
 
@@ -146,30 +199,45 @@ inline bool needs_no_slice(const Window& w) {
 }
 
 // Gathers pixels [first, last) of a plane for k in [k0, k0 + kc). Slices are made in `buffer` for as many
-// channels as fit; for each it calls rows(k_first, k_last, slice, row_stride, row), which lays out runs
-// with that stride and then, per k and group of runs, calls row(k, runs, n_runs, first_pixel, dst).
+// channels as fit; for each range of k that is ready, rows(k_first, k_last, slice, row_stride, fill) is
+// called, which lays out runs with that stride and has fill(k_first, k_last, runs, n_runs, first_pixel,
+// dst, dst_stride) write one row of dst per k.
 template <class T, class S, class Rows>
-void gather(const Window& w, const S* image, const S* image_end, int64_t depth, int64_t first, int64_t last,
-            int64_t k0, int64_t kc, T* buffer, int64_t buffer_size, Rows rows) {
-  Slice s = slice_for(w, depth, first, last);
-  const int64_t taps = w.taps(), step = w.stride[2];
+void gather(const Window& w, const S* image, int64_t depth, int64_t first, int64_t last, int64_t k0,
+            int64_t kc, T* buffer, int64_t buffer_size, Rows rows) {
+  constexpr int64_t most_offsets = 1024;
+  const Slice s = slice_for(w, depth, first, last);
+  const int64_t taps = w.taps();
+  const auto from_memory = [&](const T* src, int64_t k_first, int64_t k_last, int64_t channel0,
+                               int64_t channel, int64_t plane, int64_t row) {
+    const TapOffsets offset{w, channel, plane, row};
+    for (int64_t k = k_first; k < k_last; k += most_offsets) {
+      int64_t offsets[most_offsets];
+      const int64_t end = std::min(k + most_offsets, k_last);
+      for (int64_t i = k; i < end; ++i) offsets[i - k] = offset(i - channel0 * taps);
+      rows(k, end, s, row, [&](int64_t from, int64_t to, const Run* runs, int64_t n, int64_t, T* dst,
+                               int64_t dst_stride) {
+        for (int64_t i = 0; i < n; ++i) {
+          copy_run(runs[i], src, offsets + (from - k), to - from, w.stride[2], dst, dst_stride);
+        }
+      });
+    }
+  };
   if constexpr (std::is_same_v<S, T>) {
     if (needs_no_slice(w)) {
       const int64_t row = w.in[2], plane = w.in[1] * row;
-      const T* origin = image + s.low[0] * plane + s.low[1] * row + s.low[2];
-      const TapOffsets offset{w, w.in[0] * plane, plane, row};
-      rows(k0, k0 + kc, s, row, [&](int64_t k, const Run* runs, int64_t n, int64_t, T* dst) {
-        const T* src = origin + offset(k);
-        for (int64_t i = 0; i < n; ++i) copy_run(runs[i], src, step, image_end, dst);
-      });
+      from_memory(image + s.low[0] * plane + s.low[1] * row + s.low[2], k0, k0 + kc, 0, w.in[0] * plane,
+                  plane, row);
       return;
     }
   }
-  const int64_t per = (buffer_size - 2 * lanes<T>) / s.channel_size();
+  const int64_t per = (buffer_size - lanes<T>) / s.channel_size();
   if (per == 0) {
-    rows(k0, k0 + kc, s, s.size[2], [&](int64_t k, const Run* runs, int64_t n, int64_t pixel, T* dst) {
-      for (int64_t i = 0; i < runs[n - 1].to + runs[n - 1].length; ++i) {
-        dst[i] = gather_one<T>(w, image, k, depth, pixel + i);
+    rows(k0, k0 + kc, s, s.size[2], [&](int64_t from, int64_t to, const Run* runs, int64_t n, int64_t pixel,
+                                        T* dst, int64_t dst_stride) {
+      const int64_t pixels = runs[n - 1].to + runs[n - 1].length;
+      for (int64_t k = from; k < to; ++k, dst += dst_stride) {
+        for (int64_t i = 0; i < pixels; ++i) dst[i] = gather_one<T>(w, image, k, depth, pixel + i);
       }
     });
     return;
@@ -179,12 +247,8 @@ void gather(const Window& w, const S* image, const S* image_end, int64_t depth, 
   for (int64_t c = k0 / taps; c <= last_channel; c += per) {
     const int64_t channels = std::min(per, last_channel + 1 - c);
     fill_slice(w, s, image + c * channel_stride, channels, buffer);
-    const TapOffsets offset{w, s.channel_size(), s.size[1] * s.size[2], s.size[2]};
-    rows(std::max(k0, c * taps), std::min(k0 + kc, (c + channels) * taps), s, s.size[2],
-         [&](int64_t k, const Run* runs, int64_t n, int64_t, T* dst) {
-           const T* src = buffer + offset(k - c * taps);
-           for (int64_t i = 0; i < n; ++i) copy_run(runs[i], src, step, buffer + buffer_size, dst);
-         });
+    from_memory(buffer, std::max(k0, c * taps), std::min(k0 + kc, (c + channels) * taps), c,
+                s.channel_size(), s.size[1] * s.size[2], s.size[2]);
   }
 }
 
