@@ -5,6 +5,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <cstring>
 #include <optional>
 #include <span>
 
@@ -32,6 +33,21 @@ inline const Tensor& unwrap(PyObject* o) { return reinterpret_cast<PyTensor*>(o)
 // New reference; None for an undefined tensor. A tensor that Python already knows keeps its object.
 PyObject* wrap(Tensor t);
 PyObject* wrap_many(std::span<const Tensor> ts);  // tuple
+
+// Two operands side by side without touching their counts (four locked instructions, a tenth of a small
+// call): the caller's objects keep them alive.
+class BorrowedPair {
+ public:
+  BorrowedPair(const Tensor& a, const Tensor& b) {
+    static_assert(sizeof(Tensor) == sizeof(void*));
+    std::memcpy(raw_, static_cast<const void*>(&a), sizeof(Tensor));
+    std::memcpy(raw_ + sizeof(Tensor), static_cast<const void*>(&b), sizeof(Tensor));
+  }
+  std::span<const Tensor> span() const { return {reinterpret_cast<const Tensor*>(raw_), 2}; }
+
+ private:
+  alignas(Tensor) std::byte raw_[2 * sizeof(Tensor)];
+};
 
 // ---- errors --------------------------------------------------------------------------------------
 

@@ -305,10 +305,10 @@ PyObject* finish_binary(const OpDef& op, const Tensor& a, const Tensor& b) {
     if (&op == &SUAN_OP("add")) return add_or_or("logical_or", op, a, b);
     if (&op == &SUAN_OP("mul")) return add_or_or("logical_and", op, a, b);
   }
-  Tensor two[2] = {a, b};
-  if (a.numel() + b.numel() < release_gil_elements) return wrap(apply(op, two));
+  BorrowedPair two(a, b);
+  if (a.numel() + b.numel() < release_gil_elements) return wrap(apply(op, two.span()));
   std::optional<ReleaseGil> free(std::in_place);
-  Tensor out = apply(op, two);
+  Tensor out = apply(op, two.span());
   free.reset();
   return wrap(std::move(out));
 }
@@ -340,6 +340,7 @@ PyObject* binary(const OpDef& op, PyObject* a, PyObject* b) {
     const Tensor& t = unwrap(ta ? a : b);
     DType common;
     Tensor literal = literal_beside(op, t, number, common);
+    if (t.dtype() == common) return ta ? finish_binary(op, t, literal) : finish_binary(op, literal, t);
     Tensor same = cast(t, common);
     return ta ? finish_binary(op, same, literal) : finish_binary(op, literal, same);
   });
