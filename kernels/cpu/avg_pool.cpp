@@ -32,6 +32,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_avg_pool() { return float_kernel<Make>(); }
+Kernel kernel_avg_pool() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

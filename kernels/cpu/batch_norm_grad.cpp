@@ -48,6 +48,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_batch_norm_grad() { return float_kernel<Make, 1>(); }
+Kernel kernel_batch_norm_grad() { return float_kernel<Make<float>, Make<double>, 1>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

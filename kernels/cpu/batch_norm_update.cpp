@@ -28,6 +28,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_batch_norm_update() { return float_kernel<Make>(); }
+Kernel kernel_batch_norm_update() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -21,6 +21,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_chunked_sum_squares() { return float_kernel<Make>(); }
+Kernel kernel_chunked_sum_squares() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -36,6 +36,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_cross_entropy() { return float_kernel<Make>(); }
+Kernel kernel_cross_entropy() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -40,6 +40,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_cross_entropy_grad() { return float_kernel<Make, 1>(); }
+Kernel kernel_cross_entropy_grad() { return float_kernel<Make<float>, Make<double>, 1>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -27,6 +27,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_layer_norm() { return float_kernel<Make>(); }
+Kernel kernel_layer_norm() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

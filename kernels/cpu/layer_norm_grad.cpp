@@ -29,6 +29,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_layer_norm_grad() { return float_kernel<Make, 1>(); }
+Kernel kernel_layer_norm_grad() { return float_kernel<Make<float>, Make<double>, 1>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

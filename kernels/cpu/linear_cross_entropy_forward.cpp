@@ -103,6 +103,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_linear_cross_entropy_forward() { return float_kernel<Make>(); }
+Kernel kernel_linear_cross_entropy_forward() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -26,7 +26,7 @@ struct Make {
 }  // namespace
 
 Kernel kernel_log_softmax() {
-  Kernel k = float_kernel<Make>();
+  Kernel k = float_kernel<Make<float>, Make<double>>();
   k.flags |= kernel_in_place;
   return k;
 }

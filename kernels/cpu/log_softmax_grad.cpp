@@ -27,7 +27,7 @@ struct Make {
 }  // namespace
 
 Kernel kernel_log_softmax_grad() {
-  Kernel k = float_kernel<Make, 1>();
+  Kernel k = float_kernel<Make<float>, Make<double>, 1>();
   k.flags |= kernel_in_place;
   return k;
 }

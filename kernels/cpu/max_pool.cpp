@@ -93,6 +93,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_max_pool() { return float_kernel<Make>(); }
+Kernel kernel_max_pool() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -40,6 +40,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_max_pool_grad() { return float_kernel<Make>(); }
+Kernel kernel_max_pool_grad() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

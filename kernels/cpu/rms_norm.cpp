@@ -26,6 +26,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_rms_norm() { return float_kernel<Make>(); }
+Kernel kernel_rms_norm() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -28,6 +28,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_rms_norm_grad() { return float_kernel<Make, 1>(); }
+Kernel kernel_rms_norm_grad() { return float_kernel<Make<float>, Make<double>, 1>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -33,6 +33,6 @@ struct Make {
 
 }  // namespace
 
-Kernel kernel_sgd_step() { return float_kernel<Make>(); }
+Kernel kernel_sgd_step() { return float_kernel<Make<float>, Make<double>>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

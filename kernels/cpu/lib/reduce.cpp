@@ -168,6 +168,10 @@ void reduce_rows(const ReducePlan& p, const void* in, T* out, T* partials, const
                                          std::min(chunk_elements, p.inner - from),
                                          centered ? center[o] : T(0));
   };
+  if (p.n_out == 1 && p.n_reduced == 1 && p.chunks == 1) {
+    out[0] = chunk(0, 0, 0);
+    return;
+  }
   if (p.split) {
     const int64_t per_out = p.n_reduced * p.chunks, n = p.n_kept * per_out;
     run_ranges(n, inline_elements * n / p.elements + 1, p.elements, [&](int64_t begin, int64_t end) {

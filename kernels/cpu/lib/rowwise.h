@@ -8,13 +8,14 @@
 
 namespace suan::cpu::SUAN_ISA {
 
-// Instantiates Make<float> or Make<double>::prepare by the dtype of input `from`, through widened().
-template <template <class> class Make, int from = 0>
+// F64::prepare where input `from` is f64, else F32::prepare, through widened(). Two types, not one template:
+// GCC gives an instance over an unnamed namespace's template external linkage, and files would collide.
+template <class F32, class F64, int from = 0>
 Kernel float_kernel() {
   Kernel k;
   k.prepare = [](const KernelDesc& d) {
     return widened(d, [](const KernelDesc& w) {
-      return w.in[from]->dtype == DType::f64 ? Make<double>::prepare(w) : Make<float>::prepare(w);
+      return w.in[from]->dtype == DType::f64 ? F64::prepare(w) : F32::prepare(w);
     });
   };
   return k;

@@ -27,10 +27,28 @@ SUAN_INLINE bool beats(T a, T b) {
   return largest ? a > b : a < b;
 }
 
+inline constexpr int64_t select_tile = 256;
+
+// The extreme of a full tile; NaN if there is one.
+template <bool largest, class T>
+SUAN_INLINE T extreme(const T* x) {
+  using V = vec_of<T>;
+  constexpr int L = lanes_of<T>;
+  auto further = [](V a, V b) { return largest ? max<V>(a, b) : min<V>(a, b); };
+  V acc[4];
+  for (int k = 0; k < 4; ++k) acc[k] = load(x + k * L);
+  for (int64_t i = 4 * L; i < select_tile; i += 4 * L)
+    for (int k = 0; k < 4; ++k) acc[k] = further(acc[k], load(x + i + k * L));
+  const V v = further(further(acc[0], acc[1]), further(acc[2], acc[3]));
+  T best = v[0];
+  for (int k = 1; k < L; ++k) best = largest ? max<T>(best, v[k]) : min<T>(best, v[k]);
+  return best;
+}
+
 // values may be null.
 template <bool largest, class T>
 void run_select(const SelectState& s, const void* in, void* values, int64_t* indices) {
-  constexpr int64_t tile = 256;
+  constexpr int64_t tile = select_tile;
   const int64_t strips = (s.inner + tile - 1) / tile, total = s.outer * s.n * s.inner;
   run_ranges(s.outer * strips, inline_elements / (s.n * std::min(tile, s.inner) + 1), total,
              [&](int64_t begin, int64_t end) {
@@ -45,13 +63,10 @@ void run_select(const SelectState& s, const void* in, void* values, int64_t* ind
         for (int64_t i = 0; i < s.n; i += tile) {
           const int64_t k = std::min(tile, s.n - i);
           load_tile(s.dtype, in, at + i, k, x);
-          T top = x[0];
-          bool nan = false;  // a tile without a better element is passed without branches
-          for (int64_t j = 0; j < k; ++j) {
-            top = largest ? (x[j] > top ? x[j] : top) : (x[j] < top ? x[j] : top);
-            nan |= x[j] != x[j];
+          if (k == tile) {  // a tile without a better element is passed without branches
+            T top = extreme<largest>(x);
+            if (top == top && !beats<largest>(top, best[0])) continue;
           }
-          if (!nan && !beats<largest>(top, best[0])) continue;
           for (int64_t j = 0; j < k; ++j)
             if (beats<largest>(x[j], best[0])) best[0] = x[j], where[0] = i + j;
         }
