@@ -14,9 +14,10 @@ struct Make {
   DType lr, step, scale;
 
   static Prepared prepare(const KernelDesc& d) {
-    return {run, std::make_shared<Make>(Make{d.in[0]->layout.numel(), d.attrs.real(0), d.attrs.real(1),
-                                             d.attrs.real(2), d.attrs.real(3), d.in[4]->dtype,
-                                             d.in[5]->dtype, d.has(6) ? d.in[6]->dtype : DType::f32})};
+    return {run,
+            std::make_shared<Make>(Make{d.in[0]->layout.numel(), d.attrs.real(0), d.attrs.real(1),
+                                        d.attrs.real(2), d.attrs.real(3), d.in[4]->dtype,
+                                        d.in[5]->dtype, d.has(6) ? d.in[6]->dtype : DType::f32})};
   }
 
   static void run(const void* state, const KernelArgs& a) {

@@ -43,9 +43,11 @@ Kernel kernel_assert_finite() {
                         if (!ok) good.store(false, std::memory_order_relaxed);
                       });
                       if (!good)
-                        fail<ValueError>("assert_finite",
-                                         "not finite: expected finite values in {}, got a NaN or an "
-                                         "infinity", s.label);
+                        fail<ValueError>(
+                            "assert_finite",
+                            "not finite: expected finite values in {}, got a NaN or an "
+                            "infinity",
+                            s.label);
                       *static_cast<uint8_t*>(a.out[0]) = 1;
                     },
                     s};

@@ -12,8 +12,9 @@ struct Make {
   static Prepared prepare(const KernelDesc& d) {
     const ops::Windows w =
         ops::windows(d.op.name, d.attrs.dims(0), d.attrs.dims(1), d.attrs.dims(2), {}, true);
-    return {run, std::make_shared<Make>(Make{
-                     pooling(d.in[0]->layout.shape, d.out[0]->layout.shape, w), d.attrs.boolean(4)})};
+    return {run,
+            std::make_shared<Make>(Make{pooling(d.in[0]->layout.shape, d.out[0]->layout.shape, w),
+                                        d.attrs.boolean(4)})};
   }
 
   static void run(const void* state, const KernelArgs& a) {
@@ -21,11 +22,12 @@ struct Make {
     for_planes(m.p, [&](int64_t plane) {
       const T* x = input<T>(a, 0) + plane * m.p.in_size();
       T* y = output<T>(a, 0) + plane * m.p.out_size();
-      for_windows(m.p, m.count_padding, [&](int64_t o, int64_t divisor, const Pooling::Taps(&t)[3]) {
-        T sum = 0;
-        for_taps(m.p, t, [&](int64_t e) { sum += x[e]; });
-        y[o] = sum / T(divisor);
-      });
+      for_windows(m.p, m.count_padding,
+                  [&](int64_t o, int64_t divisor, const Pooling::Taps(&t)[3]) {
+                    T sum = 0;
+                    for_taps(m.p, t, [&](int64_t e) { sum += x[e]; });
+                    y[o] = sum / T(divisor);
+                  });
     });
   }
 };

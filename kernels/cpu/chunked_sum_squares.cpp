@@ -13,7 +13,8 @@ struct Make {
     const int64_t n = d.in[0]->layout.numel();
     return {[](const void* state, const KernelArgs& a) {
               const int64_t n = static_cast<const Make*>(state)->n;
-              *output<T>(a, 0) = T(sum_squares<T>(input<T>(a, 0), n, static_cast<double*>(a.workspace)));
+              *output<T>(a, 0) =
+                  T(sum_squares<T>(input<T>(a, 0), n, static_cast<double*>(a.workspace)));
             },
             std::make_shared<Make>(Make{n}), sum_squares_chunks(n) * int64_t(sizeof(double))};
   }

@@ -9,8 +9,8 @@ namespace {
 
 // Adds bias[channel] to the rows of a tile: one row per channel.
 template <class T>
-void add_bias(DType t, void* tile, const void* bias, int64_t channel, int64_t channels, int64_t pixels,
-              int64_t ld) {
+void add_bias(DType t, void* tile, const void* bias, int64_t channel, int64_t channels,
+              int64_t pixels, int64_t ld) {
   constexpr int64_t piece = 256;
   T row[piece];
   for (int64_t c = 0; c < channels; ++c) {

@@ -33,8 +33,8 @@ struct Make {
           total += weight ? double(weight[targets[i]]) : 1.0;
       scaled = T(double(*g) / total);
     }
-    cross_entropy_backward<T>(p, input<T>(a, 1), input<T>(a, 4), m.each ? g : &scaled, m.each ? 1 : 0,
-                              output<T>(a, 0));
+    cross_entropy_backward<T>(p, input<T>(a, 1), input<T>(a, 4), m.each ? g : &scaled,
+                              m.each ? 1 : 0, output<T>(a, 0));
   }
 };
 

@@ -27,7 +27,8 @@ void add_bias(DType t, void* tile, const void* bias, int64_t rows, int64_t col0,
       void* at = element(tile, i * ldc + j, item);
       load_tile<T>(t, at, 0, n, row);
       for (int64_t e = 0; e < n; ++e) {
-        if constexpr (std::is_same_v<T, int64_t>) row[e] = int64_t(uint64_t(row[e]) + uint64_t(values[e]));
+        if constexpr (std::is_same_v<T, int64_t>)
+          row[e] = int64_t(uint64_t(row[e]) + uint64_t(values[e]));
         else row[e] += values[e];
       }
       store_tile<T>(t, at, 0, n, row);

@@ -1,5 +1,5 @@
-// The head of a language model by chunks of rows: scores, loss, and while the scores are there, both
-// gradients. Memory: one chunk of scores. The chunk depends on the number of classes alone.
+// The head of a language model by chunks of rows: scores, loss, and while the scores are there,
+// both gradients. Memory: one chunk of scores. The chunk depends on the number of classes alone.
 #include <algorithm>
 
 #include "kernels/cpu/lib/cross_entropy.h"
@@ -76,8 +76,9 @@ struct Make {
     for (int64_t i = 0; i < m.rows; ++i) {
       if (targets[i] == m.ignore) continue;
       if (targets[i] < 0 || targets[i] >= m.classes)
-        fail<IndexError>("linear_cross_entropy", "target out of range: expected 0 to {}, got {} (row {})",
-                         m.classes - 1, targets[i], i);
+        fail<IndexError>("linear_cross_entropy",
+                         "target out of range: expected 0 to {}, got {} (row {})", m.classes - 1,
+                         targets[i], i);
       ++counted;
     }
     const T factor = m.mean ? T(1) / T(counted) : T(1);

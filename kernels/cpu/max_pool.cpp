@@ -12,15 +12,15 @@ struct Make {
   bool two_by_two;
 
   static Prepared prepare(const KernelDesc& d) {
-    const ops::Windows w = ops::windows(d.op.name, d.attrs.dims(0), d.attrs.dims(1), d.attrs.dims(2),
-                                        d.attrs.dims(3), true);
+    const ops::Windows w = ops::windows(d.op.name, d.attrs.dims(0), d.attrs.dims(1),
+                                        d.attrs.dims(2), d.attrs.dims(3), true);
     auto m = std::make_shared<Make>(
         Make{pooling(d.in[0]->layout.shape, d.out[0]->layout.shape, w), false});
     const Pooling& p = m->p;
     m->two_by_two = p.in[0] == 1 && p.kernel[0] == 1;
     for (int i = 1; i < 3; ++i)
-      m->two_by_two &= p.kernel[i] == 2 && p.stride[i] == 2 && p.dilation[i] == 1 && p.low[i] == 0 &&
-                       p.out[i] * 2 <= p.in[i];
+      m->two_by_two &= p.kernel[i] == 2 && p.stride[i] == 2 && p.dilation[i] == 1 &&
+                       p.low[i] == 0 && p.out[i] * 2 <= p.in[i];
     return {run, m};
   }
 
@@ -74,7 +74,8 @@ struct Make {
         for (int64_t k = 0; k < p.out[2]; ++k, ++o) {
           const Pooling::Taps a = p.taps(0, i), b = p.taps(1, j), c = p.taps(2, k);
           const auto index = [&](int64_t r, int64_t s, int64_t t) {
-            return ((a.start + r * p.dilation[0]) * p.in[1] + b.start + s * p.dilation[1]) * p.in[2] +
+            return ((a.start + r * p.dilation[0]) * p.in[1] + b.start + s * p.dilation[1]) *
+                       p.in[2] +
                    c.start + t * p.dilation[2];
           };
           T best = -std::numeric_limits<T>::infinity();

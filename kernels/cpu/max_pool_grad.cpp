@@ -1,4 +1,5 @@
-// Adds each window's gradient at the place that won; a plane is one thread's, so the order is fixed.
+// Adds each window's gradient at the place that won; a plane is one thread's, so the order is
+// fixed.
 #include <atomic>
 #include <cstring>
 

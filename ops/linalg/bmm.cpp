@@ -4,9 +4,10 @@
 namespace suan {
 
 OpDef op_def_bmm() {
-  OpDef d{.name = "bmm",
-          .doc = "Batched matrix product without broadcasting: [b, m, k] by [b, k, n] gives [b, m, n].",
-          .inputs = {{"a", arithmetic_types}, {"b", arithmetic_types}}};
+  OpDef d{
+      .name = "bmm",
+      .doc = "Batched matrix product without broadcasting: [b, m, k] by [b, k, n] gives [b, m, n].",
+      .inputs = {{"a", arithmetic_types}, {"b", arithmetic_types}}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     const Shape &a = c[0].shape(), &b = c[1].shape();
     if (a.size() != 3 || b.size() != 3 || a[0] != b[0])

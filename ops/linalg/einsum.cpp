@@ -6,7 +6,8 @@
 namespace suan {
 namespace {
 
-// Letters a-z and A-Z; the axes of "..." get the codes above, counted from the right so that they broadcast.
+// Letters a-z and A-Z; the axes of "..." get the codes above, counted from the right so that they
+// broadcast.
 constexpr char first_dot = 1;
 using Labels = std::string;
 
@@ -71,7 +72,8 @@ Equation parse(const std::string& text, std::span<const Tensor> in) {
     e.out = parse_term(text, right, letters + dots, true);
     for (char ch : e.out)
       if (all.find(ch) == Labels::npos || std::count(e.out.begin(), e.out.end(), ch) > 1)
-        bad(text, "output labels that are distinct and occur in an operand", fmt::format("'{}'", right));
+        bad(text, "output labels that are distinct and occur in an operand",
+            fmt::format("'{}'", right));
   } else {
     for (int d = dots; d > 0; --d) e.out.push_back(char(first_dot + d - 1));
     Labels sorted = all;
@@ -96,8 +98,8 @@ Term without_repeats(Term t) {
     if (j == Labels::npos) continue;
     const char ch = t.labels[i];
     if (t.value.dim(int(i)) != t.value.dim(int(j)))
-      fail<ShapeError>("einsum", "sizes of one label differ: expected {}, got {}", t.value.dim(int(i)),
-                       t.value.dim(int(j)));
+      fail<ShapeError>("einsum", "sizes of one label differ: expected {}, got {}",
+                       t.value.dim(int(i)), t.value.dim(int(j)));
     t.value = apply(SUAN_OP("diagonal"), {t.value}, {int64_t(0), int64_t(i), int64_t(j)});
     t.labels.erase(j, 1);
     t.labels.erase(i, 1);
@@ -126,7 +128,8 @@ Tensor arranged(const Term& t, const Labels& order) {
   return ops::permute(t.value, axes);
 }
 
-// One product over batch labels (in both and needed), rows, columns and inner labels (in both, not needed).
+// One product over batch labels (in both and needed), rows, columns and inner labels (in both, not
+// needed).
 Term contracted(Term a, Term b, const Labels& needed) {
   a = reduced(std::move(a), needed + b.labels);
   b = reduced(std::move(b), needed + a.labels);
@@ -186,21 +189,24 @@ std::vector<Sample> samples() {
           {{{{2, 3, 4}}, {{4, 5}}}, {std::string("...i,ij->...j")}, "ellipsis"},
           {{{{3, 4}}}, {std::string("ij->ji")}, "transpose"},
           {{{{3}}, {{5}}}, {std::string("i,j->ij")}, "outer"},
-          {.in = {{{3, 4}}, {{3, 4}}}, .attrs = {std::string("ij,jk->ik")}, .error = "sizes of one label"},
+          {.in = {{{3, 4}}, {{3, 4}}},
+           .attrs = {std::string("ij,jk->ik")},
+           .error = "sizes of one label"},
           {.in = {{{3, 4}}}, .attrs = {std::string("ijk->i")}, .error = "wrong equation"}};
 }
 
 }  // namespace
 
 OpDef op_def_einsum() {
-  return {.name = "einsum",
-          .doc = "Einstein summation, as torch.einsum: each operand's axes are named by letters, '...' "
-                 "stands for the axes that broadcast, labels missing after '->' are summed. Without '->' "
-                 "the labels that occur once are kept in alphabetical order.",
-          .inputs = {{"operands", arithmetic_types, Arity::variadic}},
-          .attrs = {{"equation", AttrKind::string}},
-          .compose = compose,
-          .samples = samples};
+  return {
+      .name = "einsum",
+      .doc = "Einstein summation, as torch.einsum: each operand's axes are named by letters, "
+             "'...' stands for the axes that broadcast, labels missing after '->' are summed. "
+             "Without '->' the labels that occur once are kept in alphabetical order.",
+      .inputs = {{"operands", arithmetic_types, Arity::variadic}},
+      .attrs = {{"equation", AttrKind::string}},
+      .compose = compose,
+      .samples = samples};
 }
 
 }  // namespace suan

@@ -16,8 +16,8 @@ std::vector<TensorType> infer(const InferContext& c) {
   if (w.size() != 2)
     c.fail<ShapeError>("wrong rank: expected weight [out, in], got {}", to_string(c[1]));
   if (x.back() != w[1])
-    c.fail<ShapeError>("inner dimensions differ: expected {}, got {} (x {}, weight {})", w[1], x.back(),
-                       to_string(c[0]), to_string(c[1]));
+    c.fail<ShapeError>("inner dimensions differ: expected {}, got {} (x {}, weight {})", w[1],
+                       x.back(), to_string(c[0]), to_string(c[1]));
   if (c.has(2) && c.shape(2) != Shape{w[0]})
     c.fail<ShapeError>("bias does not fit: expected [{}], got {}", w[0], to_string(c[2]));
   Shape out = x;
@@ -60,16 +60,17 @@ std::vector<Sample> samples() {
 }  // namespace
 
 OpDef op_def_linear() {
-  return {.name = "linear",
-          .doc = "x [..., in] times weight [out, in] transposed, plus bias [out] if given: [..., out].",
-          .inputs = {{"x", arithmetic_types},
-                     {"weight", arithmetic_types},
-                     {"bias", arithmetic_types, Arity::optional}},
-          .infer = infer,
-          .compose = compose,
-          .vjp = vjp,
-          .cost = cost,
-          .samples = samples};
+  return {
+      .name = "linear",
+      .doc = "x [..., in] times weight [out, in] transposed, plus bias [out] if given: [..., out].",
+      .inputs = {{"x", arithmetic_types},
+                 {"weight", arithmetic_types},
+                 {"bias", arithmetic_types, Arity::optional}},
+      .infer = infer,
+      .compose = compose,
+      .vjp = vjp,
+      .cost = cost,
+      .samples = samples};
 }
 
 }  // namespace suan

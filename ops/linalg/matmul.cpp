@@ -32,8 +32,8 @@ std::vector<TensorType> infer(const InferContext& c) {
                        to_string(c[0]), to_string(c[1]));
   Sides s = sides(c.op.name, a, b);
   if (s.k != s.kb)
-    c.fail<ShapeError>("inner dimensions differ: expected {}, got {} (left {}, right {})", s.k, s.kb,
-                       to_string(c[0]), to_string(c[1]));
+    c.fail<ShapeError>("inner dimensions differ: expected {}, got {} (left {}, right {})", s.k,
+                       s.kb, to_string(c[0]), to_string(c[1]));
   Shape out = s.batch;
   if (a.size() > 1) out.push_back(s.m);
   if (b.size() > 1) out.push_back(s.n);
@@ -92,9 +92,9 @@ std::vector<Sample> samples() {
 
 OpDef op_def_matmul() {
   return {.name = "matmul",
-          .doc = "Matrix product. [..., m, k] by [..., k, n] gives [..., m, n], batches broadcast; a "
-                 "1-D operand is a row (left) or a column (right) whose dimension is dropped. f16 and "
-                 "bf16 accumulate in f32, integers wrap.",
+          .doc = "Matrix product. [..., m, k] by [..., k, n] gives [..., m, n], batches "
+                 "broadcast; a 1-D operand is a row (left) or a column (right) whose dimension is "
+                 "dropped. f16 and bf16 accumulate in f32, integers wrap.",
           .inputs = {{"a", arithmetic_types}, {"b", arithmetic_types}},
           .infer = infer,
           .vjp = vjp,

@@ -9,8 +9,8 @@ OpDef op_def_outer() {
           .inputs = {{"a", arithmetic_types}, {"b", arithmetic_types}}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     if (c[0].rank() != 1 || c[1].rank() != 1)
-      fail<ShapeError>("outer", "wrong rank: expected two vectors, got {} and {}", to_string(c[0].type()),
-                       to_string(c[1].type()));
+      fail<ShapeError>("outer", "wrong rank: expected two vectors, got {} and {}",
+                       to_string(c[0].type()), to_string(c[1].type()));
     return {ops::mul(ops::unsqueeze(c[0], 1), c[1])};
   };
   d.samples = [] {

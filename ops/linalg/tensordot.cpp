@@ -10,7 +10,8 @@ Tensors compose(const ComposeContext& c) {
   const Tensor &a = c[0], &b = c[1];
   const Dims &da = c.attrs.dims(0), &db = c.attrs.dims(1);
   if (da.size() != db.size())
-    fail<ShapeError>("tensordot", "axes do not pair: expected {} axes of b, got {}", da.size(), db.size());
+    fail<ShapeError>("tensordot", "axes do not pair: expected {} axes of b, got {}", da.size(),
+                     db.size());
   Dims in_a, in_b;
   int64_t inner = 1;
   for (int i = 0; i < da.size(); ++i) {
@@ -38,19 +39,22 @@ std::vector<Sample> samples() {
   return {{{{{3, 4, 5}}, {{4, 5, 6}}}, {Dims{1, 2}, Dims{0, 1}}},
           {{{{3, 4}}, {{5, 3, 2}}}, {Dims{0}, Dims{-2}}},
           {{{{3}}, {{2}}}, {Dims{}, Dims{}}, "outer product"},
-          {.in = {{{3, 4}}, {{5, 3}}}, .attrs = {Dims{0}, Dims{0}}, .error = "contracted sizes differ"}};
+          {.in = {{{3, 4}}, {{5, 3}}},
+           .attrs = {Dims{0}, Dims{0}},
+           .error = "contracted sizes differ"}};
 }
 
 }  // namespace
 
 OpDef op_def_tensordot() {
-  return {.name = "tensordot",
-          .doc = "Sums products over paired axes: axis dims_a[i] of a runs with axis dims_b[i] of b. The "
-                 "result has a's other axes, then b's.",
-          .inputs = {{"a", arithmetic_types}, {"b", arithmetic_types}},
-          .attrs = {{"dims_a", AttrKind::dims}, {"dims_b", AttrKind::dims}},
-          .compose = compose,
-          .samples = samples};
+  return {
+      .name = "tensordot",
+      .doc = "Sums products over paired axes: axis dims_a[i] of a runs with axis dims_b[i] of b. "
+             "The result has a's other axes, then b's.",
+      .inputs = {{"a", arithmetic_types}, {"b", arithmetic_types}},
+      .attrs = {{"dims_a", AttrKind::dims}, {"dims_b", AttrKind::dims}},
+      .compose = compose,
+      .samples = samples};
 }
 
 }  // namespace suan

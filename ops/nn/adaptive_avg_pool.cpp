@@ -19,9 +19,11 @@ Tensors compose(const ComposeContext& c) {
   const Tensor& x = c[0];
   const Dims& size = c.attrs.dims(0);
   if (x.rank() != 4 || size.size() != 2 || size[0] < 1 || size[1] < 1)
-    fail<ShapeError>("adaptive_avg_pool",
-                     "wrong shapes: expected x [batch, channels, height, width] and two sizes of at least 1, "
-                     "got {} and {}", to_string(x.type()), to_string(size));
+    fail<ShapeError>(
+        "adaptive_avg_pool",
+        "wrong shapes: expected x [batch, channels, height, width] and two sizes of at least 1, "
+        "got {} and {}",
+        to_string(x.type()), to_string(size));
   const int64_t h = x.dim(2), w = x.dim(3);
   if (h % size[0] == 0 && w % size[1] == 0)
     return {mean_over(reshape(x, {x.dim(0), x.dim(1), size[0], h / size[0], size[1], w / size[1]}),
@@ -40,8 +42,8 @@ std::vector<Sample> samples() {
 
 OpDef op_def_adaptive_avg_pool() {
   return {.name = "adaptive_avg_pool",
-          .doc = "Averages x [batch, channels, height, width] over output_size [rows, columns] regions, as "
-                 "torch's adaptive_avg_pool2d.",
+          .doc = "Averages x [batch, channels, height, width] over output_size [rows, columns] "
+                 "regions, as torch's adaptive_avg_pool2d.",
           .inputs = {{"x", floating_types}},
           .attrs = {{"output_size", AttrKind::dims}},
           .compose = compose,

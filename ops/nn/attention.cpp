@@ -13,14 +13,17 @@ std::vector<TensorType> infer(const InferContext& c) {
   if (k[0] != q[0] || v[0] != q[0])
     c.fail<ShapeError>("batches differ: expected {}, got {} (k) and {} (v)", q[0], k[0], v[0]);
   if (k[1] != v[1] || (k[1] ? q[1] % k[1] != 0 : q[1] != 0))
-    c.fail<ShapeError>("heads do not group: expected k and v with one number that divides {}, got {} and {}",
-                       q[1], k[1], v[1]);
-  if (k[2] != v[2]) c.fail<ShapeError>("lengths differ: expected k and v of {}, got {}", k[2], v[2]);
+    c.fail<ShapeError>(
+        "heads do not group: expected k and v with one number that divides {}, got {} and {}", q[1],
+        k[1], v[1]);
+  if (k[2] != v[2])
+    c.fail<ShapeError>("lengths differ: expected k and v of {}, got {}", k[2], v[2]);
   if (k[3] != q[3]) c.fail<ShapeError>("widths differ: expected k of {}, got {}", q[3], k[3]);
   if (c.has(3)) {
     const Shape scores{q[0], q[1], q[2], k[2]};
     if (!is_bool(c.dtype(3)) && c.dtype(3) != c.dtype(0))
-      c.fail<TypeError>("wrong mask dtype: expected bool or {}, got {}", name(c.dtype(0)), name(c.dtype(3)));
+      c.fail<TypeError>("wrong mask dtype: expected bool or {}, got {}", name(c.dtype(0)),
+                        name(c.dtype(3)));
     if (c.shape(3).size() > 4 || broadcast(c.op.name, c.shape(3), scores) != scores)
       c.fail<ShapeError>("mask does not broadcast: expected {}, got {}", to_string(scores),
                          to_string(c[3]));
@@ -41,8 +44,8 @@ void vjp(VjpContext& c) {
   using namespace ops;
   const bool through_mask = c.needs(3);
   const Tensors g = apply_all(op("attention_grad"),
-                              {c.grad_or_zeros(0), c.in(0), c.in(1), c.in(2), c.has(3) ? c.in(3) : Tensor(),
-                               c.out(0), c.out(1), c.grad(1)},
+                              {c.grad_or_zeros(0), c.in(0), c.in(1), c.in(2),
+                               c.has(3) ? c.in(3) : Tensor(), c.out(0), c.out(1), c.grad(1)},
                               {c.attrs.boolean(0), c.attrs[1]});
   for (int i = 0; i < 3; ++i)
     if (c.needs(i)) c.set(i, g[size_t(i)]);
@@ -66,41 +69,45 @@ Cost cost(const InferContext& c) {
 std::vector<Sample> samples() {
   const SampleInput none{.shape = {1}, .absent = true};
   const SampleInput flags{.shape = {5, 6}, .fill = Fill::boolean, .dtype = DType::boolean};
-  return {{{{{2, 3, 5, 8}}, {{2, 3, 5, 8}}, {{2, 3, 5, 8}}, none}, {true}, "causal"},
-          {{{{1, 2, 5, 8}}, {{1, 2, 7, 8}}, {{1, 2, 7, 4}}, none}, {false}, "other lengths and widths"},
-          {{{{1, 2, 5, 8}}, {{1, 2, 6, 8}}, {{1, 2, 6, 8}}, flags}, {false}, "boolean mask"},
-          {{{{2, 2, 5, 8}}, {{2, 2, 6, 8}}, {{2, 2, 6, 8}}, {{2, 1, 1, 6}}}, {false, 0.5}, "additive mask"},
-          {{{{1, 4, 5, 8}}, {{1, 2, 5, 8}}, {{1, 2, 5, 8}}, none}, {true}, "shared heads"},
-          {{{{1, 1, 70, 16}}, {{1, 1, 70, 16}}, {{1, 1, 70, 16}}, none}, {true}, "several blocks"},
-          {{{{0, 2, 5, 8}}, {{0, 2, 5, 8}}, {{0, 2, 5, 8}}, none}, {false}, "no batches"},
-          {.in = {{{1, 3, 5, 8}}, {{1, 2, 5, 8}}, {{1, 2, 5, 8}}, none},
-           .attrs = {false},
-           .error = "heads do not group"},
-          {.in = {{{1, 2, 5, 8}}, {{1, 2, 5, 4}}, {{1, 2, 5, 8}}, none},
-           .attrs = {false},
-           .error = "widths differ"}};
+  return {
+      {{{{2, 3, 5, 8}}, {{2, 3, 5, 8}}, {{2, 3, 5, 8}}, none}, {true}, "causal"},
+      {{{{1, 2, 5, 8}}, {{1, 2, 7, 8}}, {{1, 2, 7, 4}}, none}, {false}, "other lengths and widths"},
+      {{{{1, 2, 5, 8}}, {{1, 2, 6, 8}}, {{1, 2, 6, 8}}, flags}, {false}, "boolean mask"},
+      {{{{2, 2, 5, 8}}, {{2, 2, 6, 8}}, {{2, 2, 6, 8}}, {{2, 1, 1, 6}}},
+       {false, 0.5},
+       "additive mask"},
+      {{{{1, 4, 5, 8}}, {{1, 2, 5, 8}}, {{1, 2, 5, 8}}, none}, {true}, "shared heads"},
+      {{{{1, 1, 70, 16}}, {{1, 1, 70, 16}}, {{1, 1, 70, 16}}, none}, {true}, "several blocks"},
+      {{{{0, 2, 5, 8}}, {{0, 2, 5, 8}}, {{0, 2, 5, 8}}, none}, {false}, "no batches"},
+      {.in = {{{1, 3, 5, 8}}, {{1, 2, 5, 8}}, {{1, 2, 5, 8}}, none},
+       .attrs = {false},
+       .error = "heads do not group"},
+      {.in = {{{1, 2, 5, 8}}, {{1, 2, 5, 4}}, {{1, 2, 5, 8}}, none},
+       .attrs = {false},
+       .error = "widths differ"}};
 }
 
 }  // namespace
 
 OpDef op_def_attention() {
-  return {.name = "attention",
-          .doc = "Scaled dot-product attention (Vaswani et al. 2017) by blocks (Dao et al. 2022). q [batch, "
-                 "heads, queries, width], k and v [batch, kv_heads, keys, width], kv_heads dividing heads. "
-                 "mask broadcasts to the scores: bool (true = may look) or added. is_causal: query i sees "
-                 "keys up to i. scale is 1/√width by default. A query that sees no key gives 0. Also gives "
-                 "the scores' logsumexp.",
-          .inputs = {{"q", floating_types},
-                     {"k", floating_types},
-                     {"v", floating_types},
-                     {"mask", floating_types | bool_type, Arity::optional, 0}},
-          .attrs = {{"is_causal", AttrKind::boolean, false}, {"scale", AttrKind::real, {}, true}},
-          .outputs = {"out", "logsumexp"},
-          .infer = infer,
-          .compose = compose,
-          .vjp = vjp,
-          .cost = cost,
-          .samples = samples};
+  return {
+      .name = "attention",
+      .doc = "Scaled dot-product attention (Vaswani et al. 2017) by blocks (Dao et al. 2022). q "
+             "[batch, heads, queries, width], k and v [batch, kv_heads, keys, width], kv_heads "
+             "dividing heads. mask broadcasts to the scores: bool (true = may look) or added. "
+             "is_causal: query i sees keys up to i. scale is 1/√width by default. A query that "
+             "sees no key gives 0. Also gives the scores' logsumexp.",
+      .inputs = {{"q", floating_types},
+                 {"k", floating_types},
+                 {"v", floating_types},
+                 {"mask", floating_types | bool_type, Arity::optional, 0}},
+      .attrs = {{"is_causal", AttrKind::boolean, false}, {"scale", AttrKind::real, {}, true}},
+      .outputs = {"out", "logsumexp"},
+      .infer = infer,
+      .compose = compose,
+      .vjp = vjp,
+      .cost = cost,
+      .samples = samples};
 }
 
 }  // namespace suan

@@ -32,8 +32,9 @@ inline Tensor unshared_heads(const Tensor& g, int64_t kv_heads) {
 inline AttentionScores attention_scores(const Tensor& q, const Tensor& k, const Tensor& v,
                                         const Tensor& mask, bool causal, double scale) {
   const DType t = statistic_type(q.dtype());
-  AttentionScores a{cast(q, t), shared_heads(cast(k, t), q.dim(1)), shared_heads(cast(v, t), q.dim(1)),
-                    {}, {}, scale};
+  AttentionScores a{
+      cast(q, t), shared_heads(cast(k, t), q.dim(1)), shared_heads(cast(v, t), q.dim(1)), {}, {},
+      scale};
   const double never = -std::numeric_limits<double>::infinity();
   Tensor s = matmul(a.q, transpose(a.k, -1, -2)) * scale;
   if (mask.defined())

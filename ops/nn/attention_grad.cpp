@@ -25,26 +25,27 @@ Tensors compose(const ComposeContext& c) {
 }  // namespace
 
 OpDef op_def_attention_grad() {
-  return {.name = "attention_grad",
-          .doc = "Gradients of attention for q, k and v. out and logsumexp must be what attention gave; "
-                 "grad_logsumexp is the gradient that reaches logsumexp, if any does.",
-          .inputs = {{"grad", floating_types},
-                     {"q", floating_types},
-                     {"k", floating_types},
-                     {"v", floating_types},
-                     {"mask", floating_types | bool_type, Arity::optional, 0},
-                     {"out", floating_types},
-                     {"logsumexp", floating_types, Arity::required, 2},
-                     {"grad_logsumexp", floating_types, Arity::optional, 2}},
-          .attrs = {{"is_causal", AttrKind::boolean, false}, {"scale", AttrKind::real, {}, true}},
-          .outputs = {"dq", "dk", "dv"},
-          .infer = [](const InferContext& c) -> std::vector<TensorType> { return {c[1], c[2], c[3]}; },
-          .compose = compose,
-          .cost = [](const InferContext& c) -> Cost {
-            const Shape &q = c.shape(1), &v = c.shape(3);
-            const double pairs = double(q[0]) * double(q[1]) * double(q[2]) * double(v[2]);
-            return {2.0 * pairs * double(3 * q[3] + 2 * v[3]) * (c.attrs.boolean(0) ? 0.5 : 1.0), 0};
-          }};
+  return {
+      .name = "attention_grad",
+      .doc = "Gradients of attention for q, k and v. out and logsumexp must be what attention "
+             "gave; grad_logsumexp is the gradient that reaches logsumexp, if any does.",
+      .inputs = {{"grad", floating_types},
+                 {"q", floating_types},
+                 {"k", floating_types},
+                 {"v", floating_types},
+                 {"mask", floating_types | bool_type, Arity::optional, 0},
+                 {"out", floating_types},
+                 {"logsumexp", floating_types, Arity::required, 2},
+                 {"grad_logsumexp", floating_types, Arity::optional, 2}},
+      .attrs = {{"is_causal", AttrKind::boolean, false}, {"scale", AttrKind::real, {}, true}},
+      .outputs = {"dq", "dk", "dv"},
+      .infer = [](const InferContext& c) -> std::vector<TensorType> { return {c[1], c[2], c[3]}; },
+      .compose = compose,
+      .cost = [](const InferContext& c) -> Cost {
+        const Shape &q = c.shape(1), &v = c.shape(3);
+        const double pairs = double(q[0]) * double(q[1]) * double(q[2]) * double(v[2]);
+        return {2.0 * pairs * double(3 * q[3] + 2 * v[3]) * (c.attrs.boolean(0) ? 0.5 : 1.0), 0};
+      }};
 }
 
 }  // namespace suan

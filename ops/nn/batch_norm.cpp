@@ -1,4 +1,5 @@
-// batch_norm: normalises each channel over the batch (Ioffe and Szegedy 2015), with running statistics.
+// batch_norm: normalises each channel over the batch (Ioffe and Szegedy 2015), with running
+// statistics.
 #include "ops/nn/common.h"
 
 namespace suan {
@@ -43,7 +44,8 @@ Tensors compose(const ComposeContext& c) {
   if (weight.defined()) scale = scale * cast(weight, t);
   Tensor shift = neg(cast(c[3], t) * scale);
   if (bias.defined()) shift = shift + cast(bias, t);
-  return {cast(cast(x, t) * per_channel(scale, x.rank()) + per_channel(shift, x.rank()), x.dtype())};
+  return {
+      cast(cast(x, t) * per_channel(scale, x.rank()) + per_channel(shift, x.rank()), x.dtype())};
 }
 
 std::vector<Sample> samples() {
@@ -54,28 +56,33 @@ std::vector<Sample> samples() {
           {{{{6, 3}}, {{3}}, {{3}}, none, none}, {true, 0.1, 1e-5}, "no sizes"},
           {{{{4, 3, 5}}, none, none, none, none}, {true, 0.1, 1e-5}, "no weight"},
           {{{{4, 3, 5, 2}}, {{3}}, {{3}}, mean, variance}, {false, 0.1, 1e-5}, "evaluation"},
-          {.in = {{{4, 3, 5}}, {{4}}, none, none, none}, .attrs = {true}, .error = "weight does not fit"},
-          {.in = {{{4, 3, 5}}, none, none, none, none}, .attrs = {false}, .error = "no running statistics"}};
+          {.in = {{{4, 3, 5}}, {{4}}, none, none, none},
+           .attrs = {true},
+           .error = "weight does not fit"},
+          {.in = {{{4, 3, 5}}, none, none, none, none},
+           .attrs = {false},
+           .error = "no running statistics"}};
 }
 
 }  // namespace
 
 OpDef op_def_batch_norm() {
-  return {.name = "batch_norm",
-          .doc = "Normalises x [batch, channels, size...] per channel, times weight, plus bias. In training "
-                 "by the batch's own mean and variance, and running_mean and running_var, if given, move "
-                 "in place by momentum towards them (the variance unbiased), as torch; otherwise by the "
-                 "running statistics.",
-          .inputs = {{"x", floating_types},
-                     {"weight", floating_types, Arity::optional},
-                     {"bias", floating_types, Arity::optional},
-                     {"running_mean", floating_types, Arity::optional, 2},
-                     {"running_var", floating_types, Arity::optional, 2}},
-          .attrs = {{"training", AttrKind::boolean, false},
-                    {"momentum", AttrKind::real, 0.1},
-                    {"eps", AttrKind::real, 1e-5}},
-          .compose = compose,
-          .samples = samples};
+  return {
+      .name = "batch_norm",
+      .doc = "Normalises x [batch, channels, size...] per channel, times weight, plus bias. In "
+             "training by the batch's own mean and variance, and running_mean and running_var, if "
+             "given, move in place by momentum towards them (the variance unbiased), as torch; "
+             "otherwise by the running statistics.",
+      .inputs = {{"x", floating_types},
+                 {"weight", floating_types, Arity::optional},
+                 {"bias", floating_types, Arity::optional},
+                 {"running_mean", floating_types, Arity::optional, 2},
+                 {"running_var", floating_types, Arity::optional, 2}},
+      .attrs = {{"training", AttrKind::boolean, false},
+                {"momentum", AttrKind::real, 0.1},
+                {"eps", AttrKind::real, 1e-5}},
+      .compose = compose,
+      .samples = samples};
 }
 
 }  // namespace suan

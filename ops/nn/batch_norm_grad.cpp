@@ -38,20 +38,21 @@ Tensors compose(const ComposeContext& c) {
 }  // namespace
 
 OpDef op_def_batch_norm_grad() {
-  return {.name = "batch_norm_grad",
-          .doc = "Gradients of batch_norm_train for x, weight and bias (an empty tensor for one not asked "
-                 "for). mean and var must be what batch_norm_train gave for x.",
-          .inputs = {{"grad", floating_types},
-                     {"x", floating_types},
-                     {"weight", floating_types, Arity::optional},
-                     {"mean", floating_types, Arity::required, 2},
-                     {"var", floating_types, Arity::required, 2}},
-          .attrs = {{"eps", AttrKind::real, 1e-5},
-                    {"weight_grad", AttrKind::boolean, true},
-                    {"bias_grad", AttrKind::boolean, true}},
-          .outputs = {"dx", "dweight", "dbias"},
-          .infer = infer,
-          .compose = compose};
+  return {
+      .name = "batch_norm_grad",
+      .doc = "Gradients of batch_norm_train for x, weight and bias (an empty tensor for one not "
+             "asked for). mean and var must be what batch_norm_train gave for x.",
+      .inputs = {{"grad", floating_types},
+                 {"x", floating_types},
+                 {"weight", floating_types, Arity::optional},
+                 {"mean", floating_types, Arity::required, 2},
+                 {"var", floating_types, Arity::required, 2}},
+      .attrs = {{"eps", AttrKind::real, 1e-5},
+                {"weight_grad", AttrKind::boolean, true},
+                {"bias_grad", AttrKind::boolean, true}},
+      .outputs = {"dx", "dweight", "dbias"},
+      .infer = infer,
+      .compose = compose};
 }
 
 }  // namespace suan

@@ -4,15 +4,16 @@
 namespace suan {
 
 OpDef op_def_batch_norm_update() {
-  OpDef d{.name = "batch_norm_update",
-          .doc = "running += momentum (batch - running) for mean and variance, the batch's variance made "
-                 "unbiased: times count / (count - 1).",
-          .inputs = {{"running_mean", floating_types},
-                     {"running_var", floating_types},
-                     {"mean", floating_types},
-                     {"var", floating_types}},
-          .attrs = {{"momentum", AttrKind::real}, {"count", AttrKind::integer}},
-          .outputs = {"running_mean", "running_var"}};
+  OpDef d{
+      .name = "batch_norm_update",
+      .doc = "running += momentum (batch - running) for mean and variance, the batch's variance "
+             "made unbiased: times count / (count - 1).",
+      .inputs = {{"running_mean", floating_types},
+                 {"running_var", floating_types},
+                 {"mean", floating_types},
+                 {"var", floating_types}},
+      .attrs = {{"momentum", AttrKind::real}, {"count", AttrKind::integer}},
+      .outputs = {"running_mean", "running_var"}};
   d.no_grad = "running statistics are no function of the loss";
   d.updates = {0, 1};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {

@@ -10,7 +10,9 @@ namespace suan::ops {
 // The dtype that statistics (means, logsumexp) are kept in.
 inline DType statistic_type(DType t) { return compute_type(t); }
 
-inline Shape leading(const Shape& s, int n) { return Shape(std::span<const int64_t>(s.begin(), size_t(n))); }
+inline Shape leading(const Shape& s, int n) {
+  return Shape(std::span<const int64_t>(s.begin(), size_t(n)));
+}
 inline Shape trailing(const Shape& s, int n) {
   return Shape(std::span<const int64_t>(s.end() - n, size_t(n)));
 }

@@ -6,7 +6,8 @@ namespace {
 
 std::vector<TensorType> infer(const InferContext& c) {
   const Shape& x = c.shape(0);
-  if (x.size() != 2) c.fail<ShapeError>("wrong rank: expected logits [rows, classes], got {}", to_string(c[0]));
+  if (x.size() != 2)
+    c.fail<ShapeError>("wrong rank: expected logits [rows, classes], got {}", to_string(c[0]));
   if (c.shape(1) != Shape{x[0]})
     c.fail<ShapeError>("targets do not fit: expected [{}], got {}", x[0], to_string(c[1]));
   if (c.has(2) && c.shape(2) != Shape{x[1]})
@@ -54,7 +55,8 @@ void vjp(VjpContext& c) {
 std::vector<Sample> samples() {
   const SampleInput none{.shape = {1}, .absent = true};
   auto labels = [](int64_t n, double classes) {
-    return SampleInput{.shape = {n}, .fill = Fill::index, .lo = 0, .hi = classes, .dtype = DType::i64};
+    return SampleInput{
+        .shape = {n}, .fill = Fill::index, .lo = 0, .hi = classes, .dtype = DType::i64};
   };
   const SampleInput weight{.shape = {7}, .fill = Fill::positive, .grad = false};
   const std::string mean = "mean", sum = "sum", each = "none";
@@ -74,9 +76,10 @@ std::vector<Sample> samples() {
 
 OpDef op_def_cross_entropy() {
   return {.name = "cross_entropy",
-          .doc = "-log softmax(logits)[target] per row of logits [rows, classes], as torch: class weights, "
-                 "label_smoothing, rows whose target is ignore_index count nothing, the mean divides by the "
-                 "targets' weights. Also gives each row's logsumexp. No gradient flows to weight.",
+          .doc = "-log softmax(logits)[target] per row of logits [rows, classes], as torch: class "
+                 "weights, label_smoothing, rows whose target is ignore_index count nothing, the "
+                 "mean divides by the targets' weights. Also gives each row's logsumexp. No "
+                 "gradient flows to weight.",
           .inputs = {{"logits", floating_types},
                      {"targets", dtype_bit(DType::i64), Arity::required, 2},
                      {"weight", floating_types, Arity::optional}},

@@ -7,12 +7,13 @@ namespace suan::ops {
 
 struct CrossEntropyTerms {
   Tensor valid;        // bool [rows]: the target is not ignore_index
-  Tensor target;       // [rows, classes]: weight · ((1 - smoothing) · one_hot + smoothing / classes)
+  Tensor target;  // [rows, classes]: weight · ((1 - smoothing) · one_hot + smoothing / classes)
   Tensor denominator;  // 0-d: what the mean divides by
 };
 
-inline CrossEntropyTerms cross_entropy_terms(int64_t classes, const Tensor& targets, const Tensor& weight,
-                                             int64_t ignore, double smoothing, DType t) {
+inline CrossEntropyTerms cross_entropy_terms(int64_t classes, const Tensor& targets,
+                                             const Tensor& weight, int64_t ignore, double smoothing,
+                                             DType t) {
   CrossEntropyTerms e;
   const Device device = targets.device();
   e.valid = ne(targets, Tensor::scalar_int(ignore, DType::i64, device));

@@ -4,7 +4,8 @@
 namespace suan {
 namespace {
 
-// Takes the softmax from the logits again, so that differentiating this sees how it depends on them.
+// Takes the softmax from the logits again, so that differentiating this sees how it depends on
+// them.
 Tensors compose(const ComposeContext& c) {
   using namespace ops;
   const DType t = statistic_type(c[1].dtype());
@@ -23,18 +24,19 @@ Tensors compose(const ComposeContext& c) {
 }  // namespace
 
 OpDef op_def_cross_entropy_grad() {
-  return {.name = "cross_entropy_grad",
-          .doc = "Gradient of cross_entropy for the logits. logsumexp must be what cross_entropy gave.",
-          .inputs = {{"grad", floating_types},
-                     {"logits", floating_types},
-                     {"targets", dtype_bit(DType::i64), Arity::required, 2},
-                     {"weight", floating_types, Arity::optional},
-                     {"logsumexp", floating_types, Arity::required, 3}},
-          .attrs = {{"ignore_index", AttrKind::integer, int64_t(-100)},
-                    {"label_smoothing", AttrKind::real, 0.0},
-                    {"reduction", AttrKind::string, std::string("mean")}},
-          .infer = [](const InferContext& c) -> std::vector<TensorType> { return {c[1]}; },
-          .compose = compose};
+  return {
+      .name = "cross_entropy_grad",
+      .doc = "Gradient of cross_entropy for the logits. logsumexp must be what cross_entropy gave.",
+      .inputs = {{"grad", floating_types},
+                 {"logits", floating_types},
+                 {"targets", dtype_bit(DType::i64), Arity::required, 2},
+                 {"weight", floating_types, Arity::optional},
+                 {"logsumexp", floating_types, Arity::required, 3}},
+      .attrs = {{"ignore_index", AttrKind::integer, int64_t(-100)},
+                {"label_smoothing", AttrKind::real, 0.0},
+                {"reduction", AttrKind::string, std::string("mean")}},
+      .infer = [](const InferContext& c) -> std::vector<TensorType> { return {c[1]}; },
+      .compose = compose};
 }
 
 }  // namespace suan

@@ -13,13 +13,14 @@ Tensors compose(const ComposeContext& c) {
                      to_string(x.type()));
   const int64_t channels = x.dim(1);
   if (groups < 1 || channels % groups)
-    fail<ValueError>("group_norm", "wrong num_groups: expected a divisor of {} channels, got {}", channels,
-                     groups);
+    fail<ValueError>("group_norm", "wrong num_groups: expected a divisor of {} channels, got {}",
+                     channels, groups);
   Shape wide = Dims::filled(x.rank() - 1, 1);
   wide[0] = channels;
   const int64_t inner = product(x.shape(), 2, x.rank()) * (channels / groups);
-  Tensor y = apply_all(SUAN_OP("layer_norm"), {reshape(x, {x.dim(0), groups, inner}), Tensor(), Tensor()},
-                       {int64_t(1), c.attrs.real(1)})[0];
+  Tensor y =
+      apply_all(SUAN_OP("layer_norm"), {reshape(x, {x.dim(0), groups, inner}), Tensor(), Tensor()},
+                {int64_t(1), c.attrs.real(1)})[0];
   y = reshape(y, x.shape());
   for (int i = 1; i <= 2; ++i) {
     if (!c.has(i)) continue;
@@ -42,15 +43,16 @@ std::vector<Sample> samples() {
 }  // namespace
 
 OpDef op_def_group_norm() {
-  return {.name = "group_norm",
-          .doc = "Normalises each group of channels of each sample of x [batch, channels, size...], times "
-                 "weight and plus bias per channel.",
-          .inputs = {{"x", floating_types},
-                     {"weight", floating_types, Arity::optional},
-                     {"bias", floating_types, Arity::optional}},
-          .attrs = {{"num_groups", AttrKind::integer}, {"eps", AttrKind::real, 1e-5}},
-          .compose = compose,
-          .samples = samples};
+  return {
+      .name = "group_norm",
+      .doc = "Normalises each group of channels of each sample of x [batch, channels, size...], "
+             "times weight and plus bias per channel.",
+      .inputs = {{"x", floating_types},
+                 {"weight", floating_types, Arity::optional},
+                 {"bias", floating_types, Arity::optional}},
+      .attrs = {{"num_groups", AttrKind::integer}, {"eps", AttrKind::real, 1e-5}},
+      .compose = compose,
+      .samples = samples};
 }
 
 }  // namespace suan

@@ -76,20 +76,22 @@ std::vector<Sample> samples() {
 }  // namespace
 
 OpDef op_def_layer_norm() {
-  return {.name = "layer_norm",
-          .doc = "(x - mean) / sqrt(variance + eps) over the last n_dims dimensions, times weight, plus "
-                 "bias. Also gives mean and rstd = 1 / sqrt(variance + eps), which the gradient uses.",
-          .inputs = {{"x", floating_types},
-                     {"weight", floating_types, Arity::optional},
-                     {"bias", floating_types, Arity::optional}},
-          .attrs = {{"n_dims", AttrKind::integer, int64_t(1)}, {"eps", AttrKind::real, 1e-5}},
-          .outputs = {"out", "mean", "rstd"},
-          .infer = infer,
-          .compose = compose,
-          .vjp = vjp,
-          .samples = samples,
-          .onnx_name = "LayerNormalization",
-          .onnx_since = 17};
+  return {
+      .name = "layer_norm",
+      .doc = "(x - mean) / sqrt(variance + eps) over the last n_dims dimensions, times weight, "
+             "plus bias. Also gives mean and rstd = 1 / sqrt(variance + eps), which the gradient "
+             "uses.",
+      .inputs = {{"x", floating_types},
+                 {"weight", floating_types, Arity::optional},
+                 {"bias", floating_types, Arity::optional}},
+      .attrs = {{"n_dims", AttrKind::integer, int64_t(1)}, {"eps", AttrKind::real, 1e-5}},
+      .outputs = {"out", "mean", "rstd"},
+      .infer = infer,
+      .compose = compose,
+      .vjp = vjp,
+      .samples = samples,
+      .onnx_name = "LayerNormalization",
+      .onnx_since = 17};
 }
 
 }  // namespace suan

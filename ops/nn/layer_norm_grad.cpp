@@ -38,21 +38,22 @@ Tensors compose(const ComposeContext& c) {
 }  // namespace
 
 OpDef op_def_layer_norm_grad() {
-  return {.name = "layer_norm_grad",
-          .doc = "Gradients of layer_norm for x, weight and bias (an empty tensor for one not asked for). "
-                 "mean and rstd must be what layer_norm gave for x.",
-          .inputs = {{"grad", floating_types},
-                     {"x", floating_types},
-                     {"weight", floating_types, Arity::optional},
-                     {"mean", floating_types, Arity::required, 2},
-                     {"rstd", floating_types, Arity::required, 2}},
-          .attrs = {{"n_dims", AttrKind::integer, int64_t(1)},
-                    {"eps", AttrKind::real, 1e-5},
-                    {"weight_grad", AttrKind::boolean, true},
-                    {"bias_grad", AttrKind::boolean, true}},
-          .outputs = {"dx", "dweight", "dbias"},
-          .infer = infer,
-          .compose = compose};
+  return {
+      .name = "layer_norm_grad",
+      .doc = "Gradients of layer_norm for x, weight and bias (an empty tensor for one not asked "
+             "for). mean and rstd must be what layer_norm gave for x.",
+      .inputs = {{"grad", floating_types},
+                 {"x", floating_types},
+                 {"weight", floating_types, Arity::optional},
+                 {"mean", floating_types, Arity::required, 2},
+                 {"rstd", floating_types, Arity::required, 2}},
+      .attrs = {{"n_dims", AttrKind::integer, int64_t(1)},
+                {"eps", AttrKind::real, 1e-5},
+                {"weight_grad", AttrKind::boolean, true},
+                {"bias_grad", AttrKind::boolean, true}},
+      .outputs = {"dx", "dweight", "dbias"},
+      .infer = infer,
+      .compose = compose};
 }
 
 }  // namespace suan

@@ -1,4 +1,5 @@
-// linear_cross_entropy_forward: the loss and, if asked for, both gradients in one pass over row chunks.
+// linear_cross_entropy_forward: the loss and, if asked for, both gradients in one pass over row
+// chunks.
 #include "ops/nn/cross_entropy.h"
 
 namespace suan {
@@ -7,8 +8,9 @@ namespace {
 std::vector<TensorType> infer(const InferContext& c) {
   const Shape &x = c.shape(0), &w = c.shape(1);
   if (x.size() != 2 || w.size() != 2)
-    c.fail<ShapeError>("wrong rank: expected x [rows, width] and weight [classes, width], got {} and {}",
-                       to_string(c[0]), to_string(c[1]));
+    c.fail<ShapeError>(
+        "wrong rank: expected x [rows, width] and weight [classes, width], got {} and {}",
+        to_string(c[0]), to_string(c[1]));
   if (x[1] != w[1]) c.fail<ShapeError>("inner dimensions differ: expected {}, got {}", w[1], x[1]);
   if (c.shape(2) != Shape{x[0]})
     c.fail<ShapeError>("targets do not fit: expected [{}], got {}", x[0], to_string(c[2]));
@@ -74,12 +76,14 @@ void vjp(VjpContext& c) {
     const Pieces s = pieces(c.in(0), c.in(1), c.in(2), c.attrs);
     const DType t = s.p.dtype();
     const Tensor gx = cast(c.grad_or_zeros(1), t), gw = cast(c.grad_or_zeros(2), t);
-    const Tensor wanted = (matmul(gx, transpose(s.w, 0, 1)) + matmul(s.x, transpose(gw, 0, 1))) * s.factor;
+    const Tensor wanted =
+        (matmul(gx, transpose(s.w, 0, 1)) + matmul(s.x, transpose(gw, 0, 1))) * s.factor;
     const Tensor logits = s.p * (wanted - sum(s.p * wanted, {1}, true));
     if (c.needs(0)) add_to(dx, cast(matmul(logits, s.w) + matmul(s.difference, gw), c.dtype(0)));
     if (c.needs(1))
-      add_to(dw, cast(matmul(transpose(logits, 0, 1), s.x) + matmul(transpose(s.difference, 0, 1), gx),
-                      c.dtype(1)));
+      add_to(dw,
+             cast(matmul(transpose(logits, 0, 1), s.x) + matmul(transpose(s.difference, 0, 1), gx),
+                  c.dtype(1)));
   }
   if (c.needs(0)) c.set(0, dx);
   if (c.needs(1)) c.set(1, dw);
@@ -88,22 +92,25 @@ void vjp(VjpContext& c) {
 }  // namespace
 
 OpDef op_def_linear_cross_entropy_forward() {
-  return {.name = "linear_cross_entropy_forward",
-          .doc = "The loss of linear_cross_entropy and, with with_grad, its gradients for x and weight "
-                 "(empty tensors without).",
-          .inputs = {{"x", floating_types},
-                     {"weight", floating_types},
-                     {"targets", dtype_bit(DType::i64), Arity::required, 2}},
-          .attrs = {{"ignore_index", AttrKind::integer, int64_t(-100)},
-                    {"reduction", AttrKind::string, std::string("mean")},
-                    {"with_grad", AttrKind::boolean, false}},
-          .outputs = {"loss", "dx", "dweight"},
-          .infer = infer,
-          .compose = compose,
-          .vjp = vjp,
-          .cost = [](const InferContext& c) -> Cost {
-            return {(c.attrs.boolean(2) ? 6.0 : 2.0) * double(numel(c.shape(0))) * double(c.shape(1)[0]), 0};
-          }};
+  return {
+      .name = "linear_cross_entropy_forward",
+      .doc = "The loss of linear_cross_entropy and, with with_grad, its gradients for x and "
+             "weight (empty tensors without).",
+      .inputs = {{"x", floating_types},
+                 {"weight", floating_types},
+                 {"targets", dtype_bit(DType::i64), Arity::required, 2}},
+      .attrs = {{"ignore_index", AttrKind::integer, int64_t(-100)},
+                {"reduction", AttrKind::string, std::string("mean")},
+                {"with_grad", AttrKind::boolean, false}},
+      .outputs = {"loss", "dx", "dweight"},
+      .infer = infer,
+      .compose = compose,
+      .vjp = vjp,
+      .cost = [](const InferContext& c) -> Cost {
+        return {
+            (c.attrs.boolean(2) ? 6.0 : 2.0) * double(numel(c.shape(0))) * double(c.shape(1)[0]),
+            0};
+      }};
 }
 
 }  // namespace suan

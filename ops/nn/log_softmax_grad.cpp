@@ -13,18 +13,21 @@ Tensors compose(const ComposeContext& c) {
 }  // namespace
 
 OpDef op_def_log_softmax_grad() {
-  return {.name = "log_softmax_grad",
-          .doc = "g - exp(y) sum(g) along dim: the gradient of y = log_softmax(x) with respect to x.",
-          .inputs = {{"grad", floating_types}, {"y", floating_types}},
-          .attrs = {{"dim", AttrKind::integer, int64_t(-1)}},
-          .infer = [](const InferContext& c) -> std::vector<TensorType> {
-            c.axis(0, 1);
-            if (c.shape(0) != c.shape(1))
-              c.fail<ShapeError>("shapes differ: expected {}, got {}", to_string(c[1]), to_string(c[0]));
-            return {c[1]};
-          },
-          .compose = compose,
-          .samples = [] {
+  return {
+      .name = "log_softmax_grad",
+      .doc = "g - exp(y) sum(g) along dim: the gradient of y = log_softmax(x) with respect to x.",
+      .inputs = {{"grad", floating_types}, {"y", floating_types}},
+      .attrs = {{"dim", AttrKind::integer, int64_t(-1)}},
+      .infer = [](const InferContext& c) -> std::vector<TensorType> {
+        c.axis(0, 1);
+        if (c.shape(0) != c.shape(1))
+          c.fail<ShapeError>("shapes differ: expected {}, got {}", to_string(c[1]),
+                             to_string(c[0]));
+        return {c[1]};
+      },
+      .compose = compose,
+      .samples =
+          [] {
             return std::vector<Sample>{{{{{3, 5, 7}}, {{3, 5, 7}}}, {int64_t(-1)}},
                                        {{{{3, 5, 7}}, {{3, 5, 7}}}, {int64_t(1)}, "middle axis"},
                                        {{{{0, 5}}, {{0, 5}}}, {int64_t(1)}, "no rows"}};

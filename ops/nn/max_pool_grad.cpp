@@ -7,7 +7,8 @@ namespace {
 std::vector<TensorType> infer(const InferContext& c) {
   const Shape& g = c.shape(0);
   if (c.shape(1) != g)
-    c.fail<ShapeError>("shapes differ: expected indices of {}, got {}", to_string(g), to_string(c[1]));
+    c.fail<ShapeError>("shapes differ: expected indices of {}, got {}", to_string(g),
+                       to_string(c[1]));
   if (g.size() < 3 || c.attrs.dims(0).size() != g.size() - 2)
     c.fail<ShapeError>("wrong rank: expected grad [batch, channels, size...] with {} sizes, got {}",
                        c.attrs.dims(0).size(), to_string(c[0]));
@@ -23,7 +24,8 @@ void vjp(VjpContext& c) {
 }
 
 std::vector<Sample> samples() {
-  const SampleInput where{.shape = {2, 3, 4, 3}, .fill = Fill::index, .lo = 0, .hi = 48, .dtype = DType::i64};
+  const SampleInput where{
+      .shape = {2, 3, 4, 3}, .fill = Fill::index, .lo = 0, .hi = 48, .dtype = DType::i64};
   return {{.in = {{{2, 3, 4, 3}}, where}, .attrs = {Dims{8, 6}}},
           {.in = {{{2, 3, 4}}, where}, .attrs = {Dims{8, 6}}, .error = "shapes differ"}};
 }
@@ -31,14 +33,15 @@ std::vector<Sample> samples() {
 }  // namespace
 
 OpDef op_def_max_pool_grad() {
-  return {.name = "max_pool_grad",
-          .doc = "Adds grad [batch, channels, positions...] into zeros [batch, channels, input_size...] at "
-                 "indices counted within the plane.",
-          .inputs = {{"grad", floating_types}, {"indices", dtype_bit(DType::i64), Arity::required, 2}},
-          .attrs = {{"input_size", AttrKind::dims}},
-          .infer = infer,
-          .vjp = vjp,
-          .samples = samples};
+  return {
+      .name = "max_pool_grad",
+      .doc = "Adds grad [batch, channels, positions...] into zeros [batch, channels, "
+             "input_size...] at indices counted within the plane.",
+      .inputs = {{"grad", floating_types}, {"indices", dtype_bit(DType::i64), Arity::required, 2}},
+      .attrs = {{"input_size", AttrKind::dims}},
+      .infer = infer,
+      .vjp = vjp,
+      .samples = samples};
 }
 
 }  // namespace suan

@@ -13,10 +13,11 @@ OpDef op_def_mse_loss() {
     return {reduced(c.op.name, square(c[0] - c[1]), c.attrs.string(0))};
   };
   d.samples = [] {
-    return std::vector<Sample>{{{{{3, 5, 7}}, {{3, 5, 7}}}, {std::string("mean")}},
-                               {{{{4, 6}}, {{4, 6}}}, {std::string("sum")}},
-                               {{{{4, 6}}, {{4, 6}}}, {std::string("none")}, "per element"},
-                               {.in = {{{4, 6}}, {{4, 6}}}, .attrs = {std::string("median")}, .error = "wrong reduction"}};
+    return std::vector<Sample>{
+        {{{{3, 5, 7}}, {{3, 5, 7}}}, {std::string("mean")}},
+        {{{{4, 6}}, {{4, 6}}}, {std::string("sum")}},
+        {{{{4, 6}}, {{4, 6}}}, {std::string("none")}, "per element"},
+        {.in = {{{4, 6}}, {{4, 6}}}, .attrs = {std::string("median")}, .error = "wrong reduction"}};
   };
   return d;
 }

@@ -8,8 +8,10 @@ Tensors compose(const ComposeContext& c) {
   using namespace ops;
   const Tensor &x = c[0], &targets = c[1];
   if (x.rank() != 2 || targets.shape() != Shape{x.dim(0)})
-    fail<ShapeError>("nll_loss", "wrong shapes: expected input [rows, classes] and target [rows], got {} "
-                                 "and {}", to_string(x.type()), to_string(targets.type()));
+    fail<ShapeError>("nll_loss",
+                     "wrong shapes: expected input [rows, classes] and target [rows], got {} "
+                     "and {}",
+                     to_string(x.type()), to_string(targets.type()));
   const std::string& r = c.attrs.string(1);
   check_reduction("nll_loss", r);
   const Device device = x.device();
@@ -33,25 +35,27 @@ std::vector<Sample> samples() {
     return SampleInput{.shape = {n}, .fill = Fill::index, .lo = 0, .hi = 7, .dtype = DType::i64};
   };
   const SampleInput weight{.shape = {7}, .fill = Fill::positive, .grad = false};
-  return {{{{{5, 7}}, labels(5), none}, {int64_t(-100), std::string("mean")}},
-          {{{{9, 7}}, labels(9), weight}, {int64_t(2), std::string("mean")}, "weights, ignored class"},
-          {{{{5, 7}}, labels(5), none}, {int64_t(2), std::string("none")}, "per row"},
-          {.in = {{{5, 7}}, labels(4), none}, .error = "wrong shapes"}};
+  return {
+      {{{{5, 7}}, labels(5), none}, {int64_t(-100), std::string("mean")}},
+      {{{{9, 7}}, labels(9), weight}, {int64_t(2), std::string("mean")}, "weights, ignored class"},
+      {{{{5, 7}}, labels(5), none}, {int64_t(2), std::string("none")}, "per row"},
+      {.in = {{{5, 7}}, labels(4), none}, .error = "wrong shapes"}};
 }
 
 }  // namespace
 
 OpDef op_def_nll_loss() {
-  return {.name = "nll_loss",
-          .doc = "-input[target] · weight[target] per row of log-probabilities [rows, classes]; the mean "
-                 "divides by the weights; rows whose target is ignore_index count nothing.",
-          .inputs = {{"input", floating_types},
-                     {"target", dtype_bit(DType::i64), Arity::required, 2},
-                     {"weight", floating_types, Arity::optional}},
-          .attrs = {{"ignore_index", AttrKind::integer, int64_t(-100)},
-                    {"reduction", AttrKind::string, std::string("mean")}},
-          .compose = compose,
-          .samples = samples};
+  return {
+      .name = "nll_loss",
+      .doc = "-input[target] · weight[target] per row of log-probabilities [rows, classes]; the "
+             "mean divides by the weights; rows whose target is ignore_index count nothing.",
+      .inputs = {{"input", floating_types},
+                 {"target", dtype_bit(DType::i64), Arity::required, 2},
+                 {"weight", floating_types, Arity::optional}},
+      .attrs = {{"ignore_index", AttrKind::integer, int64_t(-100)},
+                {"reduction", AttrKind::string, std::string("mean")}},
+      .compose = compose,
+      .samples = samples};
 }
 
 }  // namespace suan

@@ -9,8 +9,10 @@ std::vector<TensorType> infer(const InferContext& c) {
   if (n < 1 || n > rank) c.fail<ValueError>("wrong n_dims: expected 1 to {}, got {}", rank, n);
   const Shape inner = ops::trailing(c.shape(0), int(n));
   if (c.has(1) && c.shape(1) != inner)
-    c.fail<ShapeError>("weight does not fit: expected {}, got {}", to_string(inner), to_string(c[1]));
-  return {c[0], {ops::statistic_type(c.dtype(0)), ops::leading(c.shape(0), int(rank - n)), c[0].device}};
+    c.fail<ShapeError>("weight does not fit: expected {}, got {}", to_string(inner),
+                       to_string(c[1]));
+  return {c[0],
+          {ops::statistic_type(c.dtype(0)), ops::leading(c.shape(0), int(rank - n)), c[0].device}};
 }
 
 Tensors compose(const ComposeContext& c) {
@@ -28,9 +30,9 @@ void vjp(VjpContext& c) {
   const int64_t n = c.attrs.integer(0);
   Tensor dx;
   if (c.grad(0).defined()) {
-    const Tensors g =
-        apply_all(op("rms_norm_grad"), {c.grad(0), c.in(0), c.has(1) ? c.in(1) : Tensor(), c.out(1)},
-                  {n, c.attrs.real(1), c.needs(1)});
+    const Tensors g = apply_all(op("rms_norm_grad"),
+                                {c.grad(0), c.in(0), c.has(1) ? c.in(1) : Tensor(), c.out(1)},
+                                {n, c.attrs.real(1), c.needs(1)});
     dx = g[0];
     if (c.needs(1)) c.set(1, g[1]);
   }
@@ -39,8 +41,9 @@ void vjp(VjpContext& c) {
     for (int64_t i = 0; i < n; ++i) wide.push_back(1);
     const double count = double(numel(trailing(c.shape(0), int(n))));
     const Tensor rstd = reshape(c.out(1), wide);
-    const Tensor t = cast(
-        cast(c.in(0), rstd.dtype()) * (rstd * rstd * rstd * reshape(c.grad(1), wide) / -count), c.dtype(0));
+    const Tensor t =
+        cast(cast(c.in(0), rstd.dtype()) * (rstd * rstd * rstd * reshape(c.grad(1), wide) / -count),
+             c.dtype(0));
     dx = dx.defined() ? dx + t : t;
   }
   if (c.needs(0)) c.set(0, dx);
@@ -58,8 +61,8 @@ std::vector<Sample> samples() {
 
 OpDef op_def_rms_norm() {
   return {.name = "rms_norm",
-          .doc = "x / sqrt(mean(x²) + eps) over the last n_dims dimensions, times weight. Also gives rstd, "
-                 "the factor, which the gradient uses.",
+          .doc = "x / sqrt(mean(x²) + eps) over the last n_dims dimensions, times weight. Also "
+                 "gives rstd, the factor, which the gradient uses.",
           .inputs = {{"x", floating_types}, {"weight", floating_types, Arity::optional}},
           .attrs = {{"n_dims", AttrKind::integer, int64_t(1)}, {"eps", AttrKind::real, 1e-6}},
           .outputs = {"out", "rstd"},

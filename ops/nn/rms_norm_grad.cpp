@@ -32,19 +32,20 @@ Tensors compose(const ComposeContext& c) {
 }  // namespace
 
 OpDef op_def_rms_norm_grad() {
-  return {.name = "rms_norm_grad",
-          .doc = "Gradients of rms_norm for x and weight (an empty tensor if not asked for). rstd must be "
-                 "what rms_norm gave for x.",
-          .inputs = {{"grad", floating_types},
-                     {"x", floating_types},
-                     {"weight", floating_types, Arity::optional},
-                     {"rstd", floating_types, Arity::required, 2}},
-          .attrs = {{"n_dims", AttrKind::integer, int64_t(1)},
-                    {"eps", AttrKind::real, 1e-6},
-                    {"weight_grad", AttrKind::boolean, true}},
-          .outputs = {"dx", "dweight"},
-          .infer = infer,
-          .compose = compose};
+  return {
+      .name = "rms_norm_grad",
+      .doc = "Gradients of rms_norm for x and weight (an empty tensor if not asked for). rstd "
+             "must be what rms_norm gave for x.",
+      .inputs = {{"grad", floating_types},
+                 {"x", floating_types},
+                 {"weight", floating_types, Arity::optional},
+                 {"rstd", floating_types, Arity::required, 2}},
+      .attrs = {{"n_dims", AttrKind::integer, int64_t(1)},
+                {"eps", AttrKind::real, 1e-6},
+                {"weight_grad", AttrKind::boolean, true}},
+      .outputs = {"dx", "dweight"},
+      .infer = infer,
+      .compose = compose};
 }
 
 }  // namespace suan

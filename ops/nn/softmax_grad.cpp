@@ -20,7 +20,8 @@ OpDef op_def_softmax_grad() {
           .infer = [](const InferContext& c) -> std::vector<TensorType> {
             c.axis(0, 1);
             if (c.shape(0) != c.shape(1))
-              c.fail<ShapeError>("shapes differ: expected {}, got {}", to_string(c[1]), to_string(c[0]));
+              c.fail<ShapeError>("shapes differ: expected {}, got {}", to_string(c[1]),
+                                 to_string(c[0]));
             return {c[1]};
           },
           .compose = compose,

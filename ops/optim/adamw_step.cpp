@@ -22,36 +22,49 @@ std::vector<Sample> samples() {
   };
   const SampleInput none{.shape = {}, .absent = true};
   const SampleInput square{.shape = {3, 5, 7}, .fill = Fill::positive};
-  return {{{{{3, 5, 7}}, {{3, 5, 7}}, {{3, 5, 7}}, square, number(0.01, DType::f32),
-            number(3, DType::f32), none},
-           {0.9, 0.999, 1e-8, 0.1}},
-          {{{{3, 5, 7}}, {{3, 5, 7}}, {{3, 5, 7}}, square, number(0.01, DType::f32),
-            number(3, DType::f32), number(0.5, DType::f32)},
-           {0.9, 0.99, 1e-8, 0.0},
-           "scaled gradient"},
-          {.in = {{{3}}, {{4}}, {{3}}, {{3}}, number(0.01, DType::f32), number(3, DType::f32), none},
-           .error = "grad does not fit"}};
+  return {
+      {{{{3, 5, 7}},
+        {{3, 5, 7}},
+        {{3, 5, 7}},
+        square,
+        number(0.01, DType::f32),
+        number(3, DType::f32),
+        none},
+       {0.9, 0.999, 1e-8, 0.1}},
+      {{{{3, 5, 7}},
+        {{3, 5, 7}},
+        {{3, 5, 7}},
+        square,
+        number(0.01, DType::f32),
+        number(3, DType::f32),
+        number(0.5, DType::f32)},
+       {0.9, 0.99, 1e-8, 0.0},
+       "scaled gradient"},
+      {.in = {{{3}}, {{4}}, {{3}}, {{3}}, number(0.01, DType::f32), number(3, DType::f32), none},
+       .error = "grad does not fit"}};
 }
 
 }  // namespace
 
 OpDef op_def_adamw_step() {
   const DTypeSet number = dtype_bit(DType::f32) | dtype_bit(DType::f64);
-  OpDef d{.name = "adamw_step",
-          .doc = "AdamW (Loshchilov and Hutter 2019): param, exp_avg and exp_avg_sq are updated in place. "
-                 "step counts from 1. grad_scale multiplies the gradient first (clipping, loss scaling).",
-          .inputs = {{"param", floating_types},
-                     {"grad", floating_types},
-                     {"exp_avg", floating_types},
-                     {"exp_avg_sq", floating_types},
-                     {"lr", number, Arity::required, 0},
-                     {"step", number | dtype_bit(DType::i64), Arity::required, 0},
-                     {"grad_scale", number, Arity::optional, 0}},
-          .attrs = {{"beta1", AttrKind::real, 0.9},
-                    {"beta2", AttrKind::real, 0.999},
-                    {"eps", AttrKind::real, 1e-8},
-                    {"weight_decay", AttrKind::real, 0.01}},
-          .outputs = {"param", "exp_avg", "exp_avg_sq"}};
+  OpDef d{
+      .name = "adamw_step",
+      .doc = "AdamW (Loshchilov and Hutter 2019): param, exp_avg and exp_avg_sq are updated in "
+             "place. step counts from 1. grad_scale multiplies the gradient first (clipping, loss "
+             "scaling).",
+      .inputs = {{"param", floating_types},
+                 {"grad", floating_types},
+                 {"exp_avg", floating_types},
+                 {"exp_avg_sq", floating_types},
+                 {"lr", number, Arity::required, 0},
+                 {"step", number | dtype_bit(DType::i64), Arity::required, 0},
+                 {"grad_scale", number, Arity::optional, 0}},
+      .attrs = {{"beta1", AttrKind::real, 0.9},
+                {"beta2", AttrKind::real, 0.999},
+                {"eps", AttrKind::real, 1e-8},
+                {"weight_decay", AttrKind::real, 0.01}},
+      .outputs = {"param", "exp_avg", "exp_avg_sq"}};
   d.infer = infer;
   d.no_grad = "an optimizer step writes its inputs";
   d.updates = {0, 2, 3};

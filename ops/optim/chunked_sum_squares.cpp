@@ -5,8 +5,8 @@ namespace suan {
 
 OpDef op_def_chunked_sum_squares() {
   OpDef d{.name = "chunked_sum_squares",
-          .doc = "The sum of x² over all elements, 0-d, f32 (f64 for f64): what gradient norms are made of. "
-                 "The order of additions depends on the size alone.",
+          .doc = "The sum of x² over all elements, 0-d, f32 (f64 for f64): what gradient norms "
+                 "are made of. The order of additions depends on the size alone.",
           .inputs = {{"x", floating_types}}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     return {{compute_type(c.dtype(0)), {}, c[0].device}};

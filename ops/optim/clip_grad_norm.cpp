@@ -12,7 +12,8 @@ OpDef op_def_clip_grad_norm() {
           .outputs = {"norm", "coefficient"}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     using namespace ops;
-    if (c.in.empty()) fail<TypeError>("clip_grad_norm", "no gradients: expected at least one, got none");
+    if (c.in.empty())
+      fail<TypeError>("clip_grad_norm", "no gradients: expected at least one, got none");
     Tensors squares;
     for (const Tensor& g : c.in)
       squares.push_back(reshape(apply(SUAN_OP("chunked_sum_squares"), {g}), {1}));
@@ -20,7 +21,8 @@ OpDef op_def_clip_grad_norm() {
     return {norm, minimum(c.attrs.real(0) / (norm + 1e-6), number(1, norm))};
   };
   d.samples = [] {
-    return std::vector<Sample>{{{{{3, 5}}, {{7}}}, {1.0}}, {{{{3, 5}}}, {1000.0}, "nothing clipped"}};
+    return std::vector<Sample>{{{{{3, 5}}, {{7}}}, {1.0}},
+                               {{{{3, 5}}}, {1000.0}, "nothing clipped"}};
   };
   return d;
 }

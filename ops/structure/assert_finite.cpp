@@ -5,7 +5,9 @@ namespace suan {
 
 OpDef op_def_assert_finite() {
   OpDef d{.name = "assert_finite",
-          .doc = "Raises ValueError when x holds a NaN or an infinity, naming `label`; else gives true, 0-d.",
+          .doc =
+              "Raises ValueError when x holds a NaN or an infinity, naming `label`; else gives "
+              "true, 0-d.",
           .inputs = {{"x", floating_types}},
           .attrs = {{"label", AttrKind::string, std::string("a tensor")}}};
   d.flags = op_effect;
@@ -14,7 +16,8 @@ OpDef op_def_assert_finite() {
     return {{DType::boolean, {}, c[0].device}};
   };
   d.samples = [] {
-    return std::vector<Sample>{{{{{3, 5, 7}}}, {std::string("activations")}}, {{{{0}}}, {}, "empty"}};
+    return std::vector<Sample>{{{{{3, 5, 7}}}, {std::string("activations")}},
+                               {{{{0}}}, {}, "empty"}};
   };
   return d;
 }

@@ -1,5 +1,5 @@
-// Per-channel statistics of [batch, channels, size] tensors: sums in a fixed order, one channel (or, when
-// size is 1, one block of channels) per task.
+// Per-channel statistics of [batch, channels, size] tensors: sums in a fixed order, one channel
+// (or, when size is 1, one block of channels) per task.
 #pragma once
 
 #include <algorithm>

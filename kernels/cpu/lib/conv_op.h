@@ -1,4 +1,5 @@
-// From op descriptions to the convolution kernels: shapes to three dimensions, attributes to windows.
+// From op descriptions to the convolution kernels: shapes to three dimensions, attributes to
+// windows.
 #pragma once
 
 #include "kernels/cpu/lib/conv.h"
@@ -14,9 +15,11 @@ struct ConvState {
   int64_t out_bytes;
 };
 
-// x, weight, y by their shapes; attributes `attr` and the next three: strides, padding, dilation, groups.
+// x, weight, y by their shapes; attributes `attr` and the next three: strides, padding, dilation,
+// groups.
 inline Prepared prepare_conv(ConvKind kind, const KernelDesc& d, const Shape& x, const Shape& w,
-                             const Shape& y, int attr, void (*run)(const void*, const KernelArgs&)) {
+                             const Shape& y, int attr,
+                             void (*run)(const void*, const KernelArgs&)) {
   const ops::Windows win = ops::windows(d.op.name, ops::spatial(w), d.attrs.dims(attr),
                                         d.attrs.dims(attr + 1), d.attrs.dims(attr + 2));
   ConvShape s;

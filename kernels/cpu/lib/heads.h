@@ -41,7 +41,8 @@ HeadsView<const T> heads_view(const HeadsOperand& h, const void* p, void* worksp
   return {static_cast<const T*>(p), h.stride[0], h.stride[1], h.stride[2]};
 }
 
-// q, k, v are inputs `first` and the two after it; attributes `attr` and the next are is_causal, scale.
+// q, k, v are inputs `first` and the two after it; attributes `attr` and the next are is_causal,
+// scale.
 template <class T>
 AttentionProblem<T> attention_problem(const KernelDesc& d, int first, int mask, int attr) {
   const Shape &q = d.in[first]->layout.shape, &k = d.in[first + 1]->layout.shape;

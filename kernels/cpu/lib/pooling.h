@@ -17,7 +17,8 @@ struct Pooling {
   int64_t in_size() const { return in[0] * in[1] * in[2]; }
   int64_t out_size() const { return out[0] * out[1] * out[2]; }
 
-  // The window at position o of dimension d, and the part of its taps [first, last) inside the input.
+  // The window at position o of dimension d, and the part of its taps [first, last) inside the
+  // input.
   struct Taps {
     int64_t start, first, last;
   };

@@ -23,7 +23,8 @@ bool orient(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride, 
   return false;
 }
 
-// Stride of batch dimension d (of `rank` dimensions) in a layout that may have fewer or broadcast ones.
+// Stride of batch dimension d (of `rank` dimensions) in a layout that may have fewer or broadcast
+// ones.
 int64_t batch_stride(const Layout& l, int rank, int d) {
   const int at = d - (rank - (l.rank() - 2));
   return at < 0 || l.shape[at] == 1 ? 0 : l.strides[at];
@@ -51,7 +52,8 @@ ProductPlan plan_product(DType dtype, DType out_dtype, const Layout& a_in, const
   }
   auto fit = [&](Layout& l, bool& trans, int64_t& ld, bool& copied, Move& move, int64_t item) {
     const int r = l.rank();
-    if (orient(l.shape[r - 2], l.shape[r - 1], l.strides[r - 2], l.strides[r - 1], trans, ld)) return;
+    if (orient(l.shape[r - 2], l.shape[r - 1], l.strides[r - 2], l.strides[r - 1], trans, ld))
+      return;
     move = plan_contiguous_move(l.shape, l.strides, int(item));
     copied = true;
     l = Layout(l.shape);
@@ -79,7 +81,8 @@ ProductPlan plan_product(DType dtype, DType out_dtype, const Layout& a_in, const
     }
   }
   if (!size.empty()) {
-    // The last one joins A's rows, if one B serves it and A's rows go on evenly; else it is the batch.
+    // The last one joins A's rows, if one B serves it and A's rows go on evenly; else it is the
+    // batch.
     const int64_t n = size.back(), step = sa.back();
     const bool one_row = s.m == 1 && step >= s.k && a.strides[a.rank() - 1] == 1;
     if (sb.back() == 0 && !s.trans_a && (step == s.m * s.lda || one_row)) {

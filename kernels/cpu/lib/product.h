@@ -1,5 +1,6 @@
-// Matrix products of strided tensors: finds how a layout's matrices can be handed to the GEMM without a
-// copy, joins batches into rows where one matrix serves them all, and copies only what no stride fits.
+// Matrix products of strided tensors: finds how a layout's matrices can be handed to the GEMM
+// without a copy, joins batches into rows where one matrix serves them all, and copies only what no
+// stride fits.
 #pragma once
 
 #include "kernels/cpu/lib/gemm.h"

@@ -1,4 +1,5 @@
-// What the kernels over rows share: f32 or f64 by the first input's dtype, narrow floats widened around.
+// What the kernels over rows share: f32 or f64 by the first input's dtype, narrow floats widened
+// around.
 #pragma once
 
 #include <cstring>
@@ -8,8 +9,9 @@
 
 namespace suan::cpu::SUAN_ISA {
 
-// F64::prepare where input `from` is f64, else F32::prepare, through widened(). Two types, not one template:
-// GCC gives an instance over an unnamed namespace's template external linkage, and files would collide.
+// F64::prepare where input `from` is f64, else F32::prepare, through widened(). Two types, not one
+// template: GCC gives an instance over an unnamed namespace's template external linkage, and files
+// would collide.
 template <class F32, class F64, int from = 0>
 Kernel float_kernel() {
   Kernel k;
