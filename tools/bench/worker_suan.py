@@ -1,0 +1,77 @@
+"""One measurement of Suan in a fresh process: worker_suan.py CASE eager|compiled SECONDS. Prints JSON."""
+
+import sys
+import timeit
+
+import cases
+
+import suan
+from suan import nn, optim
+from suan.models import CNN, GPT, GPTConfig
+from suan.nn import functional as F
+
+IMPORTED = cases.resident("VmRSS")
+
+
+class MLP(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(64, 128), nn.Linear(128, 64)
+
+    def forward(self, x):
+        return self.down(F.gelu(self.up(x)))
+
+
+def build(case):
+    if case == "mlp":
+        model, loss = MLP(), F.mse_loss
+    elif case == "cnn":
+        model, loss = CNN(), F.cross_entropy
+    else:
+        g = cases.GPTS[case]
+        model = GPT(GPTConfig(vocab=g["vocab"], block=g["block"], layers=g["layers"], heads=g["heads"],
+                              width=g["width"], fused_head=g["vocab"] > 10000))
+        loss = None
+    with suan.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(suan.tensor(cases.first_weight(name, tuple(p.shape))))
+    return model, loss
+
+
+def main():
+    case, mode, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    suan.set_num_threads(cases.THREADS)
+    if case == "add":
+        a, b = suan.randn(8, 8), suan.randn(8, 8)
+        times = timeit.repeat("a + b", globals={"a": a, "b": b}, number=50000, repeat=max(5, int(seconds * 20)))
+        times = sorted(t / 50000 for t in times)
+        cases.report({"median": times[len(times) // 2], "min": times[0], "n": len(times) * 50000,
+                      "version": suan.__version__})
+        return
+    model, loss_fn = build(case)
+    params = list(model.parameters())
+    x, y = (suan.tensor(v) for v in cases.batch(case))
+    if case == "mlp":
+        optimizer = optim.SGD(params, lr=cases.LR)
+    else:
+        optimizer = optim.AdamW(params, lr=cases.LR, weight_decay=cases.WEIGHT_DECAY)
+
+    def step(x, y):
+        loss = loss_fn(model(x), y) if loss_fn else model(x, y)
+        loss.backward()
+        if case != "mlp":
+            nn.utils.clip_grad_norm_(params, cases.CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    run = suan.compile(step) if mode == "compiled" else step
+    result = cases.measure(lambda: run(x, y), seconds, 200 if case == "mlp" else 1, 6)
+    result.update(version=suan.__version__, imported=IMPORTED, peak=cases.resident("VmHWM"))
+    if mode == "compiled":
+        result["plan"] = run.stats()[0]
+    cases.report(result)
+
+
+if __name__ == "__main__":
+    main()
