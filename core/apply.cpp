@@ -3,24 +3,56 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/allocator.h"
+#include "core/convert.h"
 #include "core/dispatch.h"
 #include "core/hash.h"
+#include "core/hooks.h"
 #include "core/record.h"
 #include "core/tape.h"
 
 namespace suan {
 
-Context& context() {
-  static thread_local Context c;
-  return c;
+namespace {
+
+struct SignatureTable;
+
+// All that a call consults, found with one thread-local access.
+struct ThreadState {
+  Context context;
+  ApplyCounters counters;
+  ResultHook hook = nullptr;
+  SignatureTable* signatures = nullptr;  // reachable until exit: handles may outlive it
+};
+ThreadState& thread_state() {
+  static thread_local ThreadState s;
+  return s;
 }
 
-ApplyCounters& apply_counters() {
-  static thread_local ApplyCounters c;
-  return c;
+}  // namespace
+
+Context& context() { return thread_state().context; }
+ApplyCounters& apply_counters() { return thread_state().counters; }
+
+ResultHook set_result_hook(ResultHook hook) { return std::exchange(thread_state().hook, hook); }
+
+void require_finite(const OpDef& def, std::span<const Tensor> outputs) {
+  for (size_t j = 0; j < outputs.size(); ++j) {
+    const Tensor& t = outputs[j];
+    if (!is_floating(t.dtype()) || t.is_dry() || !t.is_contiguous()) continue;
+    int64_t item = item_size(t.dtype());
+    for (int64_t i = 0; i < t.numel(); ++i) {
+      double v = load_as(t.raw() + i * item, t.dtype());
+      if (!(std::fabs(v) <= std::numeric_limits<double>::max()))
+        fail<StateError>(def.name, "non-finite result: expected finite values in output {} ({}), got {} at element "
+                                   "{} ({})",
+                         j, to_string(t.type()), v, i, to_string(capture_source()));
+    }
+  }
 }
 
 namespace {
@@ -110,16 +142,29 @@ struct Entry {
   Selected selected;              // empty kernel: run the composite definition
   bool masks_known = false;
   uint64_t wanted = 0, keep_in = 0, keep_out = 0;
+  int pins = 0;                   // calls that use it right now
+  bool evicted = false;           // out of the table: the last pin deletes it
+};
+
+// Keeps an entry through calls that may evict it (a dry gradient rule, a contiguous copy).
+class Pin {
+ public:
+  explicit Pin(Entry* e) : e_(e) { ++e_->pins; }
+  ~Pin() {
+    if (--e_->pins == 0 && e_->evicted) delete e_;
+  }
+  Pin(const Pin&) = delete;
+  Entry& operator*() const { return *e_; }
+
+ private:
+  Entry* e_;
 };
 
 constexpr size_t table_size = 2048;
 struct SignatureTable {
-  std::array<std::unique_ptr<Entry>, table_size> slots;
+  std::array<Entry*, table_size> slots{};
+  Signature scratch;
 };
-SignatureTable& signatures() {
-  static thread_local auto* t = new SignatureTable;  // reachable until exit; handles may outlive it
-  return *t;
-}
 
 bool sign(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
           Signature& s) {
@@ -185,26 +230,33 @@ std::unique_ptr<Entry> make_entry(const OpDef& def, std::span<const Tensor> in, 
   return e;
 }
 
-Entry& lookup(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
-              std::unique_ptr<Entry>& uncached) {
-  static thread_local Signature s;
+// Finds or makes (with `make`) the entry of a signature. One with too many inputs stays out of the table.
+template <class Make>
+Entry* lookup(ThreadState& state, const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
+              uint64_t grad_mask, Make&& make) {
+  if (!state.signatures) state.signatures = new SignatureTable;
+  Signature& s = state.signatures->scratch;
   if (!sign(def, in, attrs, grad_mask, s)) {
-    ++apply_counters().cache_misses;
-    uncached = make_entry(def, in, attrs);
-    return *uncached;
+    ++state.counters.cache_misses;
+    Entry* e = make().release();
+    e->evicted = true;
+    return e;
   }
-  std::unique_ptr<Entry>& slot = signatures().slots[s.hash & (table_size - 1)];
+  Entry*& slot = state.signatures->slots[s.hash & (table_size - 1)];
   if (slot && slot->hash == s.hash && slot->def == &def && int(slot->key.size()) == s.n &&
       std::memcmp(slot->key.data(), s.words.data(), size_t(s.n) * 8) == 0 && slot->attrs == attrs)
-    return *slot;
-  ++apply_counters().cache_misses;
+    return slot;
+  ++state.counters.cache_misses;
   uint64_t hash = s.hash;
-  std::vector<int64_t> key(s.words.begin(), s.words.begin() + s.n);  // make_entry may call apply again
-  std::unique_ptr<Entry> made = make_entry(def, in, attrs);
+  std::vector<int64_t> key(s.words.begin(), s.words.begin() + s.n);  // make() may call apply again
+  std::unique_ptr<Entry> made = make();
   made->hash = hash;
   made->key = std::move(key);
-  slot = std::move(made);
-  return *slot;
+  if (slot) {
+    if (slot->pins) slot->evicted = true;
+    else delete slot;
+  }
+  return slot = made.release();
 }
 
 // ---- running ------------------------------------------------------------------------------------------
@@ -381,7 +433,8 @@ bool updates_input(const OpDef& def, std::span<const Tensor> in, size_t k) {
 
 // Kernel ops: fills `out`, returns how many. -1: the op has to run by its definition (result in `many`).
 int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, Tensor* out, Tensors& many) {
-  ++apply_counters().calls;
+  ThreadState& state = thread_state();
+  ++state.counters.calls;
   Attrs filled;
   const Attrs& attrs = with_defaults(def, given, filled);
   if (def.view) {
@@ -389,9 +442,9 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
     return 1;
   }
   uint64_t grad_mask = grad_mask_of(def, in);
-  std::unique_ptr<Entry> uncached;
-  Entry& e = lookup(def, in, attrs, grad_mask, uncached);
-  Context& ctx = context();
+  Pin pin(lookup(state, def, in, attrs, grad_mask, [&] { return make_entry(def, in, attrs); }));
+  Entry& e = *pin;
+  Context& ctx = state.context;
 
   if (!e.selected.kernel) {
     if (!def.compose)
@@ -443,8 +496,9 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
   }
   if (grad_mask && !e.masks_known) find_masks(e, in, grad_mask);
   if (!ctx.dry) {
-    ++apply_counters().kernels;
+    ++state.counters.kernels;
     run_kernel(e, in, {out, n});
+    if (state.hook) state.hook(def, {out, n});
   }
   if (in_place)
     for (size_t k = 0; k < n; ++k)
@@ -512,13 +566,26 @@ bool hazard(const Tensor& in, const Tensor& out) {
   return a < d && c < b;
 }
 
-void write_into(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, const Tensor& out) {
-  ContextScope scope;
-  context() = Context{.grad_enabled = false};
+// The kernel that writes `out` itself, if there is one for these layouts.
+std::unique_ptr<Entry> make_entry_into(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
+                                       const Tensor& out) {
+  auto e = std::make_unique<Entry>();
+  e->def = &def;
+  e->attrs = attrs;
+  TypePtrs types(in);
+  e->out_types = infer_types(def, types.ptrs, attrs);
+  if (e->out_types.size() != 1 || e->out_types[0].shape != out.shape())
+    fail<ShapeError>(def.name, "result does not fit in place: expected {}, got {}", to_string(out.shape()),
+                     e->out_types.empty() ? "nothing" : to_string(e->out_types[0].shape));
+  if (e->out_types[0].dtype != out.dtype())
+    fail<TypeError>(def.name, "result does not fit in place: expected {}, got {}", name(out.dtype()),
+                    name(e->out_types[0].dtype));
+  if (out.layout().overlaps_itself())
+    fail<ValueError>(def.name, "cannot write in place: expected distinct elements, got an expanded tensor {}",
+                     to_string(out.type()));
   const Kernel* k = def.view ? nullptr : find_kernel(def, out.device());
-  bool direct = k && (k->flags & kernel_in_place) &&
-                (out.is_contiguous() || (k->flags & kernel_strided_out)) &&
-                std::none_of(in.begin(), in.end(), [&](const Tensor& t) { return hazard(t, out); });
+  if (!k || !(k->flags & kernel_in_place)) return e;
+  if (!out.is_contiguous() && !(k->flags & kernel_strided_out)) return e;
   std::vector<Layout> layouts;
   std::vector<DType> dtypes;
   std::vector<bool> present;
@@ -527,45 +594,38 @@ void write_into(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs
     dtypes.push_back(t.defined() ? t.dtype() : DType::f32);
     present.push_back(t.defined());
   }
-  if (direct) {
-    Entry e;
-    e.def = &def;
-    TensorType type = out.type();
-    e.selected = select_kernel(def, attrs, out.device(), layouts, dtypes, present, {&type, 1},
-                               {&out.layout(), 1});
-    if (e.selected.kernel) return run_kernel(e, in, {&out, 1});
-  }
+  e->selected = select_kernel(def, attrs, out.device(), layouts, dtypes, present, e->out_types,
+                              {&out.layout(), 1});
+  return e;
+}
+
+void write_into(const Entry& e, const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
+                const Tensor& out) {
+  bool direct = e.selected.kernel &&
+                std::none_of(in.begin(), in.end(), [&](const Tensor& t) { return hazard(t, out); });
+  if (direct) return run_kernel(e, in, {&out, 1});
+  ContextScope scope;
+  context() = Context{.grad_enabled = false};
   Tensor result = apply(def, in, attrs);
-  const OpDef& copy_op = op("copy");
-  TensorType type = out.type();
-  Layout from = result.layout();
-  DType dtype = result.dtype();
-  Entry e;
-  e.def = &copy_op;
+  static const OpDef& copy_op = op("copy");
   static const Attrs none;
-  e.selected = select_kernel(copy_op, none, out.device(), {&from, 1}, {&dtype, 1}, std::vector<bool>{true},
-                             {&type, 1}, {&out.layout(), 1});
-  run_kernel(e, {&result, 1}, {&out, 1});
+  Entry copy;
+  copy.def = &copy_op;
+  TensorType type = out.type();
+  DType dtype = result.dtype();
+  copy.selected = select_kernel(copy_op, none, out.device(), {&result.layout(), 1}, {&dtype, 1},
+                                std::vector<bool>{true}, {&type, 1}, {&out.layout(), 1});
+  run_kernel(copy, {&result, 1}, {&out, 1});
 }
 
 }  // namespace
 
 void apply_into(const OpDef& def, std::span<const Tensor> in, const Attrs& given, const Tensor& out) {
-  ++apply_counters().calls;
+  ThreadState& state = thread_state();
+  ++state.counters.calls;
   Attrs filled;
   const Attrs& attrs = with_defaults(def, given, filled);
-  TypePtrs types(in);
-  std::vector<TensorType> out_types = infer_types(def, types.ptrs, attrs);
-  if (out_types.size() != 1 || out_types[0].shape != out.shape())
-    fail<ShapeError>(def.name, "result does not fit in place: expected {}, got {}", to_string(out.shape()),
-                     out_types.empty() ? "nothing" : to_string(out_types[0].shape));
-  if (out_types[0].dtype != out.dtype())
-    fail<TypeError>(def.name, "result does not fit in place: expected {}, got {}", name(out.dtype()),
-                    name(out_types[0].dtype));
-  if (out.layout().overlaps_itself())
-    fail<ValueError>(def.name, "cannot write in place: expected distinct elements, got an expanded tensor {}",
-                     to_string(out.type()));
-  Context& ctx = context();
+  Context& ctx = state.context;
   bool track = ctx.grad_enabled && !ctx.inference && is_floating(out.dtype());
   if (track && out.impl()->requires_grad)
     fail<StateError>(def.name, "leaf changed in place: expected no_grad() around the write, got a leaf that "
@@ -578,22 +638,28 @@ void apply_into(const OpDef& def, std::span<const Tensor> in, const Attrs& given
   }
   uint64_t grad_mask = track ? grad_mask_of(def, in) : 0;
   bool rebase = grad_mask || (track && out.requires_grad());
+  constexpr uint64_t in_place_mark = uint64_t(1) << 62;  // a signature of its own, with `out` as last input
+  std::array<Tensor, 8> with_out;
+  if (in.size() >= with_out.size())
+    fail<TypeError>(def.name, "too many inputs in place: expected at most 7, got {}", in.size());
+  std::copy(in.begin(), in.end(), with_out.begin());
+  with_out[in.size()] = out;
+  Pin pin(lookup(state, def, {with_out.data(), in.size() + 1}, attrs, grad_mask | in_place_mark,
+                 [&] { return make_entry_into(def, in, attrs, out); }));
+  Entry& e = *pin;
 
   Ref<TapeNode> node;
   uint64_t keep_out = 0;
   if (grad_mask) {
-    Entry e;
-    e.def = &def;
-    e.attrs = attrs;
-    e.out_types = out_types;
-    find_masks(e, in, grad_mask);
+    if (!e.masks_known) find_masks(e, in, grad_mask);
     keep_out = e.keep_out;
-    node = make_node(def, in, attrs, out_types, e.keep_in);
+    node = make_node(def, in, attrs, e.out_types, e.keep_in);
   }
   if (ctx.recorder) ctx.recorder->record_into(def, in, attrs, out);
   if (!ctx.dry) {
-    ++apply_counters().kernels;
-    write_into(def, in, attrs, out);
+    ++state.counters.kernels;
+    write_into(e, def, in, attrs, out);
+    if (state.hook) state.hook(def, {&out, 1});
   }
   out.storage()->bump_version(capture_source());
   if (node) {

@@ -198,6 +198,7 @@ class Engine {
     slot.grads.clear();
     if (!options_.retain_graph) {
       n->freed = true;
+      n->retained.clear();  // they hold the tensors that hold this node
       n->saved_in.clear();
       n->saved_out.clear();
       n->custom = nullptr;
