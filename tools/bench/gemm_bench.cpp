@@ -5,6 +5,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 #include <algorithm>
 #include <chrono>
@@ -25,7 +26,6 @@ namespace {
 using suan::DType;
 using suan::cpu::GemmPlan;
 using suan::cpu::GemmShape;
-using Clock = std::chrono::steady_clock;
 
 struct Case {
   const char* name;
@@ -103,13 +103,21 @@ struct Reference {
   }
 };
 
+// With one thread its CPU time, which other processes cannot lengthen much; else the wall clock.
+bool cpu_time = false;
+double clock_now() {
+  timespec t;
+  clock_gettime(cpu_time ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
 // The rest before it lets the other runtime's threads stop spinning: libgomp's do so for some 20 ms.
 double seconds(int64_t repeats, auto&& f) {
-  std::this_thread::sleep_for(std::chrono::milliseconds(40));
+  if (!cpu_time) std::this_thread::sleep_for(std::chrono::milliseconds(40));
   f();
-  const auto start = Clock::now();
+  const double start = clock_now();
   for (int64_t i = 0; i < repeats; ++i) f();
-  return std::chrono::duration<double>(Clock::now() - start).count() / double(repeats);
+  return (clock_now() - start) / double(repeats);
 }
 
 double minimum(const std::vector<double>& v) { return *std::min_element(v.begin(), v.end()); }
@@ -118,6 +126,7 @@ double minimum(const std::vector<double>& v) { return *std::min_element(v.begin(
 
 int main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : suan::available_cpus();
+  cpu_time = threads == 1;
   const std::string filter = argc > 2 ? argv[2] : "";
   const bool wide = __builtin_cpu_supports("avx512f") && !std::getenv("SUAN_AVX2");
   // Both runtimes' threads on the same CPUs, so that the scheduler's choices are in neither's time.

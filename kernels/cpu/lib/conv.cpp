@@ -185,7 +185,7 @@ void correlate(const ConvPlan& p, const S* in, const T* packed, S* out, const Pa
       for (int64_t col = 0; col < t.cols; col += panel_cols<T>, panel += panel_stride<T>) {
         const int64_t cols = std::min<int64_t>(panel_cols<T>, t.cols - col);
         const int64_t vectors = ceil_div(cols, lanes<T>);
-        panel_kernels<T, false>[rows - 1][vectors - 1](kc, a, panel, vectors * lanes<T>, to + col, ld, cols,
+        panel_kernels<T, false>[rows - 1][vectors - 1](kc, a, 1, panel, vectors * lanes<T>, to + col, ld, cols,
                                                        k0 > 0);
       }
       if (k0 + kc < p.k) continue;
@@ -259,7 +259,7 @@ void add_pixels(const ConvPlan& p, const S* x, const S* dy, T* partial, const Pa
                 for (int64_t col = 0; col < outputs; col += panel_cols<T>) {
                   const int64_t cols = std::min<int64_t>(panel_cols<T>, outputs - col);
                   const int64_t vectors = ceil_div(cols, lanes<T>);
-                  panel_kernels<T, false>[rows - 1][vectors - 1](t.cols, panel, strip + col * k_block<T>,
+                  panel_kernels<T, false>[rows - 1][vectors - 1](t.cols, panel, 1, strip + col * k_block<T>,
                                                                  vectors * lanes<T>, to + col,
                                                                  s.out_per_group, cols, add);
                 }

@@ -27,7 +27,7 @@ constexpr int64_t most_prepacked = 8 << 20;
 // Panels of A that are packed together.
 constexpr int64_t chunk_panels = 16;
 template <class T>
-constexpr int64_t panel_size = std::max(max_rows * row_stride<T>, k_block<T> * k_stride<T>);
+constexpr int64_t panel_size = std::max(max_rows * row_stride<T>, k_major_panel<T>);
 constexpr int64_t pack_cols = 128;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -55,6 +55,9 @@ void check(const GemmShape& s) {
   }
 }
 
+// Whether a transposed A is fit to be read as it lies: near rows share pages and do not collide in L1.
+bool near_rows(const GemmShape& s) { return s.lda * item_size(s.dtype) <= 2048; }
+
 // Picks the tile that spends least on packing among those that make enough tasks. Costs are in cycles
 // per vector multiply-add of a 32-column panel, measured.
 void choose_tiles(GemmPlan& p) {
@@ -68,7 +71,8 @@ void choose_tiles(GemmPlan& p) {
   const bool one_packing = want > 1.5;
   const bool may_prepack_b = one_packing && (s.batch == 1 || s.stride_b == 0) &&
                              s.m > 3 * max_rows && s.n * s.k <= most_prepacked;
-  p.prepack_a = one_packing && s.trans_a && s.batch == 1 && s.m * s.k <= most_prepacked;
+  p.prepack_a = one_packing && s.trans_a && !near_rows(s) && s.batch == 1 &&
+                s.m * s.k <= most_prepacked;
   const int64_t most_area = tile_bytes / item_size(compute_type(s.dtype));
   double best = std::numeric_limits<double>::infinity();
   for (int64_t cols = 32;; cols = cols < 128 ? cols + 32 : cols * 3 / 2 / 32 * 32) {
@@ -85,7 +89,7 @@ void choose_tiles(GemmPlan& p) {
     const double idle = std::max(0.0, want / double(row_tiles * col_tiles) - 1.0);
     const bool prepack_b = may_prepack_b && row_tiles > 1;
     // A transposed A is read in short pieces unless the tile has many rows.
-    const double pack_a = p.prepack_a ? 1.0 : s.trans_a ? 5.0 + 1500.0 / double(tile_rows) : 4.0;
+    const double pack_a = p.prepack_a ? 1.0 : s.trans_a && !near_rows(s) ? 5.0 + 1500.0 / double(tile_rows) : 4.0;
     const double cost = (fetch + pack_a) / double(tile_cols) + fetch / double(tile_rows) +
                         pack_b / double(prepack_b ? s.m : tile_rows) + 0.01 * idle;
     if (cost < best) {
@@ -103,7 +107,8 @@ void choose_tiles(GemmPlan& p) {
 // Elements of the packed operands in the workspace, A's first.
 int64_t packed_a_size(const GemmPlan& p) {
   const GemmShape& s = p.shape;
-  const int64_t panel = gemm_k_block(s.dtype) * std::max<int64_t>(16, 64 / item_size(compute_type(s.dtype)));
+  // As much as either instruction set needs.
+  const int64_t panel = gemm_k_block(s.dtype) * 16 + 80;
   return p.prepack_a ? ceil_div(s.k, gemm_k_block(s.dtype)) * ceil_div(s.m, p.panel_rows) * panel : 0;
 }
 int64_t packed_b_size(const GemmPlan& p) {
@@ -159,7 +164,7 @@ void pack_a_task(const GemmPlan& p, const void* a, void* packed, int64_t task) {
   const int64_t panel = task % chunks * chunk_panels, row = panel * p.panel_rows;
   pack_a_k_major(static_cast<const S*>(a) + k0 * s.lda + row, s.lda,
                  std::min(chunk_panels * p.panel_rows, s.m - row), p.panel_rows, kc,
-                 static_cast<T*>(packed) + (k0 / k_block<T> * panels + panel) * k_block<T> * k_stride<T>);
+                 static_cast<T*>(packed) + (k0 / k_block<T> * panels + panel) * k_major_panel<T>);
 }
 
 // S is the stored type of A and B, T the type arithmetic runs in, O the stored type of C.
@@ -176,6 +181,8 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
 
   // Each block of B is read `rows` times: for a few rows, packing costs more than it saves.
   const bool direct_b = std::is_same_v<S, T> && !s.trans_b && t.rows <= 3 * max_rows;
+  // A transposed A is packed already, but for its rows' distance.
+  const bool direct_a = std::is_same_v<S, T> && s.trans_a && near_rows(s);
   const int64_t n_panels = ceil_div(t.cols, panel_cols<T>);
   const int64_t all_panels = ceil_div(s.m, t.panel_rows);
   const int64_t packed_cols = round_up(s.n, lanes<T>);
@@ -216,13 +223,15 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
       const T* panel = panels;
       if (t.packed_a) {
         panel = static_cast<const T*>(t.packed_a) +
-                ((t.k_begin + k0) / k_block<T> * all_panels + t.row0 / t.panel_rows + r) * k_block<T> * k_stride<T>;
+                ((t.k_begin + k0) / k_block<T> * all_panels + t.row0 / t.panel_rows + r) * k_major_panel<T>;
+      } else if (direct_a) {
+        if constexpr (std::is_same_v<S, T>) panel = a + k0 * s.lda + row;
       } else if (s.trans_a) {
         if (r % chunk_panels == 0) {
           pack_a_k_major(a + k0 * s.lda + row, s.lda,
                          std::min(chunk_panels * t.panel_rows, t.rows - row), t.panel_rows, kc, panels);
         }
-        panel += r % chunk_panels * k_block<T> * k_stride<T>;
+        panel += r % chunk_panels * k_major_panel<T>;
       } else {
         pack_a_rows(a + row * s.lda + k0, s.lda, rows, kc, panels);
       }
@@ -252,7 +261,7 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
           to = wide + row * t.cols + col;
           ld = t.cols;
         }
-        kernels[vectors - 1](kc, panel, from, ldb, to, ld, cols, add);
+        kernels[vectors - 1](kc, panel, direct_a ? s.lda : k_stride<T>, from, ldb, to, ld, cols, add);
       }
       if (k0 + kc == t.k) finish(row, rows);
     }

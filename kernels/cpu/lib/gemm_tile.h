@@ -42,6 +42,9 @@ inline constexpr int64_t row_stride = k_block<T> + 64 / int64_t{sizeof(T)};
 // A's panel where k runs slowest: room for max_rows values.
 template <class T>
 inline constexpr int64_t k_stride = lanes<T> > max_rows ? lanes<T> : max_rows;
+// From one such panel to the next: not a multiple of 4 KiB, or writing several at once would collide.
+template <class T>
+inline constexpr int64_t k_major_panel = k_block<T> * k_stride<T> + 320 / int64_t{sizeof(T)};
 
 template <class T>
 Vector<T> load(const T* p) {
@@ -80,10 +83,11 @@ inline Vector<double> multiply_add<double>(Vector<double> a, Vector<double> b, V
 }
 #endif
 
-// C[R, cols] (+)= A[R, kc] · B[kc, NV vectors]. A is a packed panel: rows row_stride apart, or KMajor
-// with the R values of one k side by side. cols below the vectors' width writes only those columns.
+// C[R, cols] (+)= A[R, kc] · B[kc, NV vectors]. A is a packed panel, rows row_stride apart and lda 1, or
+// KMajor: the R values of one k side by side, lda from one k to the next. cols below the vectors' width
+// writes only those columns.
 template <class T, int R, int NV, bool KMajor>
-void multiply_panel(int64_t kc, const T* a, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t cols,
+void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t cols,
                     bool add) {
   constexpr int width = lanes<T>;
   Vector<T> acc[R][NV] = {};
@@ -95,7 +99,7 @@ void multiply_panel(int64_t kc, const T* a, const T* b, int64_t ldb, T* c, int64
       const Vector<T> av = broadcast(a[KMajor ? i : i * row_stride<T>]);
       for (int j = 0; j < NV; ++j) acc[i][j] = multiply_add<T>(av, bv[j], acc[i][j]);
     }
-    a += KMajor ? k_stride<T> : 1;
+    a += KMajor ? lda : 1;
     b += ldb;
   }
   // Unrolled, or the accumulators would take a round trip through memory to be indexed.
@@ -121,7 +125,7 @@ void multiply_panel(int64_t kc, const T* a, const T* b, int64_t ldb, T* c, int64
 }
 
 template <class T>
-using PanelKernel = void (*)(int64_t, const T*, const T*, int64_t, T*, int64_t, int64_t, bool);
+using PanelKernel = void (*)(int64_t, const T*, int64_t, const T*, int64_t, T*, int64_t, int64_t, bool);
 
 template <class T, bool KMajor, int... I>
 constexpr auto make_panel_kernels(std::integer_sequence<int, I...>) {
@@ -228,13 +232,13 @@ void pack_a_rows(const S* src, int64_t ld, int64_t rows, int64_t kc, T* dst) {
 }
 
 // Panels of a transposed A, `height` of its `rows` values of one k side by side, k_stride apart; a panel
-// begins k_block * k_stride after the one before. All panels are filled in one pass over k, because the
+// begins k_major_panel after the one before. All panels are filled in one pass over k, because the
 // rows of a transposed A are far apart in memory.
 template <class T, class S>
 void pack_a_k_major(const S* src, int64_t ld, int64_t rows, int64_t height, int64_t kc, T* dst) {
   for (int64_t k = 0; k < kc; ++k, src += ld, dst += k_stride<T>) {
     T* to = dst;
-    for (int64_t row = 0; row < rows; row += height, to += k_block<T> * k_stride<T>) {
+    for (int64_t row = 0; row < rows; row += height, to += k_major_panel<T>) {
       if (row + k_stride<T> <= rows) {
         // A whole vector: what lies beyond the panel's height is never read.
         for (int64_t i = 0; i < k_stride<T>; ++i) to[i] = widen<T>(src[row + i]);
