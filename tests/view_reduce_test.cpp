@@ -1,227 +1,30 @@
-// Views, copies, reductions, indexing and random numbers: values against plain loops, every op's samples
-// under other layouts and dtypes, first and second gradients, and equal bits at every thread count.
+// Views, copies, reductions, indexing and random numbers: values against plain loops, and equal bits at
+// every thread count.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <random>
-#include <set>
 
-#include "core/convert.h"
 #include "core/pool.h"
-#include "core/tape.h"
-#include "ops/api.h"
+#include "tests/tensor_util.h"
 
 namespace suan {
 namespace {
 
-using I = int64_t;
+using namespace test;
 
-double value(const Tensor& x, int64_t i) { return load_as(x.raw() + i * item_size(x.dtype()), x.dtype()); }
-std::vector<double> values(const Tensor& x) {
-  const Tensor c = ops::contiguous(x);
-  std::vector<double> v;
-  for (int64_t i = 0; i < c.numel(); ++i) v.push_back(value(c, i));
-  return v;
-}
-Tensor tensor(const std::vector<double>& v, const Shape& shape, DType t = DType::f32) {
-  Tensor x = Tensor::empty({t, shape, {}});
-  for (size_t i = 0; i < v.size(); ++i) store_as(x.raw() + int64_t(i) * item_size(t), t, v[i]);
-  return x;
-}
-Tensor counted(const Shape& shape, DType t = DType::f32) {
-  std::vector<double> v;
-  for (int64_t i = 0; i < numel(shape); ++i) v.push_back(double(i));
-  return tensor(v, shape, t);
-}
-Tensor random_tensor(const Shape& shape, unsigned seed, DType t = DType::f32) {
-  std::mt19937 random(seed);
-  std::normal_distribution<double> normal;
-  std::vector<double> v;
-  for (int64_t i = 0; i < numel(shape); ++i) v.push_back(normal(random));
-  return tensor(v, shape, t);
-}
-Tensor run(const char* name, std::initializer_list<Tensor> in, const Attrs& attrs = {}) {
-  return apply(op(name), in, attrs);
-}
-bool same_bits(const Tensor& a, const Tensor& b) {
-  const Tensor x = ops::contiguous(a), y = ops::contiguous(b);
-  return x.dtype() == y.dtype() && x.shape() == y.shape() &&
-         (x.numel() == 0 || std::memcmp(x.raw(), y.raw(), size_t(x.numel() * item_size(x.dtype()))) == 0);
-}
-
-// ---- every sample of this family -----------------------------------------------------------------------
-
-const char* const family[] = {
-    "reshape", "permute", "expand", "slice", "diagonal", "as_strided", "as_strided_copy",
-    "as_strided_scatter", "as_strided_scatter_add", "view", "transpose", "squeeze", "unsqueeze", "flatten",
-    "unflatten", "movedim", "split", "chunk", "unbind", "narrow", "select", "flip", "copy", "clone",
-    "contiguous", "full", "arange", "zeros", "ones", "empty", "eye", "linspace", "cat", "stack", "repeat",
-    "tile", "roll", "tril", "triu", "pad", "pad_constant", "sum", "mean", "prod", "max", "min", "any", "all",
-    "argmax", "argmin", "max_dim", "min_dim", "cumsum", "var", "std", "norm", "logsumexp", "count_nonzero",
-    "gather", "scatter", "scatter_add", "index", "index_put", "index_select", "take", "one_hot",
-    "masked_select", "nonzero", "topk", "sort", "argsort", "embedding", "embedding_grad", "random_bits"};
-
-Tensor sample_input(const SampleInput& s, DType swept, unsigned seed) {
-  std::mt19937 random(seed);
-  const DType t = s.dtype.value_or(swept);
-  const int64_t n = numel(s.shape);
-  std::vector<double> v;
-  for (int64_t i = 0; i < n; ++i) {
-    switch (s.fill) {
-      case Fill::normal: v.push_back(std::normal_distribution<double>()(random)); break;
-      case Fill::uniform: v.push_back(std::uniform_real_distribution<double>(s.lo, s.hi)(random)); break;
-      case Fill::positive: v.push_back(std::uniform_real_distribution<double>(0.5, 2)(random)); break;
-      case Fill::distinct: v.push_back(double((i * 37 + 11) % 1009) / 100 - 5); break;
-      case Fill::boolean: v.push_back(double(random() & 1)); break;
-      default: v.push_back(std::floor(std::uniform_real_distribution<double>(s.lo, s.hi)(random)));
-    }
-    if (!is_floating(t)) v.back() = t == DType::boolean ? v.back() > 0 : std::floor(is_unsigned_int(t) ? std::abs(v.back()) : v.back());
-  }
-  return tensor(v, s.shape, t);
-}
-Tensors sample_inputs(const Sample& s, DType t) {
-  Tensors in;
-  unsigned seed = 1;
-  for (const SampleInput& i : s.in) in.push_back(i.absent ? Tensor() : sample_input(i, t, seed++));
-  return in;
-}
-// The same values with every second place of a larger, reversed-axis storage.
-Tensor relaid(const Tensor& x) {
-  if (!x.defined() || x.rank() == 0 || x.numel() == 0) return x;
-  Dims strides = Dims::filled(x.rank(), 0);
-  int64_t step = 2, offset = 0;
-  for (int i = 0; i < x.rank(); ++i) {
-    strides[i] = i % 2 ? -step : step;
-    if (i % 2) offset += step * (x.dim(i) - 1);
-    step *= x.dim(i);
-  }
-  const Tensor base = Tensor::empty({x.dtype(), {step}, {}});
-  std::memset(base.raw(), 0, size_t(base.numel() * item_size(x.dtype())));
-  const Tensor out = Tensor::over(base.storage(), Layout(x.shape(), strides, offset), x.dtype());
-  apply_into(op("copy"), {x}, {}, out);
-  return out;
-}
-
-TEST(Family, SamplesRunUnderLayoutsAndDtypes) {
-  const std::set<std::string> fixed_geometry{"as_strided", "as_strided_copy", "as_strided_scatter",
-                                             "as_strided_scatter_add", "view"};
-  int cases = 0;
-  for (const char* name : family) {
-    const OpDef& def = op(name);
-    ASSERT_TRUE(def.samples) << name;
-    for (const Sample& s : def.samples()) {
-      SCOPED_TRACE(std::string(name) + ": " + s.note);
-      if (!s.error.empty()) {
-        try {
-          apply_all(def, sample_inputs(s, DType::f32), s.attrs);
-          ADD_FAILURE() << "expected an error";
-        } catch (const Error& e) {
-          EXPECT_NE(std::string(e.what()).find(s.error), std::string::npos) << e.what();
-        }
-        continue;
-      }
-      for (int t = 0; t < n_dtypes; ++t) {
-        const DType dtype = DType(t);
-        if (!contains(all_types, dtype)) continue;
-        if (!def.inputs.empty() && !s.in.empty() && !s.in[0].dtype && !contains(def.inputs[0].dtypes, dtype)) continue;
-        const Tensors in = sample_inputs(s, dtype);
-        if (std::strcmp(name, "index_put") == 0 && dtype == DType::boolean && s.attrs.size() > 1) continue;
-        const Tensors out = apply_all(def, in, s.attrs);
-        ++cases;
-        for (const Tensor& o : out) EXPECT_EQ(values(o).size(), size_t(o.numel()));
-        if (fixed_geometry.count(name)) continue;
-        Tensors other;
-        for (const Tensor& i : in) other.push_back(relaid(i));
-        const Tensors again = apply_all(def, other, s.attrs);
-        ASSERT_EQ(out.size(), again.size());
-        for (size_t k = 0; k < out.size(); ++k)
-          EXPECT_TRUE(same_bits(out[k], again[k])) << brief(dtype) << " output " << k;
-      }
-    }
-  }
-  EXPECT_GT(cases, 1000);
-}
-
-// sum(weights * outputs), weights fixed by position.
-Tensor weighed(const Tensors& out) {
-  Tensor total;
-  for (const Tensor& o : out) {
-    if (!is_floating(o.dtype())) continue;
-    std::vector<double> w;
-    for (int64_t i = 0; i < o.numel(); ++i) w.push_back(std::cos(double(i) * 0.7 + 0.3));
-    const Tensor part = ops::sum(ops::mul(o, tensor(w, o.shape(), o.dtype())));
-    total = total.defined() ? ops::add(total, part) : part;
-  }
-  return total;
-}
-
-TEST(Family, FirstAndSecondGradients) {
-  int checked = 0;
-  for (const char* name : family) {
-    const OpDef& def = op(name);
-    if (def.no_grad || std::strcmp(name, "nonzero") == 0) continue;
-    for (const Sample& s : def.samples()) {
-      if (!s.error.empty() || !s.check_grad) continue;
-      SCOPED_TRACE(std::string(name) + ": " + s.note);
-      Tensors in = sample_inputs(s, DType::f64), leaves;
-      int64_t elements = 0;
-      for (size_t i = 0; i < in.size(); ++i) {
-        if (!in[i].defined() || !is_floating(in[i].dtype()) || !s.in[i].grad) continue;
-        in[i].set_requires_grad(true);
-        leaves.push_back(in[i]);
-        elements += in[i].numel();
-      }
-      if (leaves.empty() || elements == 0 || elements > 700) continue;
-      auto loss = [&] { return weighed(apply_all(def, in, s.attrs)); };
-      const Tensor root = loss();
-      if (!root.requires_grad()) continue;
-      const Tensors first = grad({&root, 1}, leaves, {}, {true, true}, true);
-      // Second: gradients of the sum of squares of the first, when they depend on the inputs at all.
-      Tensor square;
-      for (const Tensor& g : first)
-        if (g.defined()) square = square.defined() ? ops::add(square, ops::sum(ops::mul(g, g))) : ops::sum(ops::mul(g, g));
-      Tensors second;
-      if (square.defined() && square.requires_grad()) second = grad({&square, 1}, leaves, {}, {}, true);
-      auto square_now = [&] {
-        const Tensor r = loss();
-        double total = 0;
-        for (const Tensor& g : grad({&r, 1}, leaves, {}, {}, true))
-          if (g.defined()) for (double v : values(g)) total += v * v;
-        return total;
-      };
-      for (size_t k = 0; k < leaves.size(); ++k) {
-        const int64_t n = leaves[k].numel(), step = std::max<int64_t>(1, n / 12);
-        for (int64_t i = 0; i < n; i += step) {
-          double* p = leaves[k].data<double>() + i;
-          const double h = 1e-5, old = *p;
-          *p = old + h;
-          const double up = loss().item(), up2 = second.empty() ? 0 : square_now();
-          *p = old - h;
-          const double down = loss().item(), down2 = second.empty() ? 0 : square_now();
-          *p = old;
-          const double got = first[k].defined() ? value(ops::contiguous(first[k]), i) : 0;
-          EXPECT_NEAR(got, (up - down) / (2 * h), 1e-6 + 1e-6 * std::abs(got)) << "input " << k << " element " << i;
-          if (second.empty()) continue;
-          const double got2 = second[k].defined() ? value(ops::contiguous(second[k]), i) : 0;
-          EXPECT_NEAR(got2, (up2 - down2) / (2 * h), 1e-5 + 1e-5 * std::abs(got2)) << "second, input " << k << " element " << i;
-          ++checked;
-        }
-      }
-    }
-  }
-  EXPECT_GT(checked, 100);
-}
-
-// ---- values against plain loops ------------------------------------------------------------------------
+// ---- values against plain loops
+// ------------------------------------------------------------------------
 
 TEST(Copy, EveryOrderOfAxesAtSizesAroundTheTiles) {
-  for (const Shape& shape : {Shape{67, 130}, Shape{3, 65, 9}, Shape{5, 8, 7, 16}, Shape{200, 300}}) {
+  for (const Shape& shape :
+       {Shape{67, 130}, Shape{3, 65, 9}, Shape{5, 8, 7, 16}, Shape{200, 300}}) {
     Dims axes;
     for (int i = 0; i < shape.size(); ++i) axes.push_back(i);
     do {
       for (DType t : {DType::f32, DType::u8, DType::f64, DType::i16}) {
-        const Tensor x = t == DType::u8 ? ops::cast(counted(shape, DType::i32), t) : counted(shape, t);
+        const Tensor x =
+            t == DType::u8 ? ops::cast(counted(shape, DType::i32), t) : counted(shape, t);
         const Tensor y = ops::copy(ops::permute(x, axes));
         Dims strides;
         for (int64_t a : axes) strides.push_back(contiguous_strides(shape)[int(a)]);
@@ -242,11 +45,14 @@ TEST(Reduce, RandomShapesAndAxesAgainstDoubles) {
   for (int round = 0; round < 150; ++round) {
     Shape shape;
     const int rank = int(random() % 5);
-    for (int i = 0; i < rank; ++i) shape.push_back(round % 10 == 9 ? 1 + random() % 40 : 1 + random() % 9);
+    for (int i = 0; i < rank; ++i)
+      shape.push_back(round % 10 == 9 ? 1 + random() % 40 : 1 + random() % 9);
     Dims dims;
-    for (int i = 0; i < rank; ++i) if (random() & 1) dims.push_back(i);
+    for (int i = 0; i < rank; ++i)
+      if (random() & 1) dims.push_back(i);
     const Tensor x = random_tensor(shape, unsigned(round));
-    const Tensor s = ops::sum(x, dims), m = run("max", {x}, {dims}), v = run("var", {x}, {dims, I(0)});
+    const Tensor s = ops::sum(x, dims), m = run("max", {x}, {dims}),
+                 v = run("var", {x}, {dims, I(0)});
     const int64_t n = s.numel();
     std::vector<double> sum(size_t(n), 0), top(size_t(n), -INFINITY), square(size_t(n), 0);
     auto slot = [&](int64_t i) {
@@ -265,7 +71,8 @@ TEST(Reduce, RandomShapesAndAxesAgainstDoubles) {
       sum[slot(i)] += value(x, i);
       top[slot(i)] = std::max(top[slot(i)], value(x, i));
     }
-    for (int64_t i = 0; i < x.numel(); ++i) square[slot(i)] += std::pow(value(x, i) - sum[slot(i)] / count, 2);
+    for (int64_t i = 0; i < x.numel(); ++i)
+      square[slot(i)] += std::pow(value(x, i) - sum[slot(i)] / count, 2);
     for (int64_t i = 0; i < n; ++i) {
       ASSERT_NEAR(value(s, i), sum[size_t(i)], 1e-4) << to_string(shape);
       ASSERT_EQ(value(m, i), top[size_t(i)]);
@@ -300,29 +107,43 @@ TEST(Reduce, IntegersBoolsAndNan) {
 
 TEST(Reduce, ThreadsDoNotChangeBits) {
   const int before = num_threads();
-  const Tensor x = random_tensor({300'000}, 3), wide = random_tensor({3001, 130}, 4), three = random_tensor({7, 900, 60}, 5);
-  const Tensor index = ops::cast(run("remainder", {counted({5000}, DType::i64), Tensor::scalar_int(17, DType::i64)}), DType::i64);
+  const Tensor x = random_tensor({300'000}, 3), wide = random_tensor({3001, 130}, 4),
+               three = random_tensor({7, 900, 60}, 5);
+  const Tensor index =
+      ops::cast(run("remainder", {counted({5000}, DType::i64), Tensor::scalar_int(17, DType::i64)}),
+                DType::i64);
   const Tensor g = random_tensor({5000, 24}, 6);
   const Tensor state = tensor({5, 0}, {2}, DType::u64);
   auto all = [&] {
-    return Tensors{ops::sum(x), ops::sum(wide, {0}), ops::sum(wide, {1}), ops::sum(three, {0, 2}), ops::sum(three, {1}),
-                   run("var", {three}, {Dims{1}}), run("var", {x}), run("cumsum", {wide}, {I(0)}),
-                   run("embedding_grad", {g, index}, {I(17)}), run("random_bits", {state}, {Dims{100'003}}),
-                   ops::copy(ops::transpose(wide, 0, 1)), run("argmax", {wide}, {I(0)})};
+    return Tensors{ops::sum(x),
+                   ops::sum(wide, {0}),
+                   ops::sum(wide, {1}),
+                   ops::sum(three, {0, 2}),
+                   ops::sum(three, {1}),
+                   run("var", {three}, {Dims{1}}),
+                   run("var", {x}),
+                   run("cumsum", {wide}, {I(0)}),
+                   run("embedding_grad", {g, index}, {I(17)}),
+                   run("random_bits", {state}, {Dims{100'003}}),
+                   ops::copy(ops::transpose(wide, 0, 1)),
+                   run("argmax", {wide}, {I(0)})};
   };
   set_num_threads(1);
   const Tensors one = all();
   for (int n : {2, 3, 8}) {
     set_num_threads(n);
     const Tensors many = all();
-    for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(same_bits(one[i], many[i])) << n << " threads, case " << i;
+    for (size_t i = 0; i < one.size(); ++i)
+      EXPECT_TRUE(same_bits(one[i], many[i])) << n << " threads, case " << i;
   }
   set_num_threads(before);
 }
 
 TEST(View, ReshapeSharesStorageExactlyWhenStridesAllow) {
   const Tensor x = counted({4, 6, 5});
-  auto shares = [&](const Tensor& from, const Shape& s) { return ops::reshape(from, s).storage() == from.storage(); };
+  auto shares = [&](const Tensor& from, const Shape& s) {
+    return ops::reshape(from, s).storage() == from.storage();
+  };
   EXPECT_TRUE(shares(x, {24, 5}));
   const Tensor half = ops::slice(x, 1, 0, 3);
   EXPECT_TRUE(shares(half, {2, 2, 3, 5}));
@@ -335,7 +156,8 @@ TEST(View, ReshapeSharesStorageExactlyWhenStridesAllow) {
   EXPECT_THROW(run("view", {t}, {Dims{24, 5}}), ShapeError);
   std::mt19937 random(1);
   for (int round = 0; round < 300; ++round) {  // any base layout, any factorisation of 24
-    const Shape shapes[] = {{24}, {2, 12}, {4, 6}, {2, 3, 4}, {3, 8}, {1, 24, 1}, {2, 2, 2, 3}, {6, 1, 4}};
+    const Shape shapes[] = {{24},   {2, 12},    {4, 6},       {2, 3, 4},
+                            {3, 8}, {1, 24, 1}, {2, 2, 2, 3}, {6, 1, 4}};
     Tensor a = ops::slice(counted({4, 3, 8}), 2, int64_t(random() % 2), 8, 2);
     a = ops::slice(a, 0, 0, 4, 2);  // 2 x 3 x 4
     Dims axes{0, 1, 2};
@@ -351,12 +173,18 @@ TEST(Index, ValuesOrderAndErrors) {
   const Tensor i = tensor({2, 0, -1}, {3}, DType::i64), j = tensor({1}, {1}, DType::i64);
   EXPECT_EQ(values(run("index", {x, i, j}, {Dims{0, 1}})), (std::vector<double>{9, 1, 9}));
   EXPECT_EQ(values(run("index", {x, j}, {Dims{1}})), (std::vector<double>{1, 5, 9}));
-  const Tensor put = run("index_put", {x, tensor({1, 2, 3}, {3}), tensor({0, 0, 0}, {3}, DType::i64), tensor({1, 1, 2}, {3}, DType::i64)}, {Dims{0, 1}, true});
+  const Tensor put = run("index_put",
+                         {x, tensor({1, 2, 3}, {3}), tensor({0, 0, 0}, {3}, DType::i64),
+                          tensor({1, 1, 2}, {3}, DType::i64)},
+                         {Dims{0, 1}, true});
   EXPECT_EQ(value(put, 1), 4);
   EXPECT_EQ(value(put, 2), 5);
-  EXPECT_EQ(values(run("gather", {x, tensor({3, 0, 1}, {3, 1}, DType::i64)}, {I(1)})), (std::vector<double>{3, 4, 9}));
-  EXPECT_EQ(values(run("nonzero", {tensor({0, 2, -0.0, 1}, {2, 2})})), (std::vector<double>{0, 1, 1, 1}));
-  EXPECT_EQ(values(run("masked_select", {x, ops::gt(x, ops::number(8, x))})), (std::vector<double>{9, 10, 11}));
+  EXPECT_EQ(values(run("gather", {x, tensor({3, 0, 1}, {3, 1}, DType::i64)}, {I(1)})),
+            (std::vector<double>{3, 4, 9}));
+  EXPECT_EQ(values(run("nonzero", {tensor({0, 2, -0.0, 1}, {2, 2})})),
+            (std::vector<double>{0, 1, 1, 1}));
+  EXPECT_EQ(values(run("masked_select", {x, ops::gt(x, ops::number(8, x))})),
+            (std::vector<double>{9, 10, 11}));
   for (const char* name : {"index", "gather", "embedding"}) {
     try {
       const Tensor bad = tensor({7}, {1}, DType::i64);
@@ -376,7 +204,8 @@ TEST(Index, ValuesOrderAndErrors) {
 TEST(Random, PhiloxKnownAnswersAndDraws) {
   const Tensor zero = tensor({0, 0}, {2}, DType::u64);
   const Tensor bits = run("random_bits", {zero}, {Dims{6}});
-  const double want[] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};  // Random123's test vector
+  const double want[] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c,
+                         0x9b00dbd8};  // Random123's test vector
   for (int i = 0; i < 4; ++i) EXPECT_EQ(value(bits, i), want[i]);
   const Tensor state = tensor({1, 0}, {2}, DType::u64);
   const Tensor u = run("rand", {state}, {Dims{100'000}});

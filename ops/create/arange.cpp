@@ -7,8 +7,9 @@ namespace suan {
 
 OpDef op_def_arange() {
   OpDef d{.name = "arange",
-          .doc = "start, start + step, ... up to but without end; each from its index. Integers take "
-                 "whole start and step.",
+          .doc =
+              "start, start + step, ... up to but without end; each from its index. Integers take "
+              "whole start and step.",
           .inputs = {}};
   d.attrs = {{"start", AttrKind::real, 0.0},
              {"end", AttrKind::real},
@@ -17,10 +18,12 @@ OpDef op_def_arange() {
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     const double start = c.attrs.real(0), end = c.attrs.real(1), step = c.attrs.real(2);
     if (!contains(arithmetic_types, c.attrs.dtype(3)))
-      c.fail<TypeError>("dtype not supported: expected an integer or floating one, got {}", name(c.attrs.dtype(3)));
+      c.fail<TypeError>("dtype not supported: expected an integer or floating one, got {}",
+                        name(c.attrs.dtype(3)));
     if (!(step != 0) || !std::isfinite(start) || !std::isfinite(end) || !std::isfinite(step))
-      c.fail<ValueError>("invalid range: expected finite bounds and a non-zero step, got {} to {} by {}", start,
-                         end, step);
+      c.fail<ValueError>(
+          "invalid range: expected finite bounds and a non-zero step, got {} to {} by {}", start,
+          end, step);
     const double n = std::ceil((end - start) / step);
     if (n > 1e15) c.fail<ShapeError>("too many elements: expected at most 1e15, got {}", n);
     return {{c.attrs.dtype(3), Shape{n > 0 ? int64_t(n) : 0}, Device{}}};

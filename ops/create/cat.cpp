@@ -17,7 +17,8 @@ OpDef op_def_cat() {
   d.attrs = {{"dim", AttrKind::integer, int64_t(0)}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     if (c.n_in() == 0) c.fail<ValueError>("no tensors: expected at least one, got none");
-    if (c.shape(0).empty()) c.fail<ShapeError>("no axis to join: expected tensors with one, got a 0-d tensor");
+    if (c.shape(0).empty())
+      c.fail<ShapeError>("no axis to join: expected tensors with one, got a 0-d tensor");
     const int axis = c.axis(0, 0);
     Shape out = c.shape(0);
     for (int i = 1; i < c.n_in(); ++i) {

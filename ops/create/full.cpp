@@ -12,7 +12,8 @@ OpDef op_def_full() {
     if (!c.shape(0).empty())
       c.fail<ShapeError>("value is not 0-d: expected one number, got {}", to_string(c.shape(0)));
     for (int64_t n : c.attrs.dims(0))
-      if (n < 0) c.fail<ShapeError>("negative size: expected 0 or more, got {}", to_string(c.attrs.dims(0)));
+      if (n < 0)
+        c.fail<ShapeError>("negative size: expected 0 or more, got {}", to_string(c.attrs.dims(0)));
     numel(c.attrs.dims(0));  // refuses sizes that overflow
     return {{c.dtype(0), c.attrs.dims(0), c[0].device}};
   };

@@ -4,9 +4,8 @@
 namespace suan {
 
 OpDef op_def_linspace() {
-  OpDef d{.name = "linspace",
-          .doc = "steps numbers from start to end, both included.",
-          .inputs = {}};
+  OpDef d{
+      .name = "linspace", .doc = "steps numbers from start to end, both included.", .inputs = {}};
   d.attrs = {{"start", AttrKind::real},
              {"end", AttrKind::real},
              {"steps", AttrKind::integer},
@@ -20,7 +19,8 @@ OpDef op_def_linspace() {
     const Tensor i = apply(SUAN_OP("arange"), {}, {0.0, double(n), 1.0, DType::f64});
     const Tensor from_start = i * step + start;
     const Tensor from_end = end - (double(n - 1) - i) * step;  // so that the last is end exactly
-    return {ops::cast(ops::where(ops::lt(i, ops::number(double(n) / 2, i)), from_start, from_end), c.attrs.dtype(3))};
+    return {ops::cast(ops::where(ops::lt(i, ops::number(double(n) / 2, i)), from_start, from_end),
+                      c.attrs.dtype(3))};
   };
   d.samples = [] {
     using I = int64_t;

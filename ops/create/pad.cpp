@@ -4,11 +4,13 @@
 namespace suan {
 
 OpDef op_def_pad() {
-  OpDef d{.name = "pad",
-          .doc = "Pairs of widths from the last axis backwards. mode constant fills with value (0 when "
-                 "left out), reflect mirrors without repeating the edge, replicate repeats the edge; "
-                 "as torch.nn.functional.pad.",
-          .inputs = {{"input"}, {"value", all_types, Arity::optional}}};
+  OpDef d{
+      .name = "pad",
+      .doc =
+          "Pairs of widths from the last axis backwards. mode constant fills with value (0 when "
+          "left out), reflect mirrors without repeating the edge, replicate repeats the edge; "
+          "as torch.nn.functional.pad.",
+      .inputs = {{"input"}, {"value", all_types, Arity::optional}}};
   d.attrs = {{"pad", AttrKind::ints}, {"mode", AttrKind::string, std::string("constant")}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     using namespace ops;
@@ -18,10 +20,11 @@ OpDef op_def_pad() {
       return {c.has(1) ? apply(SUAN_OP("pad_constant"), {c[0], c[1]}, {widths})
                        : apply(SUAN_OP("pad_constant"), {c[0]}, {widths})};
     if (mode != "reflect" && mode != "replicate")
-      fail<ValueError>("pad", "unknown mode: expected constant, reflect or replicate, got '{}'", mode);
+      fail<ValueError>("pad", "unknown mode: expected constant, reflect or replicate, got '{}'",
+                       mode);
     if (widths.size() % 2 || widths.size() / 2 > size_t(c[0].rank()))
-      fail<ShapeError>("pad", "wrong number of widths: expected pairs for at most {} axes, got {}", c[0].rank(),
-                       widths.size());
+      fail<ShapeError>("pad", "wrong number of widths: expected pairs for at most {} axes, got {}",
+                       c[0].rank(), widths.size());
     Tensor x = c[0];
     for (size_t k = 0; k < widths.size() / 2; ++k) {
       const int axis = c[0].rank() - 1 - int(k);
@@ -29,8 +32,9 @@ OpDef op_def_pad() {
       if (lo == 0 && hi == 0) continue;
       const int64_t limit = mode == "reflect" ? n - 1 : n ? INT64_MAX : 0;
       if (lo < 0 || hi < 0 || lo > limit || hi > limit)
-        fail<ShapeError>("pad", "width out of range: expected 0 to {} for {} on axis {}, got {} and {}", limit, mode,
-                         axis, lo, hi);
+        fail<ShapeError>("pad",
+                         "width out of range: expected 0 to {} for {} on axis {}, got {} and {}",
+                         limit, mode, axis, lo, hi);
       // Position i of the result reads position p = i - lo: clamped, or mirrored at both ends.
       Tensor p = apply(SUAN_OP("arange"), {}, {double(-lo), double(n + hi), 1.0, DType::i64});
       if (mode == "reflect") {
@@ -44,9 +48,10 @@ OpDef op_def_pad() {
     return {x};
   };
   d.samples = [] {
-    return std::vector<Sample>{{{{{3, 5, 7}}}, {std::vector<int64_t>{1, 2}}},
-                               {{{{3, 5, 7}}}, {std::vector<int64_t>{2, 3, 1, 0}, std::string("reflect")}, "mirrored"},
-                               {{{{2, 3, 4}}}, {std::vector<int64_t>{2, 5}, std::string("replicate")}, "edges repeated"}};
+    return std::vector<Sample>{
+        {{{{3, 5, 7}}}, {std::vector<int64_t>{1, 2}}},
+        {{{{3, 5, 7}}}, {std::vector<int64_t>{2, 3, 1, 0}, std::string("reflect")}, "mirrored"},
+        {{{{2, 3, 4}}}, {std::vector<int64_t>{2, 5}, std::string("replicate")}, "edges repeated"}};
   };
   return d;
 }

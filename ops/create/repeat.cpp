@@ -5,8 +5,9 @@ namespace suan {
 
 OpDef op_def_repeat() {
   OpDef d{.name = "repeat",
-          .doc = "The tensor repeated sizes[i] times along axis i; new axes may lead. As "
-                 "torch.Tensor.repeat.",
+          .doc =
+              "The tensor repeated sizes[i] times along axis i; new axes may lead. As "
+              "torch.Tensor.repeat.",
           .inputs = {{"input"}}};
   d.attrs = {{"repeats", AttrKind::dims}};
   d.compose = [](const ComposeContext& c) -> Tensors {
@@ -14,13 +15,15 @@ OpDef op_def_repeat() {
     const Dims& times = c.attrs.dims(0);
     const int rank = times.size(), lead = rank - c[0].rank();
     if (lead < 0)
-      fail<ShapeError>("repeat", "too few repeats: expected at least {}, got {}", c[0].rank(), rank);
+      fail<ShapeError>("repeat", "too few repeats: expected at least {}, got {}", c[0].rank(),
+                       rank);
     Tensor x = c[0];
     Shape out = x.shape();
     for (int i = 0; i < lead; ++i) out.insert(0, 1);
     x = ops::reshape(x, out);
     for (int i = 0; i < rank; ++i) {
-      if (times[i] < 0) fail<ValueError>("repeat", "negative repeats: expected 0 or more, got {}", times[i]);
+      if (times[i] < 0)
+        fail<ValueError>("repeat", "negative repeats: expected 0 or more, got {}", times[i]);
       if (times[i] == 1) continue;
       // One axis at a time keeps the rank within its limit.
       const int64_t n = out[i];

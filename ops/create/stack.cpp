@@ -14,7 +14,8 @@ OpDef op_def_stack() {
     Tensors parts;
     for (const Tensor& t : c.in) {
       if (t.shape() != c[0].shape())
-        fail<ShapeError>("stack", "shapes differ: expected {}, got {}", to_string(c[0].shape()), to_string(t.shape()));
+        fail<ShapeError>("stack", "shapes differ: expected {}, got {}", to_string(c[0].shape()),
+                         to_string(t.shape()));
       parts.push_back(ops::unsqueeze(t, c.attrs.integer(0)));
     }
     const int axis = normalize_axis("stack", c.attrs.integer(0), c[0].rank() + 1);

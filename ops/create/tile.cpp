@@ -14,8 +14,7 @@ OpDef op_def_tile() {
     return {apply(SUAN_OP("repeat"), {c[0]}, {times})};
   };
   d.samples = [] {
-    return std::vector<Sample>{{{{{3, 5}}}, {Dims{2}}},
-                               {{{{4}}}, {Dims{2, 2}}, "new axis"}};
+    return std::vector<Sample>{{{{{3, 5}}}, {Dims{2}}}, {{{{4}}}, {Dims{2, 2}}, "new axis"}};
   };
   return d;
 }

@@ -4,9 +4,10 @@
 namespace suan {
 
 OpDef op_def_tril() {
-  OpDef d{.name = "tril",
-          .doc = "The elements on and below the given diagonal of the last two axes; zero elsewhere.",
-          .inputs = {{"input"}}};
+  OpDef d{
+      .name = "tril",
+      .doc = "The elements on and below the given diagonal of the last two axes; zero elsewhere.",
+      .inputs = {{"input"}}};
   d.attrs = {{"diagonal", AttrKind::integer, int64_t(0)}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     using namespace ops;
@@ -15,7 +16,8 @@ OpDef op_def_tril() {
     auto range = [](double from, int64_t k) {
       return apply(SUAN_OP("arange"), {}, {from, from + double(k), 1.0, DType::i64});
     };
-    const Tensor rows = range(double(c.attrs.integer(0)), c[0].dim(-2)), cols = range(0, c[0].dim(-1));
+    const Tensor rows = range(double(c.attrs.integer(0)), c[0].dim(-2)),
+                 cols = range(0, c[0].dim(-1));
     return {ops::where(ops::le(cols, ops::unsqueeze(rows, 1)), c[0], ops::number(0, c[0]))};
   };
   d.samples = [] {

@@ -5,8 +5,9 @@ namespace suan {
 
 OpDef op_def_argsort() {
   OpDef d{.name = "argsort",
-          .doc = "Positions that put dim in ascending (or descending) order; equal values keep their "
-                 "order.",
+          .doc =
+              "Positions that put dim in ascending (or descending) order; equal values keep their "
+              "order.",
           .inputs = {{"input", arithmetic_types}}};
   d.attrs = {{"dim", AttrKind::integer, int64_t(-1)}, {"descending", AttrKind::boolean, false}};
   d.no_grad = "the result is positions";

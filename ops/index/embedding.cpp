@@ -9,10 +9,12 @@ SampleInput index_input(const Shape& shape, double size) {
 }  // namespace
 
 OpDef op_def_embedding() {
-  OpDef d{.name = "embedding",
-          .doc = "weight[index]: one row of weight [rows, width] per index; the result has the index's "
-                 "shape and width.",
-          .inputs = {{"weight"}, {"index", dtype_bit(DType::i64), Arity::required, 0}}};
+  OpDef d{
+      .name = "embedding",
+      .doc =
+          "weight[index]: one row of weight [rows, width] per index; the result has the index's "
+          "shape and width.",
+      .inputs = {{"weight"}, {"index", dtype_bit(DType::i64), Arity::required, 0}}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     if (c.shape(0).size() != 2)
       c.fail<ShapeError>("weight is not a table: expected rank 2, got {}", to_string(c.shape(0)));
@@ -21,7 +23,8 @@ OpDef op_def_embedding() {
     return {{c.dtype(0), s, c[0].device}};
   };
   d.vjp = [](VjpContext& c) {
-    if (c.needs(0)) c.set(0, apply(SUAN_OP("embedding_grad"), {c.grad(), c.in(1)}, {c.shape(0)[0]}));
+    if (c.needs(0))
+      c.set(0, apply(SUAN_OP("embedding_grad"), {c.grad(), c.in(1)}, {c.shape(0)[0]}));
   };
   d.samples = [] {
     return std::vector<Sample>{{{{{7, 5}}, index_input({3, 4}, 7)}},

@@ -9,18 +9,22 @@ SampleInput index_input(const Shape& shape, double size) {
 }  // namespace
 
 OpDef op_def_embedding_grad() {
-  OpDef d{.name = "embedding_grad",
-          .doc = "A table of `rows` rows in which row r is the sum of the rows of g whose index is r, "
-                 "in order; zero where none is. The gradient of embedding.",
-          .inputs = {{"g", arithmetic_types}, {"index", dtype_bit(DType::i64), Arity::required, 0}}};
+  OpDef d{
+      .name = "embedding_grad",
+      .doc =
+          "A table of `rows` rows in which row r is the sum of the rows of g whose index is r, "
+          "in order; zero where none is. The gradient of embedding.",
+      .inputs = {{"g", arithmetic_types}, {"index", dtype_bit(DType::i64), Arity::required, 0}}};
   d.attrs = {{"rows", AttrKind::integer}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     const Shape &g = c.shape(0), &index = c.shape(1);
     Shape want = index;
     want.push_back(g.empty() ? 0 : g.back());
     if (!(want == g))
-      c.fail<ShapeError>("gradient does not fit the index: expected {}, got {}", to_string(want), to_string(g));
-    if (c.attrs.integer(0) < 0) c.fail<ShapeError>("negative rows: expected 0 or more, got {}", c.attrs.integer(0));
+      c.fail<ShapeError>("gradient does not fit the index: expected {}, got {}", to_string(want),
+                         to_string(g));
+    if (c.attrs.integer(0) < 0)
+      c.fail<ShapeError>("negative rows: expected 0 or more, got {}", c.attrs.integer(0));
     return {{c.dtype(0), Shape{c.attrs.integer(0), g.back()}, c[0].device}};
   };
   d.vjp = [](VjpContext& c) {

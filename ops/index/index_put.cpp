@@ -10,17 +10,19 @@ SampleInput index_input(const Shape& shape, double size) {
 }  // namespace
 
 OpDef op_def_index_put() {
-  OpDef d{.name = "index_put",
-          .doc = "A copy of input with values, broadcast to the shape that index would give, written "
-                 "at the indexed positions, or added there with accumulate; in order, so of repeated "
-                 "positions the last stays.",
-          .inputs = {{"input"}, {"values"}, {"indices", dtype_bit(DType::i64), Arity::variadic, 0}}};
+  OpDef d{
+      .name = "index_put",
+      .doc =
+          "A copy of input with values, broadcast to the shape that index would give, written "
+          "at the indexed positions, or added there with accumulate; in order, so of repeated "
+          "positions the last stays.",
+      .inputs = {{"input"}, {"values"}, {"indices", dtype_bit(DType::i64), Arity::variadic, 0}}};
   d.attrs = {{"dims", AttrKind::dims}, {"accumulate", AttrKind::boolean, false}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     const Shape s = indexed_shape(c, 2);
     if (c.shape(1).size() > s.size() || !(broadcast(c.op.name, s, c.shape(1)) == s))
-      c.fail<ShapeError>("values do not fit: expected them to broadcast to {}, got {}", to_string(s),
-                         to_string(c.shape(1)));
+      c.fail<ShapeError>("values do not fit: expected them to broadcast to {}, got {}",
+                         to_string(s), to_string(c.shape(1)));
     if (c.attrs.boolean(1) && is_bool(c.dtype(0)))
       c.fail<TypeError>("cannot accumulate: expected a number type, got bool");
     return {c[0]};
@@ -44,9 +46,14 @@ OpDef op_def_index_put() {
     }
   };
   d.samples = [] {
-    return std::vector<Sample>{{{{{3, 5, 7}}, {{3, 1, 7}}, index_input({1}, 5)}, {Dims{1}}},
-                               {{{{3, 5, 7}}, {{2, 4, 7}}, index_input({2, 1}, 3), index_input({4}, 5)}, {Dims{0, 1}, true}, "added, with repeats"},
-                               {{{{3, 5, 7}}, {{5}}, index_input({4}, 3), index_input({4}, 7)}, {Dims{0, 2}, true}, "axes apart, values broadcast"}};
+    return std::vector<Sample>{
+        {{{{3, 5, 7}}, {{3, 1, 7}}, index_input({1}, 5)}, {Dims{1}}},
+        {{{{3, 5, 7}}, {{2, 4, 7}}, index_input({2, 1}, 3), index_input({4}, 5)},
+         {Dims{0, 1}, true},
+         "added, with repeats"},
+        {{{{3, 5, 7}}, {{5}}, index_input({4}, 3), index_input({4}, 7)},
+         {Dims{0, 2}, true},
+         "axes apart, values broadcast"}};
   };
   return d;
 }

@@ -15,7 +15,8 @@ OpDef op_def_index_select() {
   d.attrs = {{"dim", AttrKind::integer}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     if (c[1].rank() > 1)
-      fail<ShapeError>("index_select", "index is not a list: expected rank 1, got {}", to_string(c[1].shape()));
+      fail<ShapeError>("index_select", "index is not a list: expected rank 1, got {}",
+                       to_string(c[1].shape()));
     const int axis = normalize_axis("index_select", c.attrs.integer(0), c[0].rank());
     return {apply(SUAN_OP("index"), {c[0], ops::reshape(c[1], {c[1].numel()})}, {Dims{axis}})};
   };

@@ -10,8 +10,9 @@ SampleInput index_input(const Shape& shape, double size) {
 
 OpDef op_def_one_hot() {
   OpDef d{.name = "one_hot",
-          .doc = "int64 rows of length num_classes with a one at each index; all zero where the index "
-                 "is outside.",
+          .doc =
+              "int64 rows of length num_classes with a one at each index; all zero where the index "
+              "is outside.",
           .inputs = {{"index", dtype_bit(DType::i64)}}};
   d.attrs = {{"num_classes", AttrKind::integer}};
   d.no_grad = "the result is a label";

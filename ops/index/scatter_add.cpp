@@ -10,21 +10,27 @@ SampleInput index_input(const Shape& shape, double size) {
 
 OpDef op_def_scatter_add() {
   OpDef d{.name = "scatter_add",
-          .doc = "A copy of input with src[.., j, ..] added at input[.., index[.., j, ..], ..] along "
-                 "dim, in order. src has the index's shape.",
-          .inputs = {{"input", arithmetic_types}, {"index", dtype_bit(DType::i64), Arity::required, 0}, {"src", arithmetic_types}}};
+          .doc =
+              "A copy of input with src[.., j, ..] added at input[.., index[.., j, ..], ..] along "
+              "dim, in order. src has the index's shape.",
+          .inputs = {{"input", arithmetic_types},
+                     {"index", dtype_bit(DType::i64), Arity::required, 0},
+                     {"src", arithmetic_types}}};
   d.attrs = {{"dim", AttrKind::integer}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     const Shape &in = c.shape(0), &index = c.shape(1);
     if (in.size() != index.size())
-      c.fail<ShapeError>("ranks differ: expected an index of rank {}, got {}", in.size(), index.size());
+      c.fail<ShapeError>("ranks differ: expected an index of rank {}, got {}", in.size(),
+                         index.size());
     const int axis = c.axis(0, 0);
     for (int i = 0; i < in.size(); ++i)
       if (i != axis && index[i] > in[i])
-        c.fail<ShapeError>("index too large: expected at most {} on axis {}, got {}", in[i], i, index[i]);
+        c.fail<ShapeError>("index too large: expected at most {} on axis {}, got {}", in[i], i,
+                           index[i]);
 
     if (c.shape(2) != index)
-      c.fail<ShapeError>("src and index differ: expected {}, got {}", to_string(index), to_string(c.shape(2)));
+      c.fail<ShapeError>("src and index differ: expected {}, got {}", to_string(index),
+                         to_string(c.shape(2)));
     return {c[0]};
   };
   d.vjp = [](VjpContext& c) {

@@ -5,8 +5,9 @@ namespace suan {
 
 OpDef op_def_sort() {
   OpDef d{.name = "sort",
-          .doc = "The elements along dim in ascending (or descending) order and where they came from; "
-                 "equal values keep their order, NaN counts as largest.",
+          .doc =
+              "The elements along dim in ascending (or descending) order and where they came from; "
+              "equal values keep their order, NaN counts as largest.",
           .inputs = {{"input", arithmetic_types}}};
   d.attrs = {{"dim", AttrKind::integer, int64_t(-1)}, {"descending", AttrKind::boolean, false}};
   d.outputs = {"values", "indices"};
@@ -17,9 +18,10 @@ OpDef op_def_sort() {
   };
   d.samples = [] {
     using I = int64_t;
-    return std::vector<Sample>{{{{{3, 9}, Fill::distinct}}},
-                               {{{{5, 7}, Fill::integers, 0, 3}}, {I(0), true}, "descending, with ties", false},
-                               {{{{0}}}, {}, "no elements"}};
+    return std::vector<Sample>{
+        {{{{3, 9}, Fill::distinct}}},
+        {{{{5, 7}, Fill::integers, 0, 3}}, {I(0), true}, "descending, with ties", false},
+        {{{{0}}}, {}, "no elements"}};
   };
   return d;
 }

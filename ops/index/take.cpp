@@ -10,8 +10,9 @@ SampleInput index_input(const Shape& shape, double size) {
 
 OpDef op_def_take() {
   OpDef d{.name = "take",
-          .doc = "Elements of the flattened input at the given int64 positions (negative ones count "
-                 "from the end), in the index's shape.",
+          .doc =
+              "Elements of the flattened input at the given int64 positions (negative ones count "
+              "from the end), in the index's shape.",
           .inputs = {{"input"}, {"index", dtype_bit(DType::i64), Arity::required, 0}}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     return {apply(SUAN_OP("index"), {ops::reshape(c[0], {c[0].numel()}), c[1]}, {Dims{0}})};

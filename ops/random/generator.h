@@ -1,4 +1,5 @@
-// What random ops share: drawing from the generator's state, which moves on so that no counter is used twice.
+// What random ops share: drawing from the generator's state, which moves on so that no counter is
+// used twice.
 #pragma once
 
 #include "ops/api.h"
@@ -19,7 +20,8 @@ inline Tensor draw_uniform(const Tensor& state, const Shape& shape, DType dtype)
   using namespace ops;
   auto top = [&](int64_t keep) {
     const Tensor bits = draw_bits(state, shape);
-    return apply(SUAN_OP("right_shift"), {bits, Tensor::scalar_int(32 - keep, DType::u32, state.device())});
+    return apply(SUAN_OP("right_shift"),
+                 {bits, Tensor::scalar_int(32 - keep, DType::u32, state.device())});
   };
   if (dtype == DType::f64) {
     const Tensor high = cast(top(26), DType::f64), low = cast(top(27), DType::f64);

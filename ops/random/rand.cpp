@@ -15,9 +15,7 @@ OpDef op_def_rand() {
     check_floating("rand", c.attrs.dtype(1));
     return {draw_uniform(c[0], c.attrs.dims(0), c.attrs.dtype(1))};
   };
-  d.samples = [] {
-    return std::vector<Sample>{};
-  };
+  d.samples = [] { return std::vector<Sample>{}; };
   return d;
 }
 

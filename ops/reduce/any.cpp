@@ -14,12 +14,13 @@ OpDef op_def_any() {
   };
   d.no_grad = "the result is a truth value";
   d.samples = [] {
-    return std::vector<Sample>{{{{{3, 5, 7}, Fill::integers, 0, 2}}, {Dims{1}}},
-                               {{{{3, 5, 7}, Fill::integers, 0, 2}}, {}, "all"},
-                               {{{{3, 5, 7}, Fill::integers, 0, 2}}, {Dims{-1, 0}, true}, "outer and inner, kept"},
-                               {{{{5, 70}, Fill::integers, 0, 2}}, {Dims{0}}, "columns"},
-                               {{{{}, Fill::integers, 0, 2}}, {}, "0-d"},
-                               {{{{0, 4}, Fill::integers, 0, 2}}, {Dims{0}}, "no elements"}};
+    return std::vector<Sample>{
+        {{{{3, 5, 7}, Fill::integers, 0, 2}}, {Dims{1}}},
+        {{{{3, 5, 7}, Fill::integers, 0, 2}}, {}, "all"},
+        {{{{3, 5, 7}, Fill::integers, 0, 2}}, {Dims{-1, 0}, true}, "outer and inner, kept"},
+        {{{{5, 70}, Fill::integers, 0, 2}}, {Dims{0}}, "columns"},
+        {{{{}, Fill::integers, 0, 2}}, {}, "0-d"},
+        {{{{0, 4}, Fill::integers, 0, 2}}, {Dims{0}}, "no elements"}};
   };
   return d;
 }

@@ -5,10 +5,12 @@
 namespace suan {
 
 OpDef op_def_argmax() {
-  OpDef d{.name = "argmax",
-          .doc = "Position of the first largest element along dim, or in the flattened tensor when dim "
-                 "is left out; NaN wins.",
-          .inputs = {{"input"}}};
+  OpDef d{
+      .name = "argmax",
+      .doc =
+          "Position of the first largest element along dim, or in the flattened tensor when dim "
+          "is left out; NaN wins.",
+      .inputs = {{"input"}}};
   d.attrs = {{"dim", AttrKind::integer, {}, true}, {"keepdim", AttrKind::boolean, false}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     Dims axes;

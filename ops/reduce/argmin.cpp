@@ -6,8 +6,9 @@ namespace suan {
 
 OpDef op_def_argmin() {
   OpDef d{.name = "argmin",
-          .doc = "Position of the first smallest element along dim, or in the flattened tensor when "
-                 "dim is left out; NaN wins.",
+          .doc =
+              "Position of the first smallest element along dim, or in the flattened tensor when "
+              "dim is left out; NaN wins.",
           .inputs = {{"input"}}};
   d.attrs = {{"dim", AttrKind::integer, {}, true}, {"keepdim", AttrKind::boolean, false}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {

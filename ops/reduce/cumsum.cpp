@@ -4,14 +4,19 @@
 namespace suan {
 
 OpDef op_def_cumsum() {
-  OpDef d{.name = "cumsum",
-          .doc = "Running sums along dim. Integers and bool give int64; floats run in f64 and round at "
-                 "each element.",
-          .inputs = {{"input"}}};
+  OpDef d{
+      .name = "cumsum",
+      .doc =
+          "Running sums along dim. Integers and bool give int64; floats run in f64 and round at "
+          "each element.",
+      .inputs = {{"input"}}};
   d.attrs = {{"dim", AttrKind::integer}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     c.axis(0, 0);  // refuses an axis out of range
-    return {{is_floating(c.dtype(0)) ? c.dtype(0) : c.dtype(0) == DType::u64 ? DType::u64 : DType::i64, c.shape(0), c[0].device}};
+    return {{is_floating(c.dtype(0))    ? c.dtype(0)
+             : c.dtype(0) == DType::u64 ? DType::u64
+                                        : DType::i64,
+             c.shape(0), c[0].device}};
   };
   d.vjp = [](VjpContext& c) {
     if (!c.needs(0)) return;

@@ -11,7 +11,8 @@ OpDef op_def_logsumexp() {
   d.attrs = {{"dim", AttrKind::dims, Dims{}}, {"keepdim", AttrKind::boolean, false}};
   d.vjp = [](VjpContext& c) {
     using namespace ops;
-    if (c.needs(0)) c.set(0, keep_reduced(c, c.grad(), 0) * ops::exp(c.in(0) - keep_reduced(c, c.out(0), 0)));
+    if (c.needs(0))
+      c.set(0, keep_reduced(c, c.grad(), 0) * ops::exp(c.in(0) - keep_reduced(c, c.out(0), 0)));
   };
   d.compose = [](const ComposeContext& c) -> Tensors {
     using namespace ops;

@@ -5,10 +5,12 @@
 namespace suan {
 
 OpDef op_def_max_dim() {
-  OpDef d{.name = "max_dim",
-          .doc = "The largest element along dim and its first position; NaN wins. The gradient goes to "
-                 "that position.",
-          .inputs = {{"input"}}};
+  OpDef d{
+      .name = "max_dim",
+      .doc =
+          "The largest element along dim and its first position; NaN wins. The gradient goes to "
+          "that position.",
+      .inputs = {{"input"}}};
   d.attrs = {{"dim", AttrKind::integer}, {"keepdim", AttrKind::boolean, false}};
   d.outputs = {"values", "indices"};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
@@ -24,8 +26,10 @@ OpDef op_def_max_dim() {
     const int axis = normalize_axis(c.op.name, c.attrs.integer(0), s.size());
     Shape kept = s;
     kept[axis] = 1;
-    c.set(0, apply(SUAN_OP("scatter_add"), {ops::zeros(*c.in_types[0]), ops::reshape(c.out(1), kept),
-                                            ops::reshape(c.grad_or_zeros(0), kept)}, {int64_t(axis)}));
+    c.set(0, apply(SUAN_OP("scatter_add"),
+                   {ops::zeros(*c.in_types[0]), ops::reshape(c.out(1), kept),
+                    ops::reshape(c.grad_or_zeros(0), kept)},
+                   {int64_t(axis)}));
   };
   d.samples = [] {
     using I = int64_t;

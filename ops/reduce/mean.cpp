@@ -15,7 +15,8 @@ OpDef op_def_mean() {
   d.vjp = [](VjpContext& c) {
     using namespace ops;
     if (!c.needs(0)) return;
-    const double n = double(numel(c.shape(0))) / double(std::max<int64_t>(1, numel(c.out_types[0].shape)));
+    const double n =
+        double(numel(c.shape(0))) / double(std::max<int64_t>(1, numel(c.out_types[0].shape)));
     c.set(0, ops::expand(keep_reduced(c, c.grad() / n, 0), c.shape(0)));
   };
   d.samples = [] {

@@ -6,8 +6,9 @@ namespace suan {
 
 OpDef op_def_min() {
   OpDef d{.name = "min",
-          .doc = "The smallest element over the given axes (all when empty); NaN wins. Ties share the "
-                 "gradient evenly, as torch.amin.",
+          .doc =
+              "The smallest element over the given axes (all when empty); NaN wins. Ties share the "
+              "gradient evenly, as torch.amin.",
           .inputs = {{"input", all_types}}};
   d.attrs = {{"dim", AttrKind::dims, Dims{}}, {"keepdim", AttrKind::boolean, false}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
@@ -21,11 +22,12 @@ OpDef op_def_min() {
     c.set(0, hit * (keep_reduced(c, c.grad(), 0) / ops::sum(hit, c.attrs.dims(0), true)));
   };
   d.samples = [] {
-    return std::vector<Sample>{{{{{3, 5, 7}, Fill::distinct}}, {Dims{1}}},
-                               {{{{3, 5, 7}, Fill::distinct}}, {}, "all"},
-                               {{{{3, 5, 7}, Fill::distinct}}, {Dims{-1, 0}, true}, "outer and inner, kept"},
-                               {{{{5, 70}, Fill::distinct}}, {Dims{0}}, "columns"},
-                               {{{{}, Fill::distinct}}, {}, "0-d"}};
+    return std::vector<Sample>{
+        {{{{3, 5, 7}, Fill::distinct}}, {Dims{1}}},
+        {{{{3, 5, 7}, Fill::distinct}}, {}, "all"},
+        {{{{3, 5, 7}, Fill::distinct}}, {Dims{-1, 0}, true}, "outer and inner, kept"},
+        {{{{5, 70}, Fill::distinct}}, {Dims{0}}, "columns"},
+        {{{{}, Fill::distinct}}, {}, "0-d"}};
   };
   return d;
 }

@@ -6,8 +6,9 @@ namespace suan {
 
 OpDef op_def_min_dim() {
   OpDef d{.name = "min_dim",
-          .doc = "The smallest element along dim and its first position; NaN wins. The gradient goes "
-                 "to that position.",
+          .doc =
+              "The smallest element along dim and its first position; NaN wins. The gradient goes "
+              "to that position.",
           .inputs = {{"input"}}};
   d.attrs = {{"dim", AttrKind::integer}, {"keepdim", AttrKind::boolean, false}};
   d.outputs = {"values", "indices"};
@@ -24,8 +25,10 @@ OpDef op_def_min_dim() {
     const int axis = normalize_axis(c.op.name, c.attrs.integer(0), s.size());
     Shape kept = s;
     kept[axis] = 1;
-    c.set(0, apply(SUAN_OP("scatter_add"), {ops::zeros(*c.in_types[0]), ops::reshape(c.out(1), kept),
-                                            ops::reshape(c.grad_or_zeros(0), kept)}, {int64_t(axis)}));
+    c.set(0, apply(SUAN_OP("scatter_add"),
+                   {ops::zeros(*c.in_types[0]), ops::reshape(c.out(1), kept),
+                    ops::reshape(c.grad_or_zeros(0), kept)},
+                   {int64_t(axis)}));
   };
   d.samples = [] {
     using I = int64_t;

@@ -7,8 +7,9 @@ namespace suan {
 
 OpDef op_def_norm() {
   OpDef d{.name = "norm",
-          .doc = "(sum |x|^p)^(1/p) over the given axes (all when empty); p may be 0 (count of "
-                 "non-zeros) or an infinity. The gradient of the 2-norm at zero is 0.",
+          .doc =
+              "(sum |x|^p)^(1/p) over the given axes (all when empty); p may be 0 (count of "
+              "non-zeros) or an infinity. The gradient of the 2-norm at zero is 0.",
           .inputs = {{"input", floating_types}}};
   d.attrs = {{"p", AttrKind::real, 2.0},
              {"dim", AttrKind::dims, Dims{}},
@@ -32,11 +33,12 @@ OpDef op_def_norm() {
     return {ops::pow(ops::sum(ops::pow(a, ops::number(p, a)), dims, keep), ops::number(1 / p, a))};
   };
   d.samples = [] {
-    return std::vector<Sample>{{{{{3, 5, 7}}}, {2.0, Dims{1}}},
-                               {{{{3, 5, 7}}}, {}, "all"},
-                               {{{{4, 6}}}, {1.0, Dims{0}, true}, "1-norm"},
-                               {{{{4, 6}}}, {3.0, Dims{1}}, "3-norm"},
-                               {{{{4, 6}, Fill::distinct}}, {double(INFINITY), Dims{1}}, "largest"}};
+    return std::vector<Sample>{
+        {{{{3, 5, 7}}}, {2.0, Dims{1}}},
+        {{{{3, 5, 7}}}, {}, "all"},
+        {{{{4, 6}}}, {1.0, Dims{0}, true}, "1-norm"},
+        {{{{4, 6}}}, {3.0, Dims{1}}, "3-norm"},
+        {{{{4, 6}, Fill::distinct}}, {double(INFINITY), Dims{1}}, "largest"}};
   };
   return d;
 }

@@ -28,16 +28,15 @@ inline void refuse_empty(const InferContext& c, const Dims& axes) {
   const Shape& s = c.shape(0);
   for (int i = 0; i < s.size(); ++i)
     if (s[i] == 0 && (axes.empty() || std::find(axes.begin(), axes.end(), i) != axes.end()))
-      c.fail<ShapeError>("nothing to choose from: expected at least one element on axis {}, got {}", i,
-                         to_string(s));
+      c.fail<ShapeError>("nothing to choose from: expected at least one element on axis {}, got {}",
+                         i, to_string(s));
 }
 
 // A reduction's result or gradient with the reduced axes back as size 1.
 inline Tensor keep_reduced(const VjpContext& c, const Tensor& t, int dims_attr) {
   const Shape& in = c.shape(0);
   Dims axes;
-  for (int64_t a : c.attrs.dims(dims_attr))
-    axes.push_back(normalize_axis(c.op.name, a, in.size()));
+  for (int64_t a : c.attrs.dims(dims_attr)) axes.push_back(normalize_axis(c.op.name, a, in.size()));
   return ops::reshape(t, reduced_shape(in, in.empty() ? Dims{} : axes, true));
 }
 

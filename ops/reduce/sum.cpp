@@ -6,12 +6,16 @@ namespace suan {
 
 OpDef op_def_sum() {
   OpDef d{.name = "sum",
-          .doc = "Sum over the given axes (all when empty). Integers and bool sum in int64; "
-                 "low-precision floats in f32, rounded once; f32 by a fixed pairwise tree.",
+          .doc =
+              "Sum over the given axes (all when empty). Integers and bool sum in int64; "
+              "low-precision floats in f32, rounded once; f32 by a fixed pairwise tree.",
           .inputs = {{"input", all_types}}};
   d.attrs = {{"dim", AttrKind::dims, Dims{}}, {"keepdim", AttrKind::boolean, false}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
-    return {{is_floating(c.dtype(0)) ? c.dtype(0) : c.dtype(0) == DType::u64 ? DType::u64 : DType::i64, reduced_shape(c, 0, 1), c[0].device}};
+    return {{is_floating(c.dtype(0))    ? c.dtype(0)
+             : c.dtype(0) == DType::u64 ? DType::u64
+                                        : DType::i64,
+             reduced_shape(c, 0, 1), c[0].device}};
   };
   d.vjp = [](VjpContext& c) {
     if (c.needs(0)) c.set(0, ops::expand(keep_reduced(c, c.grad(), 0), c.shape(0)));

@@ -1,4 +1,5 @@
-// as_strided_copy: the elements of a strided region, as a tensor of their own: as_strided's adjoint reader.
+// as_strided_copy: the elements of a strided region, as a tensor of their own: as_strided's adjoint
+// reader.
 #include "ops/api.h"
 #include "ops/view/strided_region.h"
 
@@ -6,16 +7,20 @@ namespace suan {
 
 OpDef op_def_as_strided_copy() {
   OpDef d{.name = "as_strided_copy",
-          .doc = "A copy of the region (shape, strides, offset in elements) of the input taken as contiguous.",
+          .doc =
+              "A copy of the region (shape, strides, offset in elements) of the input taken as "
+              "contiguous.",
           .inputs = {{"input"}}};
-  d.attrs = {{"size", AttrKind::dims}, {"stride", AttrKind::dims},
+  d.attrs = {{"size", AttrKind::dims},
+             {"stride", AttrKind::dims},
              {"storage_offset", AttrKind::integer, int64_t(0)}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     return {{c.dtype(0), check_region(c, 0, numel(c.shape(0))).shape, c[0].device}};
   };
   d.vjp = [](VjpContext& c) {
     if (c.needs(0))
-      c.set(0, apply(SUAN_OP("as_strided_scatter_add"), {ops::zeros(*c.in_types[0]), c.grad()}, c.attrs));
+      c.set(0, apply(SUAN_OP("as_strided_scatter_add"), {ops::zeros(*c.in_types[0]), c.grad()},
+                     c.attrs));
   };
   d.samples = [] {
     using I = int64_t;

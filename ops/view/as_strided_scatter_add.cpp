@@ -6,15 +6,19 @@ namespace suan {
 
 OpDef op_def_as_strided_scatter_add() {
   OpDef d{.name = "as_strided_scatter_add",
-          .doc = "A copy of the input, taken as contiguous, with src added into the region (shape, strides, "
-                 "offset in elements), which may overlap itself.",
+          .doc =
+              "A copy of the input, taken as contiguous, with src added into the region (shape, "
+              "strides, "
+              "offset in elements), which may overlap itself.",
           .inputs = {{"input", arithmetic_types}, {"src", arithmetic_types}}};
-  d.attrs = {{"size", AttrKind::dims}, {"stride", AttrKind::dims},
+  d.attrs = {{"size", AttrKind::dims},
+             {"stride", AttrKind::dims},
              {"storage_offset", AttrKind::integer, int64_t(0)}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     const Layout region = check_region(c, 0, numel(c.shape(0)));
     if (region.shape != c.shape(1))
-      c.fail<ShapeError>("src does not fit: expected {}, got {}", to_string(region.shape), to_string(c.shape(1)));
+      c.fail<ShapeError>("src does not fit: expected {}, got {}", to_string(region.shape),
+                         to_string(c.shape(1)));
     return {c[0]};
   };
   d.vjp = [](VjpContext& c) {
@@ -25,10 +29,11 @@ OpDef op_def_as_strided_scatter_add() {
     using I = int64_t;
     Sample bad{{{{3, 4}}, {{2}}}, {Dims{3}, Dims{4}, I(0)}, "src of another shape"};
     bad.error = "src does not fit";
-    return std::vector<Sample>{{{{{24}}, {{3, 4}}}, {Dims{3, 4}, Dims{2, 5}, I(1)}},
-                               {{{{6}}, {{4, 3}}}, {Dims{4, 3}, Dims{1, 1}, I(0)}, "overlapping windows"},
-                               {{{{6}}, {{}}}, {Dims{}, Dims{}, I(3)}, "one element"},
-                               bad};
+    return std::vector<Sample>{
+        {{{{24}}, {{3, 4}}}, {Dims{3, 4}, Dims{2, 5}, I(1)}},
+        {{{{6}}, {{4, 3}}}, {Dims{4, 3}, Dims{1, 1}, I(0)}, "overlapping windows"},
+        {{{{6}}, {{}}}, {Dims{}, Dims{}, I(3)}, "one element"},
+        bad};
   };
   return d;
 }

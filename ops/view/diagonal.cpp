@@ -7,14 +7,17 @@ namespace suan {
 
 OpDef op_def_diagonal() {
   OpDef d{.name = "diagonal",
-          .doc = "A view of the elements where the positions along dim1 and dim2 differ by offset; that axis "
-                 "comes last. As torch.diagonal.",
+          .doc =
+              "A view of the elements where the positions along dim1 and dim2 differ by offset; "
+              "that axis "
+              "comes last. As torch.diagonal.",
           .inputs = {{"input"}}};
   d.attrs = {{"offset", AttrKind::integer, int64_t(0)},
              {"dim1", AttrKind::integer, int64_t(0)},
              {"dim2", AttrKind::integer, int64_t(1)}};
   d.view = [](const InferContext& c, const Layout& in) -> std::optional<Layout> {
-    if (in.rank() < 2) c.fail<ShapeError>("too few dimensions: expected at least 2, got {}", in.rank());
+    if (in.rank() < 2)
+      c.fail<ShapeError>("too few dimensions: expected at least 2, got {}", in.rank());
     const int a = c.axis(1, 0), b = c.axis(2, 0);
     if (a == b) c.fail<ValueError>("axes are equal: expected two axes, got {} twice", a);
     const int64_t offset = c.attrs.integer(0);

@@ -5,7 +5,9 @@ namespace suan {
 
 OpDef op_def_expand() {
   OpDef d{.name = "expand",
-          .doc = "A view in which axes of size 1 repeat without using memory; new axes may lead, -1 keeps a size.",
+          .doc =
+              "A view in which axes of size 1 repeat without using memory; new axes may lead, -1 "
+              "keeps a size.",
           .inputs = {{"input"}}};
   d.attrs = {{"size", AttrKind::dims}};
   d.view = [](const InferContext& c, const Layout& in) -> std::optional<Layout> {
@@ -18,14 +20,16 @@ OpDef op_def_expand() {
       const int64_t have = i < lead ? 1 : in.shape[i - lead];
       if (s[i] == -1 && i >= lead) s[i] = have;
       if (s[i] < 0 || (s[i] != have && have != 1))
-        c.fail<ShapeError>("cannot expand: expected {} or -1 at dim {}, got {} (from {})", have, i, s[i],
-                           to_string(in.shape));
+        c.fail<ShapeError>("cannot expand: expected {} or -1 at dim {}, got {} (from {})", have, i,
+                           s[i], to_string(in.shape));
       if (i >= lead && s[i] == have) strides[i] = in.strides[i - lead];
     }
     numel(s);  // refuses sizes that overflow
     return Layout(s, strides, in.offset);
   };
-  d.vjp = [](VjpContext& c) { if (c.needs(0)) c.set(0, ops::sum_to(c.grad(), c.shape(0))); };
+  d.vjp = [](VjpContext& c) {
+    if (c.needs(0)) c.set(0, ops::sum_to(c.grad(), c.shape(0)));
+  };
   d.samples = [] {
     Sample bad{{{{3, 4}}}, {Dims{3, 5}}, "4 does not repeat"};
     bad.error = "cannot expand";

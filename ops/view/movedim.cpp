@@ -5,14 +5,16 @@ namespace suan {
 
 OpDef op_def_movedim() {
   OpDef d{.name = "movedim",
-          .doc = "A view with the axes source moved to the places destination; the others keep their "
-                 "order.",
+          .doc =
+              "A view with the axes source moved to the places destination; the others keep their "
+              "order.",
           .inputs = {{"input"}}};
   d.attrs = {{"source", AttrKind::dims}, {"destination", AttrKind::dims}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     const Dims &from = c.attrs.dims(0), &to = c.attrs.dims(1);
     if (from.size() != to.size())
-      fail<ValueError>("movedim", "axes differ in number: expected {} destinations, got {}", from.size(), to.size());
+      fail<ValueError>("movedim", "axes differ in number: expected {} destinations, got {}",
+                       from.size(), to.size());
     Dims axes = Dims::filled(c[0].rank(), -1);
     unsigned used = 0;
     for (int i = 0; i < from.size(); ++i) {
@@ -33,7 +35,8 @@ OpDef op_def_movedim() {
   };
   d.samples = [] {
     using I [[maybe_unused]] = int64_t;
-    return std::vector<Sample>{{{{{3, 5, 7}}}, {Dims{0}, Dims{-1}}}, {{{{3, 5, 7, 2}}}, {Dims{0, 1}, Dims{2, 0}}, "two axes"}};
+    return std::vector<Sample>{{{{{3, 5, 7}}}, {Dims{0}, Dims{-1}}},
+                               {{{{3, 5, 7, 2}}}, {Dims{0, 1}, Dims{2, 0}}, "two axes"}};
   };
   return d;
 }

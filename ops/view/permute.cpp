@@ -10,7 +10,9 @@ Dims resolve(const InferContext& c) {
   unsigned seen = 0;
   for (int64_t a : c.attrs.dims(0)) {
     const int i = normalize_axis(c.op.name, a, rank);
-    if (seen >> i & 1) c.fail<ValueError>("axis twice: expected each axis once, got {}", to_string(Attr(c.attrs.dims(0))));
+    if (seen >> i & 1)
+      c.fail<ValueError>("axis twice: expected each axis once, got {}",
+                         to_string(Attr(c.attrs.dims(0))));
     seen |= 1u << i;
     axes.push_back(i);
   }
@@ -23,7 +25,9 @@ Dims resolve(const InferContext& c) {
 
 OpDef op_def_permute() {
   OpDef d{.name = "permute",
-          .doc = "A view with the axes in the order given: axis i of the result is axis dims[i] of the input.",
+          .doc =
+              "A view with the axes in the order given: axis i of the result is axis dims[i] of "
+              "the input.",
           .inputs = {{"input"}}};
   d.attrs = {{"dims", AttrKind::dims}};
   d.view = [](const InferContext& c, const Layout& in) -> std::optional<Layout> {

@@ -1,4 +1,5 @@
-// reshape: the same elements in row-major order under another shape; a view where strides allow one.
+// reshape: the same elements in row-major order under another shape; a view where strides allow
+// one.
 #include "ops/api.h"
 
 namespace suan {
@@ -10,16 +11,22 @@ Shape resolve(const InferContext& c) {
   int hole = -1;
   int64_t known = 1;
   for (int i = 0; i < s.size(); ++i) {
-    if (s[i] == -1 && hole < 0) { hole = i; continue; }
-    if (s[i] < 0) c.fail<ShapeError>("invalid shape: expected sizes and at most one -1, got {}", to_string(s));
+    if (s[i] == -1 && hole < 0) {
+      hole = i;
+      continue;
+    }
+    if (s[i] < 0)
+      c.fail<ShapeError>("invalid shape: expected sizes and at most one -1, got {}", to_string(s));
     if (__builtin_mul_overflow(known, s[i], &known))
       c.fail<ShapeError>("too many elements: expected {}, got {}", n, to_string(s));
   }
   if (hole >= 0 && known > 0 && n % known == 0) s[hole] = n / known;
   else if (hole >= 0)
-    c.fail<ShapeError>("cannot infer -1: expected a divisor of {} elements, got {}", n, to_string(s));
+    c.fail<ShapeError>("cannot infer -1: expected a divisor of {} elements, got {}", n,
+                       to_string(s));
   if (numel(s) != n)
-    c.fail<ShapeError>("element counts differ: expected {} ({}), got {}", n, to_string(c.shape(0)), to_string(s));
+    c.fail<ShapeError>("element counts differ: expected {} ({}), got {}", n, to_string(c.shape(0)),
+                       to_string(s));
   return s;
 }
 
@@ -34,8 +41,12 @@ std::optional<Layout> view(const InferContext& c, const Layout& in) {
   bool started = false;
   for (int i = in.rank() - 1; i >= 0; --i) {
     if (in.shape[i] == 1) continue;
-    if (!started) { base = in.strides[i]; started = true; in_run = 1; out_run = 1; }
-    else if (in.strides[i] != in_run * base) {
+    if (!started) {
+      base = in.strides[i];
+      started = true;
+      in_run = 1;
+      out_run = 1;
+    } else if (in.strides[i] != in_run * base) {
       if (in_run != out_run) return std::nullopt;
       base = in.strides[i];
       in_run = out_run = 1;
@@ -60,12 +71,16 @@ std::optional<Layout> view(const InferContext& c, const Layout& in) {
 
 OpDef op_def_reshape() {
   OpDef d{.name = "reshape",
-          .doc = "The same elements in row-major order with another shape; one size may be -1. A view where "
-                 "the strides allow it, else a copy.",
+          .doc =
+              "The same elements in row-major order with another shape; one size may be -1. A view "
+              "where "
+              "the strides allow it, else a copy.",
           .inputs = {{"input"}}};
   d.attrs = {{"shape", AttrKind::dims}};
   d.view = view;
-  d.vjp = [](VjpContext& c) { if (c.needs(0)) c.set(0, ops::reshape(c.grad(), c.shape(0))); };
+  d.vjp = [](VjpContext& c) {
+    if (c.needs(0)) c.set(0, ops::reshape(c.grad(), c.shape(0)));
+  };
   d.samples = [] {
     Sample bad{{{{3, 4}}}, {Dims{5, 2}}, "other count"};
     bad.error = "element counts differ";

@@ -7,15 +7,18 @@ namespace suan {
 
 OpDef op_def_slice() {
   OpDef d{.name = "slice",
-          .doc = "A view of start, start + step, ... up to but without stop along one axis. Bounds lie inside "
-                 "the axis; with a negative step start is the first element taken and stop may be -1.",
+          .doc =
+              "A view of start, start + step, ... up to but without stop along one axis. Bounds "
+              "lie inside "
+              "the axis; with a negative step start is the first element taken and stop may be -1.",
           .inputs = {{"input"}}};
   d.attrs = {{"dim", AttrKind::integer},
              {"start", AttrKind::integer},
              {"stop", AttrKind::integer},
              {"step", AttrKind::integer, int64_t(1)}};
   d.view = [](const InferContext& c, const Layout& in) -> std::optional<Layout> {
-    if (in.rank() == 0) c.fail<ShapeError>("no axis to slice: expected at least one, got a 0-d tensor");
+    if (in.rank() == 0)
+      c.fail<ShapeError>("no axis to slice: expected at least one, got a 0-d tensor");
     const int axis = c.axis(0, 0);
     const int64_t start = c.attrs.integer(1), stop = c.attrs.integer(2), step = c.attrs.integer(3);
     const int64_t size = in.shape[axis];
@@ -23,8 +26,9 @@ OpDef op_def_slice() {
     const bool inside = step > 0 ? start >= 0 && start <= size && stop >= 0 && stop <= size
                                  : start >= -1 && start < size && stop >= -1 && stop < size;
     if (!inside)
-      c.fail<IndexError>("bounds out of range: expected them inside axis {} of size {}, got {}:{}:{}", axis,
-                         size, start, stop, step);
+      c.fail<IndexError>(
+          "bounds out of range: expected them inside axis {} of size {}, got {}:{}:{}", axis, size,
+          start, stop, step);
     int64_t n = 0;
     if (step > 0 && stop > start) n = (stop - start - 1) / step + 1;
     if (step < 0 && start > stop) n = (start - stop - 1) / -step + 1;

@@ -19,7 +19,10 @@ OpDef op_def_squeeze() {
   };
   d.samples = [] {
     using I [[maybe_unused]] = int64_t;
-    return std::vector<Sample>{{{{{3, 1, 7, 1}}}, {}}, {{{{3, 1, 7, 1}}}, {Dims{1, 2}}, "only some"}, {{{{}}}, {}, "0-d"}, {{{{0, 1}}}, {Dims{-1}}, "no elements"}};
+    return std::vector<Sample>{{{{{3, 1, 7, 1}}}, {}},
+                               {{{{3, 1, 7, 1}}}, {Dims{1, 2}}, "only some"},
+                               {{{{}}}, {}, "0-d"},
+                               {{{{0, 1}}}, {Dims{-1}}, "no elements"}};
   };
   return d;
 }

@@ -10,7 +10,8 @@ OpDef op_def_unbind() {
   d.attrs = {{"dim", AttrKind::integer, int64_t(0)}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     const int axis = normalize_axis("unbind", c.attrs.integer(0), c[0].rank());
-    if (c[0].rank() == 0) fail<ShapeError>("unbind", "no axis: expected at least one, got a 0-d tensor");
+    if (c[0].rank() == 0)
+      fail<ShapeError>("unbind", "no axis: expected at least one, got a 0-d tensor");
     Tensors out;
     for (int64_t i = 0; i < c[0].dim(axis); ++i)
       out.push_back(apply(SUAN_OP("select"), {c[0]}, {int64_t(axis), i}));

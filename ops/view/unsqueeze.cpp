@@ -13,7 +13,8 @@ OpDef op_def_unsqueeze() {
   };
   d.samples = [] {
     using I [[maybe_unused]] = int64_t;
-    return std::vector<Sample>{{{{{3, 5, 7}}}, {I(1)}}, {{{{3, 5}}}, {I(-1)}, "last"}, {{{{}}}, {I(0)}, "0-d"}};
+    return std::vector<Sample>{
+        {{{{3, 5, 7}}}, {I(1)}}, {{{{3, 5}}}, {I(-1)}, "last"}, {{{{}}}, {I(0)}, "0-d"}};
   };
   return d;
 }
