@@ -9,6 +9,7 @@ namespace suan::py {
 
 void set_package_root(const std::string& path);
 void bind_compile(nb::module_& m);  // compile.cpp
+void bind_samples(nb::module_& m);  // samples.cpp
 
 void bind_misc(nb::module_& m) {
   m.def("set_package_root", set_package_root, "Frames of files under this path are not a user's line.");
@@ -57,4 +58,5 @@ NB_MODULE(_c, m) {
   bind_autograd(m);
   bind_misc(m);
   bind_compile(m);
+  bind_samples(m);
 }
