@@ -286,6 +286,8 @@ void run_kernel(const Entry& e, std::span<const Tensor> in, std::span<const Tens
       ins[i] = in[i].raw();
     }
   }
+  // Optional inputs that the call left off are absent, not whatever stood here.
+  for (size_t i = in.size(); i < e.def->inputs.size() && i < small_in.size(); ++i) ins[i] = nullptr;
   for (size_t j = 0; j < out.size(); ++j) small_out[j] = out[j].raw();
   const Prepared& p = e.selected.prepared;
   if (p.workspace == 0) {

@@ -172,6 +172,7 @@ void Plan::add_node(int i) {
   }
   for (size_t k = 0; k < n.in.size(); ++k)
     s.in.push_back(n.in[k] == no_value ? Operand{} : use(in[k], dtypes[k]));
+  while (s.in.size() < n.op->inputs.size()) s.in.emplace_back();  // optional inputs left off
   for (size_t k = 0; k < n.out.size(); ++k) s.out.push_back(use(place_[size_t(n.out[k])], out_types[k].dtype));
   if (sel.kernel && sel.prepared.workspace > 0) {
     s.workspace = new_buffer(Home::arena, 0, sel.prepared.workspace, no_value);

@@ -1,6 +1,7 @@
-// Thread pool: one open job at a time, tasks claimed by an atomic counter, workers that spin for some
-// tens of microseconds before they sleep on a futex. `state_` holds everything a worker must agree on:
-// bits 0-11 count the workers inside the job, bit 12 says it is open, the rest is its number.
+// Thread pool: one open job at a time, tasks claimed by an atomic counter, workers that spin for
+// some tens of microseconds before they sleep on a futex. `state_` holds everything a worker must
+// agree on: bits 0-11 count the workers inside the job, bit 12 says it is open, the rest is its
+// number.
 #include "core/pool.h"
 
 #include <pthread.h>
@@ -80,7 +81,8 @@ int quota_cpus() {
         std::ifstream quota_file("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_quota_us");
         std::ifstream period_file("/sys/fs/cgroup/cpu" + path + "/cpu.cfs_period_us");
         double quota = 0, period = 0;
-        if (quota_file >> quota && period_file >> period) cpus = std::min(cpus, limit(quota, period));
+        if (quota_file >> quota && period_file >> period)
+          cpus = std::min(cpus, limit(quota, period));
       }
     }
   }
@@ -158,7 +160,8 @@ class Pool {
       };
       if (!spin_until(spin_, fresh)) {
         const uint32_t s = state_.load(std::memory_order_acquire);
-        if (!stop_.load(std::memory_order_acquire) && !((s & open_bit) && (s & ~active_mask) != seen))
+        if (!stop_.load(std::memory_order_acquire) &&
+            !((s & open_bit) && (s & ~active_mask) != seen))
           state_.wait(s, std::memory_order_acquire);
       }
       if (stop_.load(std::memory_order_acquire)) return;
@@ -167,7 +170,8 @@ class Pool {
         if (!state_.compare_exchange_weak(s, s + 1, std::memory_order_acq_rel)) continue;
         seen = s & ~active_mask;
         work();
-        // The caller sleeps only after it has closed the job, so only the last one out need wake it.
+        // The caller sleeps only after it has closed the job, so only the last one out need wake
+        // it.
         const uint32_t before = state_.fetch_sub(1, std::memory_order_acq_rel);
         if (!(before & open_bit) && (before & active_mask) == 1) state_.notify_all();
         break;
@@ -264,8 +268,10 @@ void set_num_threads(int n, bool pin_to_cpus) {
     fail("set_num_threads", "bad number of threads: expected 1 to {}, got {}", max_threads, n);
   }
   if (inside_task) {
-    fail<StateError>("set_num_threads", "called from a task: expected a call outside parallel_for, "
-                                        "got one from thread {}", current_index);
+    fail<StateError>("set_num_threads",
+                     "called from a task: expected a call outside parallel_for, "
+                     "got one from thread {}",
+                     current_index);
   }
   Pool::get().resize(n, pin_to_cpus);
 }

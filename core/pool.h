@@ -10,7 +10,8 @@
 
 namespace suan {
 
-// A non-owning reference to a callable: two pointers, no allocation. It must not outlive its target.
+// A non-owning reference to a callable: two pointers, no allocation. It must not outlive its
+// target.
 template <class Signature>
 class FunctionRef;
 
@@ -54,8 +55,8 @@ int thread_index();
 // CPUs this process may use, from its affinity mask and its cgroup's quota.
 int available_cpus();
 
-// A buffer of the calling thread, 64-byte aligned, made at its first use and kept: packed tiles live
-// here. A task owns it until it returns or calls anything that may use it in turn.
+// A buffer of the calling thread, 64-byte aligned, made at its first use and kept: packed tiles
+// live here. A task owns it until it returns or calls anything that may use it in turn.
 inline constexpr size_t thread_scratch_bytes = size_t{1} << 20;
 std::byte* thread_scratch();
 
