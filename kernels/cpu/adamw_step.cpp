@@ -12,12 +12,13 @@ struct Make {
   int64_t n;
   double beta1, beta2, eps, decay;
   DType lr, step, scale;
+  bool scaled;
 
   static Prepared prepare(const KernelDesc& d) {
     return {run,
             std::make_shared<Make>(Make{d.in[0]->layout.numel(), d.attrs.real(0), d.attrs.real(1),
                                         d.attrs.real(2), d.attrs.real(3), d.in[4]->dtype,
-                                        d.in[5]->dtype, d.has(6) ? d.in[6]->dtype : DType::f32})};
+                                        d.in[5]->dtype, d.has(6) ? d.in[6]->dtype : DType::f32, d.has(6)})};
   }
 
   static void run(const void* state, const KernelArgs& a) {
@@ -25,7 +26,7 @@ struct Make {
     const double step = number_at(m.step, a.in[5]);
     AdamWOptions<T> o{T(number_at(m.lr, a.in[4])), T(m.beta1), T(m.beta2), T(m.eps), T(m.decay),
                       T(1 - std::pow(m.beta1, step)), T(1 - std::pow(m.beta2, step))};
-    if (a.in[6]) o.grad_scale = T(number_at(m.scale, a.in[6]));
+    if (m.scaled) o.grad_scale = T(number_at(m.scale, a.in[6]));
     T* p = updated<T>(a, 0, 0, m.n);
     T* exp_avg = updated<T>(a, 2, 1, m.n);
     T* exp_avg_sq = updated<T>(a, 3, 2, m.n);

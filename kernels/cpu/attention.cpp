@@ -9,6 +9,7 @@ struct State {
   AttentionProblem<T> problem;
   HeadsOperand q, k, v;
   int64_t out[3];
+  bool masked;
 };
 
 template <class T>
@@ -16,6 +17,7 @@ Prepared prepare_in(const KernelDesc& d) {
   auto s = std::make_shared<State<T>>();
   int64_t workspace = 0;
   s->problem = attention_problem<T>(d, 0, 3, 0);
+  s->masked = d.has(3);
   s->q = heads_operand(*d.in[0], workspace);
   s->k = heads_operand(*d.in[1], workspace);
   s->v = heads_operand(*d.in[2], workspace);
@@ -23,7 +25,7 @@ Prepared prepare_in(const KernelDesc& d) {
   return {[](const void* state, const KernelArgs& a) {
             const auto& s = *static_cast<const State<T>*>(state);
             AttentionProblem<T> p = s.problem;
-            set_mask(p, a.in[3]);
+            if (s.masked) set_mask(p, a.in[3]);
             attention_forward<T>(p, heads_view<T>(s.q, a.in[0], a.workspace),
                                  heads_view<T>(s.k, a.in[1], a.workspace),
                                  heads_view<T>(s.v, a.in[2], a.workspace),

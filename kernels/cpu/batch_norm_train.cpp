@@ -11,14 +11,17 @@ template <class T>
 struct Make {
   Channels c;
   double eps;
+  int n_in;
 
   static Prepared prepare(const KernelDesc& d) {
-    return {run, std::make_shared<Make>(Make{channels_of(d.in[0]->layout.shape), d.attrs.real(0)})};
+    return {run, std::make_shared<Make>(Make{channels_of(d.in[0]->layout.shape), d.attrs.real(0),
+                                             int(d.in.size())})};
   }
 
   static void run(const void* state, const KernelArgs& a) {
     const Make& m = *static_cast<const Make*>(state);
-    const T *x = input<T>(a, 0), *weight = input<T>(a, 1), *bias = input<T>(a, 2);
+    const T *x = input<T>(a, 0), *weight = optional_input<T>(a, 1, m.n_in);
+    const T* bias = optional_input<T>(a, 2, m.n_in);
     T *y = output<T>(a, 0), *mean = output<T>(a, 1), *var = output<T>(a, 2);
     const double count = double(m.c.count());
     for_channels(m.c, [&](int64_t first, int64_t n) {

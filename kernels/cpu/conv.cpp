@@ -33,7 +33,7 @@ void add_bias(DType t, void* tile, const void* bias, int64_t channel, int64_t ch
 
 void run(const void* state, const KernelArgs& a) {
   const ConvState& s = *static_cast<const ConvState*>(state);
-  const void* bias = a.in[2];
+  const void* bias = s.biased ? a.in[2] : nullptr;
   const DType t = s.dtype;
   const auto epilogue = [bias, t](void* tile, int64_t, int64_t channel, int64_t channels, int64_t,
                                   int64_t pixels, int64_t ld) {

@@ -9,6 +9,7 @@ namespace {
 struct State {
   ProductPlan product;
   DType dtype;
+  bool biased = false;
   bool copy_bias = false;  // a strided one, to the end of the workspace
   Move move_bias = {};
 };
@@ -38,8 +39,8 @@ void add_bias(DType t, void* tile, const void* bias, int64_t rows, int64_t col0,
 
 void run(const void* state, const KernelArgs& x) {
   const State& s = *static_cast<const State*>(state);
+  if (!s.biased) return run_product(s.product, x.in[0], x.in[1], x.out[0], x.workspace);
   const void* bias = x.in[2];
-  if (!bias) return run_product(s.product, x.in[0], x.in[1], x.out[0], x.workspace);
   if (s.copy_bias) {
     std::byte* to = static_cast<std::byte*>(x.workspace) + s.product.workspace;
     run_move(s.move_bias, to, bias);
@@ -80,7 +81,7 @@ Kernel kernel_linear() {
     batch.erase(batch.size() - 1);
     batch.erase(batch.size() - 1);
     const DType t = d.in[0]->dtype;
-    auto s = std::make_shared<State>(State{plan_product(t, t, x, w, batch), t});
+    auto s = std::make_shared<State>(State{plan_product(t, t, x, w, batch), t, d.has(2)});
     int64_t workspace = s->product.workspace;
     if (d.has(2) && !d.in[2]->layout.is_contiguous()) {
       s->copy_bias = true;

@@ -11,6 +11,7 @@ namespace suan::cpu::SUAN_ISA {
 struct ConvState {
   ConvPlan plan;
   DType dtype;
+  bool biased;           // of conv: input 2 is there
   bool empty;            // the result is all zeros: no images, channels or taps to add up
   int64_t out_bytes;
 };
@@ -39,6 +40,7 @@ inline Prepared prepare_conv(ConvKind kind, const KernelDesc& d, const Shape& x,
   s.dtype = d.in[0]->dtype;
   auto state = std::make_shared<ConvState>();
   state->dtype = s.dtype;
+  state->biased = kind == ConvKind::forward && d.has(2);
   state->out_bytes = d.out[0]->layout.numel() * item_size(s.dtype);
   state->empty = numel(x) == 0 || numel(w) == 0 || numel(y) == 0;
   if (!state->empty) state->plan = conv_prepare(kind, s);

@@ -25,6 +25,11 @@ Kernel float_kernel() {
 
 template <class T>
 const T* input(const KernelArgs& a, int i) { return static_cast<const T*>(a.in[i]); }
+// An optional input at the end of the list may be missing from it altogether: n_in were given.
+template <class T>
+const T* optional_input(const KernelArgs& a, int i, int n_in) {
+  return i < n_in ? input<T>(a, i) : nullptr;
+}
 template <class T>
 T* output(const KernelArgs& a, int j) { return static_cast<T*>(a.out[j]); }
 

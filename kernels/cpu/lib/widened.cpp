@@ -26,7 +26,7 @@ bool is_narrow(DType t) { return t == DType::f16 || t == DType::bf16; }
 void run(const void* state, const KernelArgs& a) {
   const State& s = *static_cast<const State*>(state);
   auto* w = static_cast<std::byte*>(a.workspace);
-  const void* in[8];
+  const void* in[8] = {};
   void* out[8];
   for (size_t i = 0; i < s.in.size(); ++i) {
     const Operand& o = s.in[i];
