@@ -113,6 +113,14 @@ def test_pooling():
         F.max_pool2d(t(x), 2, padding=2)
 
 
+def test_pad():
+    x = arr(2, 3, 4)
+    close(F.pad(t(x), (1, 2, 0, 1), value=7.0), np.pad(x, ((0, 0), (0, 1), (1, 2)), constant_values=7.0))
+    close(F.pad(t(x), (1, 2)), np.pad(x, ((0, 0), (0, 0), (1, 2))))
+    close(F.pad(t(x), (1, 2), mode="reflect"), np.pad(x, ((0, 0), (0, 0), (1, 2)), mode="reflect"))
+    close(F.pad(t(x), (1, 2), mode="replicate"), np.pad(x, ((0, 0), (0, 0), (1, 2)), mode="edge"))
+
+
 def test_norms():
     x = arr(4, 6, 5)
     mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)

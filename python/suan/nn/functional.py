@@ -252,7 +252,7 @@ def adaptive_avg_pool2d(input, output_size):
 
 def pad(input, pad, mode="constant", value=None):
     """Pads the last len(pad) / 2 dimensions; pad lists (low, high) from the last dimension on."""
-    return suan.pad(input, pad, mode, 0 if value is None else value)
+    return ops.pad(input, value, pad=tuple(pad), mode=mode)
 
 
 # ---- normalisation --------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class Adam(Optimizer):
         for param, grad, state in rows:
             if decay and not decoupled:
                 grad = grad + param * decay
-            step_op(param, grad, state["exp_avg"], state["exp_avg_sq"], lr, state["step"], **options)
+            step_op(param, grad, state["exp_avg"], state["exp_avg_sq"], lr, state["step"], None, **options)
 
 
 class AdamW(Adam):
