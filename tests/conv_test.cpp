@@ -1,5 +1,6 @@
-// Convolution and both gradients: right against plain f64 loops for groups, strides, padding, dilation, one
-// to three dimensions and every dtype; the same bits at every thread count and on both instruction sets.
+// Convolution and both gradients: right against plain f64 loops for groups, strides, padding,
+// dilation, one to three dimensions and every dtype; the same bits at every thread count and on
+// both instruction sets.
 #include "kernels/cpu/lib/conv.h"
 
 #include <gtest/gtest.h>
@@ -18,7 +19,8 @@ namespace suan::cpu {
 // A build for one instruction set leaves the other's kernels out.
 namespace avx512 {
 __attribute__((weak)) ConvPlan conv_prepare(ConvKind, const ConvShape&);
-__attribute__((weak)) void conv_run(const ConvPlan&, const void*, const void*, void*, void*, TileEpilogue);
+__attribute__((weak)) void conv_run(const ConvPlan&, const void*, const void*, void*, void*,
+                                    TileEpilogue);
 }  // namespace avx512
 namespace {
 
@@ -53,7 +55,8 @@ int64_t y_size(const ConvShape& s) { return s.batch * s.groups * s.out_per_group
 
 ConvShape shape(int64_t batch, int64_t groups, int64_t in, int64_t out, ConvShape::Dims3 size,
                 ConvShape::Dims3 kernel, ConvShape::Dims3 stride = {1, 1, 1},
-                ConvShape::Dims3 pad = {0, 0, 0}, ConvShape::Dims3 dilation = {1, 1, 1}, int64_t high = -1) {
+                ConvShape::Dims3 pad = {0, 0, 0}, ConvShape::Dims3 dilation = {1, 1, 1},
+                int64_t high = -1) {
   ConvShape s;
   s.batch = batch, s.groups = groups, s.in_per_group = in, s.out_per_group = out;
   s.in = size, s.kernel = kernel, s.stride = stride, s.pad_low = pad, s.dilation = dilation;
@@ -110,7 +113,10 @@ std::vector<T> run(const Isa& isa, ConvKind kind, const ConvShape& s, const std:
 template <class T>
 void plain(ConvKind kind, const ConvShape& s, const std::vector<T>& a, const std::vector<T>& b,
            std::vector<double>& sum, std::vector<double>& size) {
-  sum.assign(kind == ConvKind::forward ? y_size(s) : kind == ConvKind::input_grad ? x_size(s) : w_size(s), 0);
+  sum.assign(kind == ConvKind::forward      ? y_size(s)
+             : kind == ConvKind::input_grad ? x_size(s)
+                                            : w_size(s),
+             0);
   size.assign(sum.size(), 0);
   const int64_t taps = volume(s.kernel);
   for (int64_t n = 0; n < s.batch; ++n)
@@ -119,9 +125,10 @@ void plain(ConvKind kind, const ConvShape& s, const std::vector<T>& a, const std
         for (int64_t p = 0; p < volume(s.out); ++p)
           for (int64_t i = 0; i < s.in_per_group; ++i)
             for (int64_t t = 0; t < taps; ++t) {
-              const int64_t at[3] = {p / (s.out[1] * s.out[2]), p / s.out[2] % s.out[1], p % s.out[2]};
-              const int64_t tap[3] = {t / (s.kernel[1] * s.kernel[2]), t / s.kernel[2] % s.kernel[1],
-                                      t % s.kernel[2]};
+              const int64_t at[3] = {p / (s.out[1] * s.out[2]), p / s.out[2] % s.out[1],
+                                     p % s.out[2]};
+              const int64_t tap[3] = {t / (s.kernel[1] * s.kernel[2]),
+                                      t / s.kernel[2] % s.kernel[1], t % s.kernel[2]};
               int64_t x = (n * s.groups + g) * s.in_per_group + i;
               bool inside = true;
               for (int d = 0; d < 3; ++d) {
@@ -132,7 +139,9 @@ void plain(ConvKind kind, const ConvShape& s, const std::vector<T>& a, const std
               if (!inside) continue;
               const int64_t w = ((g * s.out_per_group + o) * s.in_per_group + i) * taps + t;
               const int64_t y = ((n * s.groups + g) * s.out_per_group + o) * volume(s.out) + p;
-              const int64_t to = kind == ConvKind::forward ? y : kind == ConvKind::input_grad ? x : w;
+              const int64_t to = kind == ConvKind::forward      ? y
+                                 : kind == ConvKind::input_grad ? x
+                                                                : w;
               const double term = kind == ConvKind::forward      ? double(a[x]) * b[w]
                                   : kind == ConvKind::input_grad ? double(a[y]) * b[w]
                                                                  : double(a[x]) * b[y];
@@ -161,7 +170,8 @@ void compare_with_plain_loop(double tolerance) {
         SCOPED_TRACE(testing::Message() << isa.name << " shape " << which << " kind " << int(kind));
         const std::vector<T> c = run(isa, kind, s, a, b);
         ASSERT_EQ(c.size(), sum.size());
-        for (size_t i = 0; i < c.size(); ++i) ASSERT_NEAR(c[i], sum[i], tolerance * (1 + size[i])) << i;
+        for (size_t i = 0; i < c.size(); ++i)
+          ASSERT_NEAR(c[i], sum[i], tolerance * (1 + size[i])) << i;
       }
     }
     ++which;
@@ -259,7 +269,8 @@ TEST(Conv, EmptySumsAreZeroAndEmptyResultsAreNothing) {
   for (const Isa& isa : isas()) {
     ConvShape s = shape(2, 1, 3, 4, {1, 5, 5}, {1, 3, 3});
     s.batch = 0;
-    EXPECT_EQ(run<float>(isa, ConvKind::weight_grad, s, {}, {}), std::vector<float>(w_size(s), 0.0f));
+    EXPECT_EQ(run<float>(isa, ConvKind::weight_grad, s, {}, {}),
+              std::vector<float>(w_size(s), 0.0f));
     EXPECT_TRUE(run<float>(isa, ConvKind::forward, s, {}, values<float>(w_size(s), 1)).empty());
   }
 }

@@ -1,5 +1,6 @@
-// Matrix product: right against a plain f64 loop for every dtype, transpose and ragged size; the same
-// bits at every thread count and on both instruction sets; epilogues see each element of C once.
+// Matrix product: right against a plain f64 loop for every dtype, transpose and ragged size; the
+// same bits at every thread count and on both instruction sets; epilogues see each element of C
+// once.
 #include "kernels/cpu/lib/gemm.h"
 
 #include <gtest/gtest.h>
@@ -72,17 +73,20 @@ GemmShape shape(int64_t m, int64_t n, int64_t k, bool ta, bool tb, int64_t batch
   GemmShape s;
   s.m = m, s.n = n, s.k = k, s.trans_a = ta, s.trans_b = tb, s.batch = batch;
   s.lda = (ta ? m : k) + 3, s.ldb = (tb ? k : n) + 1, s.ldc = n + 2;
-  s.stride_a = (ta ? k : m) * s.lda + 5, s.stride_b = (tb ? n : k) * s.ldb, s.stride_c = m * s.ldc + 7;
+  s.stride_a = (ta ? k : m) * s.lda + 5, s.stride_b = (tb ? n : k) * s.ldb,
+  s.stride_c = m * s.ldc + 7;
   s.dtype = s.out_dtype = t;
   return s;
 }
 
 template <class T>
 void compare_with_plain_loop(const Isa& isa, const GemmShape& s) {
-  SCOPED_TRACE(testing::Message() << isa.name << " batch " << s.batch << " m " << s.m << " n " << s.n
-                                  << " k " << s.k << (s.trans_a ? " T" : " N")
-                                  << (s.trans_b ? "T" : "N") << (s.accumulate ? " accumulate" : ""));
-  const auto a = values<T>(s.batch * s.stride_a + 64, 1), b = values<T>(std::max<int64_t>(s.stride_b * s.batch, 20000), 2);
+  SCOPED_TRACE(testing::Message() << isa.name << " batch " << s.batch << " m " << s.m << " n "
+                                  << s.n << " k " << s.k << (s.trans_a ? " T" : " N")
+                                  << (s.trans_b ? "T" : "N")
+                                  << (s.accumulate ? " accumulate" : ""));
+  const auto a = values<T>(s.batch * s.stride_a + 64, 1),
+             b = values<T>(std::max<int64_t>(s.stride_b * s.batch, 20000), 2);
   const auto before = values<T>(s.batch * s.stride_c + 64, 3);
   auto c = before;
   run(isa, isa.prepare(s), a.data(), b.data(), c.data());
@@ -190,7 +194,8 @@ TEST(Gemm, Bfloat16AccumulatesInFloat32) {
       s.out_dtype = DType::bf16;
       run(isa, isa.prepare(s), a16.data(), b16.data(), c16.data());
       for (int64_t i = 0; i < m; ++i) {
-        for (int64_t j = 0; j < n; ++j) ASSERT_EQ(c16[i * s.ldc + j], round(expected[i * s.ldc + j]));
+        for (int64_t j = 0; j < n; ++j)
+          ASSERT_EQ(c16[i * s.ldc + j], round(expected[i * s.ldc + j]));
       }
     }
   }
@@ -198,12 +203,14 @@ TEST(Gemm, Bfloat16AccumulatesInFloat32) {
 
 TEST(Gemm, SameBitsAtEveryThreadCountAndInstructionSet) {
   ThreadGuard guard;
-  const int64_t sizes[][4] = {{1, 8, 8, 8},      {1, 32, 64, 64},   {1, 256, 384, 128}, {1, 384, 128, 256},
-                              {1, 65, 128, 700}, {48, 64, 64, 32}, {1, 10, 128, 9000}, {1, 300, 300, 1100}};
+  const int64_t sizes[][4] = {{1, 8, 8, 8},       {1, 32, 64, 64},    {1, 256, 384, 128},
+                              {1, 384, 128, 256}, {1, 65, 128, 700},  {48, 64, 64, 32},
+                              {1, 10, 128, 9000}, {1, 300, 300, 1100}};
   for (const auto& z : sizes) {
     for (int t = 0; t < 4; ++t) {
       const GemmShape s = shape(z[1], z[2], z[3], t & 1, t & 2, z[0], DType::f32);
-      const auto a = values<float>(s.batch * s.stride_a, 1), b = values<float>(s.batch * s.stride_b, 2);
+      const auto a = values<float>(s.batch * s.stride_a, 1),
+                 b = values<float>(s.batch * s.stride_b, 2);
       std::vector<float> first;
       for (const Isa& isa : isas()) {
         for (int threads : {1, 2, 3, 8}) {
@@ -223,7 +230,8 @@ TEST(Gemm, EpilogueSeesEachFinishedElementOnce) {
   for (const Isa& isa : isas()) {
     for (int64_t k : {0, 64, 5000}) {
       const GemmShape s = shape(60, 60, k, false, true, 3, DType::f32);
-      const auto a = values<float>(s.batch * s.stride_a, 1), b = values<float>(s.batch * s.stride_b, 2);
+      const auto a = values<float>(s.batch * s.stride_a, 1),
+                 b = values<float>(s.batch * s.stride_b, 2);
       std::vector<float> plain(s.batch * s.stride_c), with(plain.size());
       run(isa, isa.prepare(s), a.data(), b.data(), plain.data());
       std::vector<int> seen(s.batch * s.m * s.n);

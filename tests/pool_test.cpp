@@ -1,5 +1,5 @@
-// The pool's promises: every task once, exceptions reach the caller, nesting and rival callers work,
-// a fork is refused by name.
+// The pool's promises: every task once, exceptions reach the caller, nesting and rival callers
+// work, a fork is refused by name.
 #include "core/pool.h"
 
 #include <gtest/gtest.h>
@@ -54,7 +54,10 @@ TEST(Pool, FirstExceptionReachesTheCallerAndThePoolStaysUsable) {
   ThreadGuard guard;
   set_num_threads(3);
   for (int round = 0; round < 100; ++round) {
-    EXPECT_THROW(parallel_for(50, [](int64_t i) { if (i == 17) fail("task", "bad index {}", i); }),
+    EXPECT_THROW(parallel_for(50,
+                              [](int64_t i) {
+                                if (i == 17) fail("task", "bad index {}", i);
+                              }),
                  ValueError);
     std::atomic<int> count{0};
     parallel_for(50, [&](int64_t) { ++count; });

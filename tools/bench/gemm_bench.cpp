@@ -1,6 +1,6 @@
-// Matrix products on the shapes of the examples and of GPT-2: Suan's tiles on its pool against oneDNN's
-// own threaded matmul, alternating in one run. Prints the best times (on a shared host a median
-// shows the neighbours) and oneDNN's time over Suan's.
+// Matrix products on the shapes of the examples and of GPT-2: Suan's tiles on its pool against
+// oneDNN's own threaded matmul, alternating in one run. Prints the best times (on a shared host a
+// median shows the neighbours) and oneDNN's time over Suan's.
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <pthread.h>
@@ -111,7 +111,8 @@ double clock_now() {
   return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
 }
 
-// The rest before it lets the other runtime's threads stop spinning: libgomp's do so for some 20 ms.
+// The rest before it lets the other runtime's threads stop spinning: libgomp's do so for some 20
+// ms.
 double seconds(int64_t repeats, auto&& f) {
   if (!cpu_time) std::this_thread::sleep_for(std::chrono::milliseconds(40));
   f();
@@ -143,7 +144,8 @@ int main(int argc, char** argv) {
   const dnnl_version_t* v = dnnl_version();
   std::printf("%d threads, %s, oneDNN %d.%d.%d\n\n", threads, wide ? "AVX-512" : "AVX2", v->major,
               v->minor, v->patch);
-  std::printf("| case | batch x m x n x k | op | Suan us | GFLOP/s | oneDNN us | oneDNN / Suan |\n");
+  std::printf(
+      "| case | batch x m x n x k | op | Suan us | GFLOP/s | oneDNN us | oneDNN / Suan |\n");
   std::printf("|---|---|---|---|---|---|---|\n");
 
   double worst = 1e9;
@@ -167,7 +169,8 @@ int main(int argc, char** argv) {
     std::vector<float> a = make(c.batch * c.m * c.k), b = make(c.batch * c.k * c.n);
     std::vector<float> out(c.batch * c.m * c.n), out_reference(out.size());
     std::unique_ptr<std::byte, decltype(&std::free)> workspace(
-        static_cast<std::byte*>(std::aligned_alloc(64, (plan.workspace + 64) & ~size_t{63})), &std::free);
+        static_cast<std::byte*>(std::aligned_alloc(64, (plan.workspace + 64) & ~size_t{63})),
+        &std::free);
     Reference reference(c, a.data(), b.data(), out_reference.data());
     const auto ours = [&] { run(plan, a.data(), b.data(), out.data(), workspace.get(), {}); };
     const auto theirs = [&] { reference.run(); };
@@ -190,9 +193,9 @@ int main(int argc, char** argv) {
     }
     const double x = minimum(t_ours), y = minimum(t_theirs);
     worst = std::min(worst, y / x);
-    std::printf("| %s | %ld x %ld x %ld x %ld | %c%c | %.2f | %.1f | %.2f | %.2f |\n", c.name, c.batch,
-                c.m, c.n, c.k, c.ta ? 'T' : 'N', c.tb ? 'T' : 'N', x * 1e6, flops / x * 1e-9, y * 1e6,
-                y / x);
+    std::printf("| %s | %ld x %ld x %ld x %ld | %c%c | %.2f | %.1f | %.2f | %.2f |\n", c.name,
+                c.batch, c.m, c.n, c.k, c.ta ? 'T' : 'N', c.tb ? 'T' : 'N', x * 1e6,
+                flops / x * 1e-9, y * 1e6, y / x);
     std::fflush(stdout);
   }
   std::printf("\nworst ratio %.2f\n", worst);

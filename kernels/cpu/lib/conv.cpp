@@ -1,8 +1,9 @@
 // Convolution and its gradients as products with a gathered operand.
-// forward, input_grad: a task owns some channels of a strip of pixels of one plane; per block of k it
-// gathers the strip's virtual matrix into scratch (L2) and runs the packed weights over it.
-// weight_grad: a task owns some (channel, tap) x outputs of the result for one range of the batch; the
-// gathered rows are the left operand, the output's gradient, transposed while packing, the right one.
+// forward, input_grad: a task owns some channels of a strip of pixels of one plane; per block of k
+// it gathers the strip's virtual matrix into scratch (L2) and runs the packed weights over it.
+// weight_grad: a task owns some (channel, tap) x outputs of the result for one range of the batch;
+// the gathered rows are the left operand, the output's gradient, transposed while packing, the
+// right one.
 #include "kernels/cpu/lib/conv.h"
 
 #include <algorithm>
@@ -17,10 +18,10 @@ namespace {
 
 using namespace gemm_tiles;
 
-constexpr int64_t max_strip = 416;       // pixels
-constexpr int64_t max_outputs = 256;     // of a weight gradient's tile
-constexpr int64_t most_taps = 256;       // rows of it
-constexpr int64_t task_work = 600'000;   // multiply-adds worth a dispatch
+constexpr int64_t max_strip = 416;      // pixels
+constexpr int64_t max_outputs = 256;    // of a weight gradient's tile
+constexpr int64_t most_taps = 256;      // rows of it
+constexpr int64_t task_work = 600'000;  // multiply-adds worth a dispatch
 constexpr int64_t enough_tasks = 24;
 constexpr int64_t most_partial = 4 << 20;  // elements of all ranges' partial weight gradients
 constexpr int64_t wide_bytes = 190 << 10;  // a narrow result's tile in full precision
@@ -43,20 +44,24 @@ Window window_of(const ConvPlan& p) {
 int64_t volume(const Dims3& d) { return d[0] * d[1] * d[2]; }
 
 void check(const ConvShape& s) {
-  if (s.dtype != DType::f16 && s.dtype != DType::bf16 && s.dtype != DType::f32 && s.dtype != DType::f64) {
+  if (s.dtype != DType::f16 && s.dtype != DType::bf16 && s.dtype != DType::f32 &&
+      s.dtype != DType::f64) {
     fail<TypeError>("conv", "no convolution for this dtype: expected f16, bf16, f32 or f64, got {}",
                     brief(s.dtype));
   }
   if (s.batch < 0 || s.groups < 1 || s.in_per_group < 0 || s.out_per_group < 0) {
-    fail<ShapeError>("conv", "bad sizes: expected batch >= 0, groups >= 1, channels >= 0, got {}, {}, {}, {}",
-                     s.batch, s.groups, s.in_per_group, s.out_per_group);
+    fail<ShapeError>(
+        "conv", "bad sizes: expected batch >= 0, groups >= 1, channels >= 0, got {}, {}, {}, {}",
+        s.batch, s.groups, s.in_per_group, s.out_per_group);
   }
   for (int d = 0; d < 3; ++d) {
     if (s.in[d] < 0 || s.out[d] < 0 || s.kernel[d] < 1 || s.stride[d] < 1 || s.dilation[d] < 1 ||
         s.pad_low[d] < 0) {
-      fail<ShapeError>("conv", "bad window: expected sizes and padding >= 0, kernel, stride and dilation >= 1, "
-                               "got in {} out {} kernel {} stride {} dilation {} padding {}",
-                       s.in[d], s.out[d], s.kernel[d], s.stride[d], s.dilation[d], s.pad_low[d]);
+      fail<ShapeError>(
+          "conv",
+          "bad window: expected sizes and padding >= 0, kernel, stride and dilation >= 1, "
+          "got in {} out {} kernel {} stride {} dilation {} padding {}",
+          s.in[d], s.out[d], s.kernel[d], s.stride[d], s.dilation[d], s.pad_low[d]);
     }
   }
 }
@@ -64,11 +69,14 @@ void check(const ConvShape& s) {
 void plan_correlation(ConvPlan& p) {
   const ConvShape& s = p.shape;
   const int64_t plane = p.out[1] * p.out[2];
-  const double image_work = double(p.rows) * double(p.k) * double(plane * p.out[0]) * double(s.groups);
-  const double want = std::clamp(image_work * double(s.batch) / double(task_work), 1.0, double(enough_tasks));
+  const double image_work =
+      double(p.rows) * double(p.k) * double(plane * p.out[0]) * double(s.groups);
+  const double want =
+      std::clamp(image_work * double(s.batch) / double(task_work), 1.0, double(enough_tasks));
   p.panel_rows = ceil_div(p.rows, ceil_div(p.rows, max_rows));
   p.col_tiles = ceil_div(plane, max_strip);
-  // More strips, then fewer rows, while there are too few tasks; a strip's gathering is shared by its rows.
+  // More strips, then fewer rows, while there are too few tasks; a strip's gathering is shared by
+  // its rows.
   const auto tasks = [&] { return s.batch * s.groups * p.out[0] * p.col_tiles * p.row_tiles; };
   p.row_tiles = 1;
   while (double(tasks()) < want && plane / p.col_tiles > 128) ++p.col_tiles;
@@ -87,8 +95,8 @@ void plan_correlation(ConvPlan& p) {
   }
   p.tasks = ceil_div(s.batch, p.group) * s.groups * p.out[0] * p.col_tiles * p.row_tiles;
   const int64_t block = gemm_k_block(s.dtype), compute = item_size(compute_type(s.dtype));
-  p.workspace = size_t(s.groups * ceil_div(p.k, block) * ceil_div(p.rows, p.panel_rows) * p.panel_rows *
-                       (block + 64 / compute) * compute);
+  p.workspace = size_t(s.groups * ceil_div(p.k, block) * ceil_div(p.rows, p.panel_rows) *
+                       p.panel_rows * (block + 64 / compute) * compute);
 }
 
 void plan_weight_grad(ConvPlan& p) {
@@ -97,12 +105,14 @@ void plan_weight_grad(ConvPlan& p) {
   p.tile_channels = std::clamp<int64_t>(most_taps / taps, 1, s.in_per_group);
   p.tile_outputs = std::min(s.out_per_group, max_outputs);
   const auto tiles = [&] {
-    return s.groups * ceil_div(s.in_per_group, p.tile_channels) * ceil_div(s.out_per_group, p.tile_outputs);
+    return s.groups * ceil_div(s.in_per_group, p.tile_channels) *
+           ceil_div(s.out_per_group, p.tile_outputs);
   };
   // The number of ranges decides bits, so it comes before anything an instruction set could change.
   const int64_t weights = s.groups * p.k * s.out_per_group;
   p.ranges = std::clamp<int64_t>(
-      std::min(ceil_div(enough_tasks, tiles()), most_partial / std::max<int64_t>(1, weights)), 1, s.batch);
+      std::min(ceil_div(enough_tasks, tiles()), most_partial / std::max<int64_t>(1, weights)), 1,
+      s.batch);
   while (tiles() * p.ranges < enough_tasks && p.tile_channels * taps > 64 && p.tile_channels > 1) {
     p.tile_channels = ceil_div(p.tile_channels, 2);
   }
@@ -119,7 +129,8 @@ void pack_weights(const ConvPlan& p, const S* weight, T* packed, int64_t group, 
   const ConvShape& s = p.shape;
   const int64_t k0 = block * k_block<T>, kc = std::min(k_block<T>, p.k - k0);
   const int64_t taps = volume(s.kernel), panels = ceil_div(p.rows, p.panel_rows);
-  T* to = packed + (group * ceil_div(p.k, k_block<T>) + block) * panels * p.panel_rows * row_stride<T>;
+  T* to =
+      packed + (group * ceil_div(p.k, k_block<T>) + block) * panels * p.panel_rows * row_stride<T>;
   const S* from = weight + group * p.rows * p.k;
   for (int64_t row = 0; row < p.rows; ++row, to += row_stride<T>) {
     if (p.kind == ConvKind::forward) {
@@ -160,7 +171,8 @@ void correlate(const ConvPlan& p, const S* in, const T* packed, S* out, const Pa
     gather<T>(w, image, t.depth, t.col0, t.col0 + t.cols, k0, kc, buffer, buffer_size,
               [&](int64_t k_first, int64_t k_last, const Slice& slice, int64_t row, auto fill) {
                 T* panel = strip;
-                for (int64_t col = 0; col < t.cols; col += panel_cols<T>, panel += panel_stride<T>) {
+                for (int64_t col = 0; col < t.cols;
+                     col += panel_cols<T>, panel += panel_stride<T>) {
                   const int64_t cols = std::min<int64_t>(panel_cols<T>, t.cols - col);
                   const int64_t width = round_up(cols, lanes<T>);
                   Run runs[panel_cols<T>];
@@ -169,7 +181,8 @@ void correlate(const ConvPlan& p, const S* in, const T* packed, S* out, const Pa
                   fill(k_first, k_last, runs, n, first, panel + (k_first - k0) * width, width);
                 }
               });
-    const T* a = packed + ((t.group * blocks + k0 / k_block<T>) * panels * p.panel_rows + t.row0) * row_stride<T>;
+    const T* a = packed + ((t.group * blocks + k0 / k_block<T>)*panels * p.panel_rows + t.row0) *
+                              row_stride<T>;
     for (int64_t i = 0; i < t.rows; i += p.panel_rows, a += p.panel_rows * row_stride<T>) {
       const int64_t rows = std::min(p.panel_rows, t.rows - i);
       T* to;
@@ -185,8 +198,8 @@ void correlate(const ConvPlan& p, const S* in, const T* packed, S* out, const Pa
       for (int64_t col = 0; col < t.cols; col += panel_cols<T>, panel += panel_stride<T>) {
         const int64_t cols = std::min<int64_t>(panel_cols<T>, t.cols - col);
         const int64_t vectors = ceil_div(cols, lanes<T>);
-        panel_kernels<T, false>[rows - 1][vectors - 1](kc, a, 1, panel, vectors * lanes<T>, to + col, ld, cols,
-                                                       k0 > 0);
+        panel_kernels<T, false>[rows - 1][vectors - 1](kc, a, 1, panel, vectors* lanes<T>, to + col,
+                                                       ld, cols, k0 > 0);
       }
       if (k0 + kc < p.k) continue;
       if constexpr (!in_place) {
@@ -230,8 +243,8 @@ void run_correlation(const ConvPlan& p, const void* a, const void* b, void* c, v
 
 // One range's partial weight gradient, as [channel, tap][output]: adds one block of pixels to it.
 template <class S, class T>
-void add_pixels(const ConvPlan& p, const S* x, const S* dy, T* partial, const Part& t, int64_t output0,
-                int64_t outputs, bool add) {
+void add_pixels(const ConvPlan& p, const S* x, const S* dy, T* partial, const Part& t,
+                int64_t output0, int64_t outputs, bool add) {
   const ConvShape& s = p.shape;
   const Window w = window_of(p);
   const int64_t pixels = volume(p.out), taps = w.taps();
@@ -248,7 +261,8 @@ void add_pixels(const ConvPlan& p, const S* x, const S* dy, T* partial, const Pa
   }
   const int64_t in_image = s.in_per_group * volume(p.in);
   const S* image = x + (t.image * s.groups + t.group) * in_image;
-  gather<T>(w, image, t.depth, t.col0, t.col0 + t.cols, t.row0 * taps, t.rows * taps, buffer, buffer_size,
+  gather<T>(w, image, t.depth, t.col0, t.col0 + t.cols, t.row0 * taps, t.rows * taps, buffer,
+            buffer_size,
             [&](int64_t k_first, int64_t k_last, const Slice& slice, int64_t row, auto fill) {
               Run runs[k_block<T>];
               const int64_t n = runs_of(w, slice, row, t.col0, t.col0 + t.cols, runs);
@@ -259,9 +273,9 @@ void add_pixels(const ConvPlan& p, const S* x, const S* dy, T* partial, const Pa
                 for (int64_t col = 0; col < outputs; col += panel_cols<T>) {
                   const int64_t cols = std::min<int64_t>(panel_cols<T>, outputs - col);
                   const int64_t vectors = ceil_div(cols, lanes<T>);
-                  panel_kernels<T, false>[rows - 1][vectors - 1](t.cols, panel, 1, strip + col * k_block<T>,
-                                                                 vectors * lanes<T>, to + col,
-                                                                 s.out_per_group, cols, add);
+                  panel_kernels<T, false>[rows - 1][vectors - 1](
+                      t.cols, panel, 1, strip + col* k_block<T>, vectors* lanes<T>, to + col,
+                      s.out_per_group, cols, add);
                 }
               }
             });
@@ -291,7 +305,8 @@ void run_weight_grad(const ConvPlan& p, const void* a, const void* b, void* c, v
       for (t.depth = 0; t.depth < p.out[0]; ++t.depth) {
         for (t.col0 = 0; t.col0 < plane; t.col0 += p.pixel_block) {
           t.cols = std::min(p.pixel_block, plane - t.col0);
-          add_pixels(p, static_cast<const S*>(a), static_cast<const S*>(b), partial, t, output0, outputs, add);
+          add_pixels(p, static_cast<const S*>(a), static_cast<const S*>(b), partial, t, output0,
+                     outputs, add);
           add = true;
         }
       }
@@ -340,7 +355,8 @@ ConvPlan conv_prepare(ConvKind kind, const ConvShape& s) {
     for (int d = 0; d < 3; ++d) p.pad_low[d] = s.dilation[d] * (s.kernel[d] - 1) - s.pad_low[d];
   }
   p.k = p.channels * volume(s.kernel);
-  const int64_t result = kind == ConvKind::weight_grad ? p.rows * p.k : s.batch * p.rows * volume(p.out);
+  const int64_t result =
+      kind == ConvKind::weight_grad ? p.rows * p.k : s.batch * p.rows * volume(p.out);
   const int64_t terms = kind == ConvKind::weight_grad ? s.batch * volume(p.out) : p.k;
   if (result == 0 || terms == 0) return p;
   if (kind == ConvKind::weight_grad) {
@@ -363,8 +379,8 @@ void conv_run(const ConvPlan& p, const void* a, const void* b, void* c, void* wo
     if (epilogue && size > 0 && p.kind != ConvKind::weight_grad) {
       const int64_t channels = s.groups * p.rows, pixels = volume(p.out);
       for (int64_t i = 0; i < s.batch; ++i) {
-        epilogue(static_cast<std::byte*>(c) + i * channels * pixels * item_size(s.dtype), i, 0, channels, 0,
-                 pixels, pixels);
+        epilogue(static_cast<std::byte*>(c) + i * channels * pixels * item_size(s.dtype), i, 0,
+                 channels, 0, pixels, pixels);
       }
     }
     return;

@@ -1,6 +1,7 @@
-// Reading an image as the virtual matrix of a convolution: element (k, pixel) is the input under tap k of
-// the window at that pixel. A slice is a zero-padded copy of the channels and rows that a strip of pixels
-// needs; in it each tap is a constant offset, so gathering is copying runs. Private to conv.cpp.
+// Reading an image as the virtual matrix of a convolution: element (k, pixel) is the input under
+// tap k of the window at that pixel. A slice is a zero-padded copy of the channels and rows that a
+// strip of pixels needs; in it each tap is a constant offset, so gathering is copying runs. Private
+// to conv.cpp.
 #pragma once
 
 #include <algorithm>
@@ -55,19 +56,21 @@ struct TapOffsets {
   }
 };
 
-// A run of pixels of one output row: `to` from the first pixel asked for, `from` from the slice's origin.
+// A run of pixels of one output row: `to` from the first pixel asked for, `from` from the slice's
+// origin.
 struct Run {
   int64_t to, from, length;
 };
 
 // The runs of pixels [first, last) of a plane; returns how many. Room for one per pixel is enough.
-inline int64_t runs_of(const Window& w, const Slice& s, int64_t row_stride, int64_t first, int64_t last,
-                       Run* runs) {
+inline int64_t runs_of(const Window& w, const Slice& s, int64_t row_stride, int64_t first,
+                       int64_t last, Run* runs) {
   int64_t n = 0;
   for (int64_t p = first; p < last;) {
     const int64_t y = p / w.out[2], x = p % w.out[2];
     const int64_t length = std::min(w.out[2] - x, last - p);
-    runs[n++] = {p - first, (y - s.row0) * w.stride[1] * row_stride + (x - s.col0) * w.stride[2], length};
+    runs[n++] = {p - first, (y - s.row0) * w.stride[1] * row_stride + (x - s.col0) * w.stride[2],
+                 length};
     p += length;
   }
   return n;
@@ -89,7 +92,8 @@ struct Lanes {
 struct Lanes {
   __m256i f32, f64;
   explicit Lanes(int64_t n)
-      : f32(_mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))),
+      : f32(_mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)),
+                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))),
         f64(_mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3))) {}
   void copy(const float* from, float* to) const {
     _mm256_maskstore_ps(to, f32, _mm256_maskload_ps(from, f32));
@@ -100,15 +104,16 @@ struct Lanes {
 };
 #endif
 
-// Copies `channels` channels of one image into the slice's dense [channel][size] layout, which has a
-// vector's slack behind it.
+// Copies `channels` channels of one image into the slice's dense [channel][size] layout, which has
+// a vector's slack behind it.
 template <class T, class S>
 void fill_slice(const Window& w, const Slice& s, const S* image, int64_t channels, T* to) {
   const int64_t channel_stride = w.in[0] * w.in[1] * w.in[2];
   // The input index at a coordinate of the spread, padded input, or -1 where there is a zero.
   const auto source = [&](int d, int64_t at) {
     if (w.spread[d] == 1) return at < 0 || at >= w.in[d] ? int64_t{-1} : at;
-    return at < 0 || at % w.spread[d] || at / w.spread[d] >= w.in[d] ? int64_t{-1} : at / w.spread[d];
+    return at < 0 || at % w.spread[d] || at / w.spread[d] >= w.in[d] ? int64_t{-1}
+                                                                     : at / w.spread[d];
   };
   const int64_t width = s.size[2], left = std::clamp<int64_t>(-s.low[2], 0, width);
   const int64_t right = std::clamp<int64_t>(w.in[2] - s.low[2], left, width);
@@ -116,7 +121,8 @@ void fill_slice(const Window& w, const Slice& s, const S* image, int64_t channel
     for (int64_t z = 0; z < s.size[0]; ++z) {
       const int64_t iz = source(0, s.low[0] + z);
       for (int64_t y = 0; y < s.size[1]; ++y, to += width) {
-        // Whole vectors, over the start of the next row, which comes later, or the slack at the end.
+        // Whole vectors, over the start of the next row, which comes later, or the slack at the
+        // end.
         const auto zero = [&] {
           for (int64_t x = 0; x < width; x += lanes<T>) store(to + x, Vector<T>{});
         };
@@ -179,7 +185,8 @@ template <class T, class S>
 T gather_one(const Window& w, const S* image, int64_t k, int64_t depth, int64_t pixel) {
   const int64_t tap = k % w.taps();
   const Dims3 at{depth, pixel / w.out[2], pixel % w.out[2]};
-  const Dims3 t{tap / (w.kernel[2] * w.kernel[1]), tap / w.kernel[2] % w.kernel[1], tap % w.kernel[2]};
+  const Dims3 t{tap / (w.kernel[2] * w.kernel[1]), tap / w.kernel[2] % w.kernel[1],
+                tap % w.kernel[2]};
   int64_t index = k / w.taps();
   for (int d = 0; d < 3; ++d) {
     const int64_t v = at[d] * w.stride[d] - w.pad_low[d] + t[d] * w.dilation[d];
@@ -198,10 +205,10 @@ inline bool needs_no_slice(const Window& w) {
   return true;
 }
 
-// Gathers pixels [first, last) of a plane for k in [k0, k0 + kc). Slices are made in `buffer` for as many
-// channels as fit; for each range of k that is ready, rows(k_first, k_last, slice, row_stride, fill) is
-// called, which lays out runs with that stride and has fill(k_first, k_last, runs, n_runs, first_pixel,
-// dst, dst_stride) write one row of dst per k.
+// Gathers pixels [first, last) of a plane for k in [k0, k0 + kc). Slices are made in `buffer` for
+// as many channels as fit; for each range of k that is ready, rows(k_first, k_last, slice,
+// row_stride, fill) is called, which lays out runs with that stride and has fill(k_first, k_last,
+// runs, n_runs, first_pixel, dst, dst_stride) write one row of dst per k.
 template <class T, class S, class Rows>
 void gather(const Window& w, const S* image, int64_t depth, int64_t first, int64_t last, int64_t k0,
             int64_t kc, T* buffer, int64_t buffer_size, Rows rows) {
@@ -215,31 +222,35 @@ void gather(const Window& w, const S* image, int64_t depth, int64_t first, int64
       int64_t offsets[most_offsets];
       const int64_t end = std::min(k + most_offsets, k_last);
       for (int64_t i = k; i < end; ++i) offsets[i - k] = offset(i - channel0 * taps);
-      rows(k, end, s, row, [&](int64_t from, int64_t to, const Run* runs, int64_t n, int64_t, T* dst,
-                               int64_t dst_stride) {
-        for (int64_t i = 0; i < n; ++i) {
-          copy_run(runs[i], src, offsets + (from - k), to - from, w.stride[2], dst, dst_stride);
-        }
-      });
+      rows(k, end, s, row,
+           [&](int64_t from, int64_t to, const Run* runs, int64_t n, int64_t, T* dst,
+               int64_t dst_stride) {
+             for (int64_t i = 0; i < n; ++i) {
+               copy_run(runs[i], src, offsets + (from - k), to - from, w.stride[2], dst,
+                        dst_stride);
+             }
+           });
     }
   };
   if constexpr (std::is_same_v<S, T>) {
     if (needs_no_slice(w)) {
       const int64_t row = w.in[2], plane = w.in[1] * row;
-      from_memory(image + s.low[0] * plane + s.low[1] * row + s.low[2], k0, k0 + kc, 0, w.in[0] * plane,
-                  plane, row);
+      from_memory(image + s.low[0] * plane + s.low[1] * row + s.low[2], k0, k0 + kc, 0,
+                  w.in[0] * plane, plane, row);
       return;
     }
   }
   const int64_t per = (buffer_size - lanes<T>) / s.channel_size();
   if (per == 0) {
-    rows(k0, k0 + kc, s, s.size[2], [&](int64_t from, int64_t to, const Run* runs, int64_t n, int64_t pixel,
-                                        T* dst, int64_t dst_stride) {
-      const int64_t pixels = runs[n - 1].to + runs[n - 1].length;
-      for (int64_t k = from; k < to; ++k, dst += dst_stride) {
-        for (int64_t i = 0; i < pixels; ++i) dst[i] = gather_one<T>(w, image, k, depth, pixel + i);
-      }
-    });
+    rows(k0, k0 + kc, s, s.size[2],
+         [&](int64_t from, int64_t to, const Run* runs, int64_t n, int64_t pixel, T* dst,
+             int64_t dst_stride) {
+           const int64_t pixels = runs[n - 1].to + runs[n - 1].length;
+           for (int64_t k = from; k < to; ++k, dst += dst_stride) {
+             for (int64_t i = 0; i < pixels; ++i)
+               dst[i] = gather_one<T>(w, image, k, depth, pixel + i);
+           }
+         });
     return;
   }
   const int64_t channel_stride = w.in[0] * w.in[1] * w.in[2];

@@ -1,6 +1,6 @@
-// Matrix product. A task owns a tile of C: per block of k it has B's strip packed (in L2), then takes A
-// panel by panel (L1) through all of the strip. A B that several row tiles share is packed once, into the
-// workspace; otherwise the task packs its strip into thread scratch.
+// Matrix product. A task owns a tile of C: per block of k it has B's strip packed (in L2), then
+// takes A panel by panel (L1) through all of the strip. A B that several row tiles share is packed
+// once, into the workspace; otherwise the task packs its strip into thread scratch.
 #include "kernels/cpu/lib/gemm.h"
 
 #include <algorithm>
@@ -36,9 +36,10 @@ int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 bool is_narrow(DType t) { return t == DType::bf16 || t == DType::f16; }
 
 void check(const GemmShape& s) {
-  if (!(is_integer(s.dtype) && !is_packed(s.dtype)) && !is_narrow(s.dtype) && s.dtype != DType::f32 &&
-      s.dtype != DType::f64) {
-    fail<TypeError>("matmul", "no product for this dtype: expected an integer or f16 to f64, got {}",
+  if (!(is_integer(s.dtype) && !is_packed(s.dtype)) && !is_narrow(s.dtype) &&
+      s.dtype != DType::f32 && s.dtype != DType::f64) {
+    fail<TypeError>("matmul",
+                    "no product for this dtype: expected an integer or f16 to f64, got {}",
                     brief(s.dtype));
   }
   if (s.out_dtype != s.dtype && !(is_narrow(s.dtype) && s.out_dtype == DType::f32)) {
@@ -46,23 +47,26 @@ void check(const GemmShape& s) {
                     brief(s.out_dtype));
   }
   if (std::min({s.m, s.n, s.k, s.batch}) < 0) {
-    fail<ShapeError>("matmul", "negative size: expected sizes >= 0, got m={} n={} k={} batch={}", s.m,
-                     s.n, s.k, s.batch);
+    fail<ShapeError>("matmul", "negative size: expected sizes >= 0, got m={} n={} k={} batch={}",
+                     s.m, s.n, s.k, s.batch);
   }
   if (s.lda < (s.trans_a ? s.m : s.k) || s.ldb < (s.trans_b ? s.k : s.n) || s.ldc < s.n) {
-    fail<ShapeError>("matmul", "row stride below the row: expected at least {}, {}, {}, got {}, {}, {}",
+    fail<ShapeError>("matmul",
+                     "row stride below the row: expected at least {}, {}, {}, got {}, {}, {}",
                      s.trans_a ? s.m : s.k, s.trans_b ? s.k : s.n, s.n, s.lda, s.ldb, s.ldc);
   }
 }
 
-// Whether a transposed A is fit to be read as it lies: near rows share pages and do not collide in L1.
+// Whether a transposed A is fit to be read as it lies: near rows share pages and do not collide in
+// L1.
 bool near_rows(const GemmShape& s) { return s.lda * item_size(s.dtype) <= 2048; }
 
-// Picks the tile that spends least on packing among those that make enough tasks. Costs are in cycles
-// per vector multiply-add of a 32-column panel, measured.
+// Picks the tile that spends least on packing among those that make enough tasks. Costs are in
+// cycles per vector multiply-add of a 32-column panel, measured.
 void choose_tiles(GemmPlan& p) {
   const GemmShape& s = p.shape;
-  const double work = double(s.m) * double(s.n) * double(std::max<int64_t>(s.k, 1)) / double(p.splits);
+  const double work =
+      double(s.m) * double(s.n) * double(std::max<int64_t>(s.k, 1)) / double(p.splits);
   const double want = std::clamp(work / double(task_work), 1.0,
                                  std::max(1.0, double(enough_tasks) / double(s.batch * p.splits)));
   p.panel_rows = ceil_div(s.m, ceil_div(s.m, max_rows));
@@ -71,25 +75,28 @@ void choose_tiles(GemmPlan& p) {
   const bool one_packing = want > 1.5;
   const bool may_prepack_b = one_packing && (s.batch == 1 || s.stride_b == 0) &&
                              s.m > 3 * max_rows && s.n * s.k <= most_prepacked;
-  p.prepack_a = one_packing && s.trans_a && !near_rows(s) && s.batch == 1 &&
-                s.m * s.k <= most_prepacked;
+  p.prepack_a =
+      one_packing && s.trans_a && !near_rows(s) && s.batch == 1 && s.m * s.k <= most_prepacked;
   const int64_t most_area = tile_bytes / item_size(compute_type(s.dtype));
   double best = std::numeric_limits<double>::infinity();
   for (int64_t cols = 32;; cols = cols < 128 ? cols + 32 : cols * 3 / 2 / 32 * 32) {
     cols = std::min(cols, max_tile_cols);
     const int64_t tile_cols = round_up(ceil_div(s.n, ceil_div(s.n, cols)), 32);
     const int64_t col_tiles = ceil_div(s.n, tile_cols);
-    const int64_t fewest = is_narrow(s.dtype) || is_integer(s.dtype)
-                               ? ceil_div(s.m, std::max<int64_t>(1, most_area / tile_cols - max_rows))
-                               : 1;
-    const int64_t rows = ceil_div(
-        s.m, std::max({int64_t(want / double(col_tiles) + 0.5), fewest, int64_t{1}}));
+    const int64_t fewest =
+        is_narrow(s.dtype) || is_integer(s.dtype)
+            ? ceil_div(s.m, std::max<int64_t>(1, most_area / tile_cols - max_rows))
+            : 1;
+    const int64_t rows =
+        ceil_div(s.m, std::max({int64_t(want / double(col_tiles) + 0.5), fewest, int64_t{1}}));
     const int64_t tile_rows = round_up(rows, p.panel_rows);
     const int64_t row_tiles = ceil_div(s.m, tile_rows);
     const double idle = std::max(0.0, want / double(row_tiles * col_tiles) - 1.0);
     const bool prepack_b = may_prepack_b && row_tiles > 1;
     // A transposed A is read in short pieces unless the tile has many rows.
-    const double pack_a = p.prepack_a ? 1.0 : s.trans_a && !near_rows(s) ? 5.0 + 1500.0 / double(tile_rows) : 4.0;
+    const double pack_a = p.prepack_a                  ? 1.0
+                          : s.trans_a && !near_rows(s) ? 5.0 + 1500.0 / double(tile_rows)
+                                                       : 4.0;
     const double cost = (fetch + pack_a) / double(tile_cols) + fetch / double(tile_rows) +
                         pack_b / double(prepack_b ? s.m : tile_rows) + 0.01 * idle;
     if (cost < best) {
@@ -109,7 +116,8 @@ int64_t packed_a_size(const GemmPlan& p) {
   const GemmShape& s = p.shape;
   // As much as either instruction set needs.
   const int64_t panel = gemm_k_block(s.dtype) * 16 + 80;
-  return p.prepack_a ? ceil_div(s.k, gemm_k_block(s.dtype)) * ceil_div(s.m, p.panel_rows) * panel : 0;
+  return p.prepack_a ? ceil_div(s.k, gemm_k_block(s.dtype)) * ceil_div(s.m, p.panel_rows) * panel
+                     : 0;
 }
 int64_t packed_b_size(const GemmPlan& p) {
   const int64_t vector = 64 / item_size(compute_type(p.shape.dtype));
@@ -132,7 +140,8 @@ struct Tile {
 };
 
 template <class T, class S>
-void pack_b(const GemmShape& s, const S* b, int64_t col, int64_t cols, int64_t k0, int64_t kc, T* to) {
+void pack_b(const GemmShape& s, const S* b, int64_t col, int64_t cols, int64_t k0, int64_t kc,
+            T* to) {
   const int64_t width = round_up(cols, lanes<T>);
   if (s.trans_b) {
     pack_b_panel<T, S, true>(b + col * s.ldb + k0, s.ldb, kc, cols, width, to);
@@ -141,8 +150,8 @@ void pack_b(const GemmShape& s, const S* b, int64_t col, int64_t cols, int64_t k
   }
 }
 
-// One task of packing all of B: a block of k by `pack_cols` columns. A block's panels lie one after the
-// other, the blocks likewise, so the panel of (k0, col) begins at k0 * packed_cols + col * kc.
+// One task of packing all of B: a block of k by `pack_cols` columns. A block's panels lie one after
+// the other, the blocks likewise, so the panel of (k0, col) begins at k0 * packed_cols + col * kc.
 template <class S, class T>
 void pack_b_task(const GemmShape& s, const void* b, void* packed, int64_t task) {
   const int64_t strips = ceil_div(s.n, pack_cols);
@@ -223,13 +232,15 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
       const T* panel = panels;
       if (t.packed_a) {
         panel = static_cast<const T*>(t.packed_a) +
-                ((t.k_begin + k0) / k_block<T> * all_panels + t.row0 / t.panel_rows + r) * k_major_panel<T>;
+                ((t.k_begin + k0) / k_block<T> * all_panels + t.row0 / t.panel_rows + r) *
+                    k_major_panel<T>;
       } else if (direct_a) {
         if constexpr (std::is_same_v<S, T>) panel = a + k0 * s.lda + row;
       } else if (s.trans_a) {
         if (r % chunk_panels == 0) {
           pack_a_k_major(a + k0 * s.lda + row, s.lda,
-                         std::min(chunk_panels * t.panel_rows, t.rows - row), t.panel_rows, kc, panels);
+                         std::min(chunk_panels * t.panel_rows, t.rows - row), t.panel_rows, kc,
+                         panels);
         }
         panel += r % chunk_panels * k_major_panel<T>;
       } else {
@@ -244,7 +255,8 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
         const int64_t vectors = ldb / lanes<T>;
         const T* from = strip + col * k_block<T>;
         if (t.packed_b) {
-          from = static_cast<const T*>(t.packed_b) + (t.k_begin + k0) * packed_cols + (t.col0 + col) * kc;
+          from = static_cast<const T*>(t.packed_b) + (t.k_begin + k0) * packed_cols +
+                 (t.col0 + col) * kc;
         }
         if constexpr (std::is_same_v<S, T>) {
           if (!t.packed_b && direct_b && cols == panel_cols<T>) {
@@ -261,14 +273,16 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
           to = wide + row * t.cols + col;
           ld = t.cols;
         }
-        kernels[vectors - 1](kc, panel, direct_a ? s.lda : k_stride<T>, from, ldb, to, ld, cols, add);
+        kernels[vectors - 1](kc, panel, direct_a ? s.lda : k_stride<T>, from, ldb, to, ld, cols,
+                             add);
       }
       if (k0 + kc == t.k) finish(row, rows);
     }
   }
 }
 
-// Ranges of k, for a C too small to make tasks of: a function of the sizes alone, the same on any ISA.
+// Ranges of k, for a C too small to make tasks of: a function of the sizes alone, the same on any
+// ISA.
 int64_t count_splits(const GemmShape& s) {
   const int64_t units = s.batch * ceil_div(s.m, 64) * ceil_div(s.n, 64);
   if (units >= 8) return 1;
@@ -277,9 +291,11 @@ int64_t count_splits(const GemmShape& s) {
   return std::max<int64_t>(1, std::min({int64_t{16}, s.k / (2 * gemm_k_block(s.dtype)), by_work}));
 }
 
-// C = the sum of the splits' partial results, in order, for the rows [row0, row0 + rows) of one batch.
+// C = the sum of the splits' partial results, in order, for the rows [row0, row0 + rows) of one
+// batch.
 template <class T, class O>
-void sum_splits(const GemmPlan& p, const T* partial, O* c, int64_t batch, int64_t row0, int64_t rows) {
+void sum_splits(const GemmPlan& p, const T* partial, O* c, int64_t batch, int64_t row0,
+                int64_t rows) {
   const GemmShape& s = p.shape;
   const int64_t split_stride = s.batch * s.m * s.n;
   for (int64_t i = row0; i < row0 + rows; ++i) {
@@ -294,8 +310,8 @@ void sum_splits(const GemmPlan& p, const T* partial, O* c, int64_t batch, int64_
 }
 
 template <class T, class O>
-void sum_splits_untyped(const GemmPlan& p, const void* partial, void* c, int64_t batch, int64_t row0,
-                        int64_t rows) {
+void sum_splits_untyped(const GemmPlan& p, const void* partial, void* c, int64_t batch,
+                        int64_t row0, int64_t rows) {
   sum_splits(p, static_cast<const T*>(partial), static_cast<O*>(c), batch, row0, rows);
 }
 
@@ -355,12 +371,14 @@ Tile make_tile(const GemmPlan& p, const void* a, const void* b, void* workspace,
   t.a = at(a, batch * s.stride_a + (s.trans_a ? t.row0 + k0 * s.lda : t.row0 * s.lda + k0), in);
   t.b = at(b, batch * s.stride_b + (s.trans_b ? t.col0 * s.ldb + k0 : t.col0 + k0 * s.ldb), in);
   t.packed_a = p.prepack_a ? workspace : nullptr;
-  t.packed_b = p.prepack_b ? at(workspace, packed_a_size(p), item_size(compute_type(s.dtype))) : nullptr;
+  t.packed_b =
+      p.prepack_b ? at(workspace, packed_a_size(p), item_size(compute_type(s.dtype))) : nullptr;
   return t;
 }
 
 // Packs what is packed as a whole, in parallel.
-void prepack(const GemmPlan& p, const Functions& run, const void* a, const void* b, void* workspace) {
+void prepack(const GemmPlan& p, const Functions& run, const void* a, const void* b,
+             void* workspace) {
   const GemmShape& s = p.shape;
   void* packed_b = at(workspace, packed_a_size(p), item_size(compute_type(s.dtype)));
   const int64_t blocks = ceil_div(s.k, gemm_k_block(s.dtype));
@@ -384,9 +402,8 @@ GemmPlan gemm_prepare(const GemmShape& shape) {
   p.shape = shape;
   if (shape.m == 0 || shape.n == 0 || shape.batch == 0) return p;
   p.splits = count_splits(shape);
-  p.split_k = p.splits == 1
-                  ? shape.k
-                  : round_up(ceil_div(shape.k, p.splits), gemm_k_block(shape.dtype));
+  p.split_k =
+      p.splits == 1 ? shape.k : round_up(ceil_div(shape.k, p.splits), gemm_k_block(shape.dtype));
   if (p.splits > 1) p.splits = ceil_div(shape.k, p.split_k);
   choose_tiles(p);
   const int64_t tiles = p.row_tiles * p.col_tiles;

@@ -16,7 +16,8 @@ namespace suan::cpu::SUAN_ISA::gemm_tiles {
 
 #ifdef __AVX512F__
 inline constexpr int vector_bytes = 64;
-inline constexpr int max_rows = 14;  // 14 x 2 accumulators, 2 of B and 1 broadcast: 31 registers of 32
+inline constexpr int max_rows =
+    14;  // 14 x 2 accumulators, 2 of B and 1 broadcast: 31 registers of 32
 #else
 inline constexpr int vector_bytes = 32;
 inline constexpr int max_rows = 6;  // 6 x 2 + 2 + 1: 15 registers of 16
@@ -42,7 +43,8 @@ inline constexpr int64_t row_stride = k_block<T> + 64 / int64_t{sizeof(T)};
 // A's panel where k runs slowest: room for max_rows values.
 template <class T>
 inline constexpr int64_t k_stride = lanes<T> > max_rows ? lanes<T> : max_rows;
-// From one such panel to the next: not a multiple of 4 KiB, or writing several at once would collide.
+// From one such panel to the next: not a multiple of 4 KiB, or writing several at once would
+// collide.
 template <class T>
 inline constexpr int64_t k_major_panel = k_block<T> * k_stride<T> + 320 / int64_t{sizeof(T)};
 
@@ -83,12 +85,12 @@ inline Vector<double> multiply_add<double>(Vector<double> a, Vector<double> b, V
 }
 #endif
 
-// C[R, cols] (+)= A[R, kc] · B[kc, NV vectors]. A is a packed panel, rows row_stride apart and lda 1, or
-// KMajor: the R values of one k side by side, lda from one k to the next. cols below the vectors' width
-// writes only those columns.
+// C[R, cols] (+)= A[R, kc] · B[kc, NV vectors]. A is a packed panel, rows row_stride apart and lda
+// 1, or KMajor: the R values of one k side by side, lda from one k to the next. cols below the
+// vectors' width writes only those columns.
 template <class T, int R, int NV, bool KMajor>
-void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t cols,
-                    bool add) {
+void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
+                    int64_t cols, bool add) {
   constexpr int width = lanes<T>;
   Vector<T> acc[R][NV] = {};
   for (int64_t k = 0; k < kc; ++k) {
@@ -125,7 +127,8 @@ void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb
 }
 
 template <class T>
-using PanelKernel = void (*)(int64_t, const T*, int64_t, const T*, int64_t, T*, int64_t, int64_t, bool);
+using PanelKernel = void (*)(int64_t, const T*, int64_t, const T*, int64_t, T*, int64_t, int64_t,
+                             bool);
 
 template <class T, bool KMajor, int... I>
 constexpr auto make_panel_kernels(std::integer_sequence<int, I...>) {
@@ -231,9 +234,9 @@ void pack_a_rows(const S* src, int64_t ld, int64_t rows, int64_t kc, T* dst) {
   }
 }
 
-// Panels of a transposed A, `height` of its `rows` values of one k side by side, k_stride apart; a panel
-// begins k_major_panel after the one before. All panels are filled in one pass over k, because the
-// rows of a transposed A are far apart in memory.
+// Panels of a transposed A, `height` of its `rows` values of one k side by side, k_stride apart; a
+// panel begins k_major_panel after the one before. All panels are filled in one pass over k,
+// because the rows of a transposed A are far apart in memory.
 template <class T, class S>
 void pack_a_k_major(const S* src, int64_t ld, int64_t rows, int64_t height, int64_t kc, T* dst) {
   for (int64_t k = 0; k < kc; ++k, src += ld, dst += k_stride<T>) {
