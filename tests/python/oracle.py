@@ -163,6 +163,13 @@ def _scatter(x, index, src, dim, add=False):
     return out
 
 
+def _gather(x, index, dim):
+    if not x.ndim:
+        return x
+    crop = tuple(slice(None) if k == dim % x.ndim else slice(n) for k, n in enumerate(index.shape))
+    return np.take_along_axis(x[crop], index, axis=dim)
+
+
 def _indices(indices, dims, rank):
     key = [slice(None)] * rank
     for d, i in zip(dims, indices):
@@ -682,7 +689,7 @@ ORACLE = {
     "avg_pool_grad": _avg_pool_grad,
     "adaptive_avg_pool": _adaptive_avg_pool,
     # Indexing.
-    "gather": lambda x, i, dim: np.take_along_axis(x, i, axis=dim) if x.ndim else x,
+    "gather": _gather,
     "scatter": _scatter,
     "scatter_add": lambda x, i, src, dim: _scatter(x, i, src, dim, add=True),
     "index": lambda x, *i, dims: x[_indices(i, dims, x.ndim)],
