@@ -6,12 +6,17 @@ namespace {
 
 // [out, in] with 1 / size over region i = [floor(i in / out), ceil((i + 1) in / out)).
 Tensor regions(int64_t in, int64_t out, const Tensor& like) {
-  std::vector<double> m(size_t(in * out), 0.0);
-  for (int64_t i = 0; i < out; ++i) {
-    const int64_t from = i * in / out, to = ((i + 1) * in + out - 1) / out;
-    for (int64_t j = from; j < to; ++j) m[size_t(i * in + j)] = 1.0 / double(to - from);
-  }
-  return ops::cast(Tensor::from<double>(m, {out, in}), like.dtype());
+  using namespace ops;
+  auto range = [](int64_t n) { return apply(SUAN_OP("arange"), {}, {0.0, double(n), 1.0, DType::i64}); };
+  auto divided = [](const Tensor& t, int64_t by) {
+    return apply(SUAN_OP("floor_divide"), {t, number(double(by), t)});
+  };
+  // Made of ops, so that a recording holds the rule and not a table.
+  const Tensor i = unsqueeze(range(out), 1), j = range(in), n = number(double(in), i);
+  const Tensor from = divided(i * n, out);
+  const Tensor to = divided((i + number(1, i)) * n + number(double(out - 1), i), out);
+  const Tensor inside = logical_and(ge(j, from), lt(j, to));
+  return cast(inside, like.dtype()) / cast(to - from, like.dtype());
 }
 
 Tensors compose(const ComposeContext& c) {
