@@ -24,7 +24,7 @@ endfunction()
 # Compiles every CPU kernel for one instruction set and appends the objects to suan_objects.
 function(suan_add_kernels isa)
   add_library(suan_kernels_${isa} OBJECT ${suan_kernel_sources})
-  target_link_libraries(suan_kernels_${isa} PRIVATE suan_flags DNNL::dnnl)
+  target_link_libraries(suan_kernels_${isa} PRIVATE suan_flags)
   target_compile_definitions(suan_kernels_${isa} PRIVATE SUAN_ISA=${isa})
   # 64-byte vectors cross calls only inside one instruction set's namespace, so the warning that
   # their calling convention differs between sets does not apply.

@@ -14,7 +14,9 @@ if(suan_test_sources)
 endif()
 
 file(GLOB suan_bench_sources CONFIGURE_DEPENDS tools/bench/*.cpp)
-find_package(OpenMP REQUIRED)  # oneDNN's own threads, to measure against
+# oneDNN is a peer to measure against, with its own threads; the library does not link it.
+find_package(dnnl 2.6 REQUIRED CONFIG)
+find_package(OpenMP REQUIRED)
 add_custom_target(benches)
 foreach(source IN LISTS suan_bench_sources)
   cmake_path(GET source STEM name)
