@@ -84,7 +84,12 @@ bool Tracer::finish(std::span<const Tensor> outputs) {
   now.leaves = recorder_->new_leaf_grads();
   now.n_outputs = int(outputs.size());
   for (const auto& c : now.captured) now.wants_grad.push_back(c.source.requires_grad());
-  for (const Tensor& t : outputs) now.differentiable |= grad_enabled && t.requires_grad();
+  // A loss whose backward ran inside has no history left to differentiate.
+  auto spent = [](const Tensor& t) {
+    const AutogradState* s = t.impl()->autograd;
+    return s && s->node && s->node->freed;
+  };
+  for (const Tensor& t : outputs) now.differentiable |= grad_enabled && t.requires_grad() && !spent(t);
   abandon();
   bool agree = last_ && last_->graph == now.graph && last_->captured.size() == now.captured.size() &&
                last_->differentiable == now.differentiable && last_->wants_grad == now.wants_grad;

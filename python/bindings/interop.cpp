@@ -11,6 +11,7 @@
 namespace suan::py {
 
 Tensor tensor_from_data(PyObject* data, std::optional<DType> dtype);
+void check_outside_recording(const Tensor& t, const char* op);
 void bind_dlpack(nb::module_& m);
 
 namespace {
@@ -157,6 +158,7 @@ class Nested {
 };
 
 nb::dict array_interface(const Tensor& t) {
+  check_outside_recording(t, "numpy");
   const char* code = t.dtype() == DType::bf16 ? "<u2" : nullptr;
   for (const TypeCode& c : type_codes)
     if (c.dtype == t.dtype()) code = c.code;
@@ -182,6 +184,12 @@ std::optional<DType> maybe_dtype(nb::handle d) {
 }
 
 }  // namespace
+
+void check_outside_recording(const Tensor& t, const char* op) {
+  if (context().recorder && !t.storage()->is_literal())
+    fail<StateError>(op, "data-dependent value in a compiled function: expected the tensor to be returned, got a "
+                         "read at {}", to_string(capture_source()));
+}
 
 Tensor tensor_from_data(PyObject* data, std::optional<DType> dtype) {
   if (is_tensor(data)) {

@@ -6,6 +6,8 @@
 
 namespace suan::py {
 
+void check_outside_recording(const Tensor& t, const char* op);  // interop.cpp
+
 PyObject* size_class;
 PyObject* device_cpu;
 
@@ -162,7 +164,10 @@ PyObject* nested(const Tensor& t, const std::byte* p, int axis) {
   return list.release();
 }
 PyObject* tolist(PyObject* o, PyObject*) {
-  return guarded([&] { return nested(unwrap(o), unwrap(o).raw(), 0); });
+  return guarded([&] {
+    check_outside_recording(unwrap(o), "tolist");
+    return nested(unwrap(o), unwrap(o).raw(), 0);
+  });
 }
 
 SUAN_METHOD(requires_grad_) {
