@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import suan
-from suan import optim
+from suan import nn, optim
 
 rng = np.random.default_rng(0)
 START = [rng.standard_normal((3, 4)), rng.standard_normal(5)]
@@ -130,6 +130,26 @@ def test_param_groups_and_learning_rate_tensor():
 def test_wrong_options(build, message):
     with pytest.raises((ValueError, TypeError), match=message):
         build()
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+def test_scaling_in_the_step_equals_clipping_first(kind):
+    results = []
+    for fused in (False, True):
+        params, optimizer = make(kind, lr=0.01, weight_decay=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            sum((p * p).sum() for p in params).backward()
+            if fused:
+                norm, scale = nn.utils.clip_scale(params, 0.5)
+                optimizer.step(grad_scale=scale)
+            else:
+                norm = nn.utils.clip_grad_norm_(params, 0.5)
+                optimizer.step()
+            assert norm.item() > 0.5
+        results.append([p.detach().numpy() for p in params])
+    for a, b in zip(*results):
+        assert np.array_equal(a, b)
 
 
 def test_closure_returns_the_loss():

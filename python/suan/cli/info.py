@@ -21,9 +21,9 @@ def _dtypes(op):
         return "-"
     dtypes = op["inputs"][0]["dtypes"]
     groups = {
-        "float": ["f16", "bf16", "f32", "f64"],
-        "int": ["i8", "i16", "i32", "i64"],
-        "uint": ["u8", "u16", "u32", "u64"],
+        "floats": ["float16", "bfloat16", "float32", "float64"],
+        "ints": ["int8", "int16", "int32", "int64"],
+        "uints": ["uint8", "uint16", "uint32", "uint64"],
     }
     words, rest = [], list(dtypes)
     for word, members in groups.items():

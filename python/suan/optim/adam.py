@@ -36,7 +36,7 @@ class Adam(Optimizer):
             "exp_avg_sq": suan.zeros_like(param),
         }
 
-    def step_group(self, group):
+    def step_group(self, group, grad_scale):
         rows = self.active(group)
         if not rows:
             return
@@ -47,9 +47,10 @@ class Adam(Optimizer):
         options = {"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": decay if decoupled else 0.0}
         step_op, lr = ops.adamw_step, group.lr_tensor
         for param, grad, state in rows:
+            scale = grad_scale
             if decay and not decoupled:
-                grad = grad + param * decay
-            step_op(param, grad, state["exp_avg"], state["exp_avg_sq"], lr, state["step"], None, **options)
+                grad, scale = (grad if scale is None else grad * scale) + param * decay, None
+            step_op(param, grad, state["exp_avg"], state["exp_avg_sq"], lr, state["step"], scale, **options)
 
 
 class AdamW(Adam):

@@ -31,7 +31,7 @@ class ParamGroup(dict):
 
 class Optimizer:
     """Base class. Subclasses give `defaults`, make the state of a parameter in init_state(param, group),
-    and update one group in step_group(group)."""
+    and update one group in step_group(group, grad_scale)."""
 
     def __init__(self, params, defaults):
         if isinstance(params, suan.Tensor):
@@ -90,18 +90,19 @@ class Optimizer:
     def init_state(self, param, group):
         return {}
 
-    def step_group(self, group):
+    def step_group(self, group, grad_scale):
         raise NotImplementedError
 
-    def step(self, closure=None):
-        """Updates all parameters that have a gradient. closure, if given, computes and returns the loss first."""
+    def step(self, closure=None, *, grad_scale=None):
+        """Updates all parameters that have a gradient. closure, if given, computes and returns the loss first;
+        grad_scale, a 0-d tensor, multiplies the gradients on their way in (see nn.utils.clip_scale)."""
         loss = None
         if closure is not None:
             with suan.enable_grad():
                 loss = closure()
         with suan.no_grad():
             for group in self.param_groups:
-                self.step_group(group)
+                self.step_group(group, grad_scale)
         return loss
 
     def active(self, group):

@@ -28,12 +28,14 @@ class SGD(Optimizer):
     def init_state(self, param, group):
         return {"momentum_buffer": suan.zeros_like(param)} if group["momentum"] else {}
 
-    def step_group(self, group):
+    def step_group(self, group, grad_scale):
         momentum, dampening = group["momentum"], group["dampening"]
         options = {"momentum": momentum, "weight_decay": group["weight_decay"], "nesterov": group["nesterov"]}
         step_op, lr = ops.sgd_step, group.lr_tensor
         for param, grad, state in self.active(group):
             buffer, damp = state.get("momentum_buffer"), dampening
+            if grad_scale is not None:
+                grad = grad * grad_scale
             if momentum and buffer is None:  # the momentum was set after construction
                 buffer = state["momentum_buffer"] = suan.zeros_like(param)
             if dampening and not state.get("started"):

@@ -79,12 +79,9 @@ class Trainer:
     def _train_step(self, x, y):
         loss = self.task.loss(x, y)
         loss.backward()
-        params, clip = self.params, self.recipe.train.clip
-        if clip is None:
-            norm = nn.utils.get_total_norm([p.grad for p in params])
-        else:
-            norm = nn.utils.clip_grad_norm_(params, clip)
-        self.optimizer.step()
+        clip = self.recipe.train.clip
+        norm, scale = nn.utils.clip_scale(self.params, math.inf if clip is None else clip)
+        self.optimizer.step(grad_scale=scale)
         self.optimizer.zero_grad()
         return loss.detach(), norm
 

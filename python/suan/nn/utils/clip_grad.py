@@ -31,6 +31,13 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False):
     return total
 
 
+def clip_scale(parameters, max_norm):
+    """(norm, scale): the gradients' total norm, and the factor that clip_grad_norm_ would multiply them by.
+    `optimizer.step(grad_scale=scale)` applies it while it reads the gradients: the same bits, one pass less."""
+    with suan.no_grad():
+        return tuple(ops.clip_grad_norm(_grads(parameters), max_norm=float(max_norm)))
+
+
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False):
     """Scales all gradients in place so that their total norm is at most max_norm. Returns the norm before."""
     with suan.no_grad():
