@@ -188,12 +188,7 @@ def repeat(self, *sizes):
     sizes = _shape(sizes)
     if len(sizes) < self.dim():
         raise ValueError(f"[repeat] too few counts: expected at least {self.dim()}, got {len(sizes)}")
-    shape = (1,) * (len(sizes) - self.dim()) + tuple(self.shape)
-    out = ops.reshape(self, shape)
-    for d, k in enumerate(sizes):
-        if k != 1:
-            out = ops.cat([out] * k, d) if k else narrow(out, d, 0, 0)
-    return out.clone() if out is self else out
+    return ops.repeat(self, sizes)
 
 
 def tile(input, *dims):

@@ -96,7 +96,7 @@ def test_every_op_has_an_oracle():
     assert not nothing and not stale and not bare, (nothing, stale, bare)
 
 
-@pytest.mark.parametrize("name,index,dtype", cases())
+@pytest.mark.parametrize("name,index,dtype", list(cases()))
 def test_forward(name, index, dtype):
     if name in NO_ORACLE:
         return
@@ -119,7 +119,7 @@ def test_forward(name, index, dtype):
         check(name, got, expected(name, index, values), f"{name}[{index}] {dtype} {layout}", size)
 
 
-@pytest.mark.parametrize("name,index,dtype", cases())
+@pytest.mark.parametrize("name,index,dtype", list(cases()))
 def test_planned(name, index, dtype):
     if name in DATA_DEPENDENT:
         return
@@ -150,7 +150,7 @@ def in_place_cases():
                 yield pytest.param(name, index, dtype, id=f"{name}-{index}-{dtype or 'fixed'}")
 
 
-@pytest.mark.parametrize("name,index,dtype", in_place_cases())
+@pytest.mark.parametrize("name,index,dtype", list(in_place_cases()))
 def test_in_place(name, index, dtype):
     plain = make_inputs(name, index, dtype)
     for layout in LAYOUTS[:4]:
@@ -170,7 +170,7 @@ def error_cases():
                 yield pytest.param(name, index, id=f"{name}-{index}")
 
 
-@pytest.mark.parametrize("name,index", error_cases())
+@pytest.mark.parametrize("name,index", list(error_cases()))
 def test_error(name, index):
     sample = SAMPLES[name][index]
     dtype = dtypes_of(name, sample)[-1]

@@ -107,7 +107,7 @@ def compare(got, want, size, context, error=2e-6):
     assert abs(got - want) <= error * (1 + abs(want) + size), f"{context}: expected {want}, got {got}"
 
 
-@pytest.mark.parametrize("name,index,dtype", grad_cases())
+@pytest.mark.parametrize("name,index,dtype", list(grad_cases()))
 def test_first(name, index, dtype):
     f = Function(name, index, dtype)
     xs, grads = f.gradient()
@@ -122,7 +122,7 @@ def test_first(name, index, dtype):
         compare(along(g, f.active, d), slope, size * 10, f"{name}[{index}] gradient", error)
 
 
-@pytest.mark.parametrize("name,index,dtype", grad_cases())
+@pytest.mark.parametrize("name,index,dtype", list(grad_cases()))
 def test_second(name, index, dtype):
     if name in NO_SECOND:
         print(f"not checked: {name}: {NO_SECOND[name]}")
@@ -147,7 +147,7 @@ def test_second(name, index, dtype):
         compare(along(h, f.active, d), slope, size * 10 + max(map(abs, ends)), f"{name}[{index}] second gradient")
 
 
-@pytest.mark.parametrize("name,index,dtype", grad_cases(("float32", "float16", "bfloat16")))
+@pytest.mark.parametrize("name,index,dtype", list(grad_cases(("float32", "float16", "bfloat16"))))
 def test_narrow(name, index, dtype):
     wide, narrow = Function(name, index, "float64"), Function(name, index, dtype)
     for f in (wide, narrow):
