@@ -1,10 +1,62 @@
 // Largest value per window and its place; 2×2 windows side by side have a loop of their own.
+#include <immintrin.h>
+
 #include <limits>
 
 #include "kernels/cpu/lib/pooling.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
+
+// n <= 8 windows of 2×2 side by side without a branch: random values would mispredict them all.
+template <bool whole>
+SUAN_INLINE void eight(const float* top, const float* low, int64_t base, int32_t width, float* v,
+                       int64_t* at, int n) {
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const auto below = [&](int count) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lanes); };
+  const auto columns = [&](const float* row, int odd) {
+    __m256 a, b;
+    if constexpr (whole) {
+      a = _mm256_loadu_ps(row);
+      b = _mm256_loadu_ps(row + 8);
+    } else {
+      a = _mm256_maskload_ps(row, below(2 * n));
+      b = _mm256_maskload_ps(row + 8, below(2 * n - 8));
+    }
+    const __m256 c = odd ? _mm256_shuffle_ps(a, b, 0xdd) : _mm256_shuffle_ps(a, b, 0x88);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(c), 0xd8));
+  };
+  __m256 best = columns(top, 0);
+  const __m256i first = _mm256_add_epi32(lanes, lanes);
+  __m256i where = first;
+  const auto take = [&](__m256 c, int32_t offset) {
+    const __m256 wins = _mm256_or_ps(_mm256_cmp_ps(c, best, _CMP_GT_OQ),
+                                     _mm256_cmp_ps(c, c, _CMP_UNORD_Q));
+    const __m256i place = _mm256_add_epi32(first, _mm256_set1_epi32(offset));
+    best = _mm256_blendv_ps(best, c, wins);
+    where = _mm256_blendv_epi8(where, place, _mm256_castps_si256(wins));
+  };
+  take(columns(top, 1), 1);
+  take(columns(low, 0), width);
+  take(columns(low, 1), width + 1);
+  const auto widened = [&](__m128i w) {
+    return _mm256_add_epi64(_mm256_set1_epi64x(base), _mm256_cvtepi32_epi64(w));
+  };
+  const __m256i left = widened(_mm256_castsi256_si128(where));
+  const __m256i right = widened(_mm256_extracti128_si256(where, 1));
+  if constexpr (whole) {
+    _mm256_storeu_ps(v, best);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), left);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at + 4), right);
+  } else {
+    const __m256i some = below(n);
+    const auto mask = [](__m128i m) { return _mm256_cvtepi32_epi64(m); };
+    auto* to = reinterpret_cast<long long*>(at);
+    _mm256_maskstore_ps(v, some, best);
+    _mm256_maskstore_epi64(to, mask(_mm256_castsi256_si128(some)), left);
+    _mm256_maskstore_epi64(to + 4, mask(_mm256_extracti128_si256(some, 1)), right);
+  }
+}
 
 template <class T>
 struct Make {
@@ -40,31 +92,36 @@ struct Make {
   }
 
   static void quarters(const Pooling& p, const T* x, T* v, int64_t* at) {
-    constexpr int64_t piece = 64;
-    int32_t place[piece];
-    const int32_t width = int32_t(p.in[2]);
-    for (int64_t h = 0; h < p.out[1]; ++h)
-      for (int64_t w0 = 0; w0 < p.out[2]; w0 += piece) {
-        const T *top = x + 2 * h * p.in[2] + 2 * w0, *low = top + p.in[2];
-        const int64_t n = std::min(piece, p.out[2] - w0);
-        T* to = v + h * p.out[2] + w0;
-        for (int64_t i = 0; i < n; ++i) {
-          T best = top[2 * i];
-          int32_t where = int32_t(2 * i);
-          const auto take = [&](T c, int32_t offset) {
-            const bool wins = c > best || c != c;
-            best = wins ? c : best;
-            where = wins ? int32_t(2 * i) + offset : where;
-          };
-          take(top[2 * i + 1], 1);
-          take(low[2 * i], width);
-          take(low[2 * i + 1], width + 1);
-          to[i] = best;
-          place[i] = where;
-        }
-        const int64_t base = 2 * h * p.in[2] + 2 * w0;
-        for (int64_t i = 0; i < n; ++i) at[h * p.out[2] + w0 + i] = base + place[i];
+    const int64_t width = p.in[2], n = p.out[2];
+    for (int64_t h = 0; h < p.out[1]; ++h) {
+      const T *top = x + 2 * h * width, *low = top + width;
+      T* to = v + h * n;
+      int64_t* places = at + h * n;
+      int64_t i = 0;
+      if constexpr (std::is_same_v<T, float>) {
+        const auto base = [&] { return 2 * h * width + 2 * i; };
+        for (; i + 8 <= n; i += 8)
+          eight<true>(top + 2 * i, low + 2 * i, base(), int32_t(width), to + i, places + i, 8);
+        if (i < n)
+          eight<false>(top + 2 * i, low + 2 * i, base(), int32_t(width), to + i, places + i,
+                       int(n - i));
+        continue;
       }
+      for (; i < n; ++i) {
+        T best = top[2 * i];
+        int64_t where = 0;
+        const auto take = [&](T c, int64_t offset) {
+          const bool wins = c > best || c != c;
+          best = wins ? c : best;
+          where = wins ? offset : where;
+        };
+        take(top[2 * i + 1], 1);
+        take(low[2 * i], width);
+        take(low[2 * i + 1], width + 1);
+        to[i] = best;
+        places[i] = 2 * h * width + 2 * i + where;
+      }
+    }
   }
 
   static void windows(const Pooling& p, const T* x, T* v, int64_t* at) {

@@ -41,6 +41,9 @@ std::vector<Sample> samples() {
       {.in = {{.shape = {1, 2, 4, 5, 4}, .fill = Fill::distinct}},
        .attrs = {Dims{2, 2, 2}, Dims{}, Dims{}, Dims{}, false},
        .note = "3-D"},
+      {.in = {{.shape = {1, 2, 5, 39}, .fill = Fill::distinct}},
+       .attrs = {Dims{2, 2}, Dims{}, Dims{}, Dims{}, false},
+       .note = "wide"},
       {.in = {{.shape = {0, 3, 8, 6}}}, .attrs = {Dims{2, 2}}, .note = "no images"},
       {.in = {x}, .attrs = {Dims{9, 2}}, .error = "window larger than the padded input"},
       {.in = {x}, .attrs = {Dims{2, 2}, Dims{}, Dims{2, 2, 2, 2}}, .error = "too much padding"}};
