@@ -12,7 +12,7 @@ from suan import nn, optim
 from suan.data import CharVocab, DataLoader, TextBlocks, fetch, read_text
 from suan.models import GPT, GPTConfig
 
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
 BATCH, BLOCK, WARMUP, LR = 12, 64, 200, 3e-3
 suan.manual_seed(1)
 
