@@ -96,15 +96,15 @@ def values_for(spec, name, rng):
     return rounded(np.asarray(a), name)
 
 
-def dtypes_of(op_name, sample):
-    """The dtypes that the sample is swept over; [None] when all its inputs have a fixed one."""
+def dtypes_of(op_name, sample, quick=QUICK):
+    """The dtypes that the sample is swept over; [None] when all its inputs have a fixed one. quick: one."""
     admitted = None
     for spec, schema in zip(sample["in"], input_schemas(op_name, len(sample["in"]))):
         if spec["dtype"] is None and not spec["absent"]:
             admitted = [d for d in DTYPES if d in schema["dtypes"] and (admitted is None or d in admitted)]
     if admitted is None:
         return [None]
-    if QUICK:
+    if quick:
         return ["float32" if "float32" in admitted else admitted[-1]]
     return admitted
 
