@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import suan
-from op_cases import SAMPLES, TABLE, bits, dtypes_of, laid_out, make_inputs
+from op_cases import SAMPLES, TABLE, array, bits, dtypes_of, laid_out, make_inputs, rounded, tensor
+from oracle import ORACLE
 from suan import _c
 from suan.nn import functional as F
 
@@ -143,3 +144,74 @@ def test_large_work_has_the_same_bits_on_any_threads(f):
     finally:
         suan.set_num_threads(before)
     assert all(r == results[0] for r in results)
+
+
+# ---- numbers at the edges --------------------------------------------------------------------------------
+
+EDGES = {
+    "float64": [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 1e-300, -1e-300, 5e-324, 1e300, -1e300, 88.7, -88.7, 700.0, -745.0,
+                1e-9, -1e-9, 1e9, -1e9, 20.5, -30.25, np.inf, -np.inf, np.nan],
+    "float32": [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 1e-37, -1e-37, 1e-45, 3e38, -3e38, 88.7, -88.7, 89.0, -104.0,
+                1e-9, -1e-9, 1e9, -1e9, 20.5, -30.25, np.inf, -np.inf, np.nan],
+}
+#: Sine and its kin are exact only while the argument's reduction is; a huge argument is not checked.
+REDUCED = {"sin", "cos", "tan"}
+
+
+@pytest.mark.parametrize("name", [n for n in TABLE if TABLE[n]["elementwise"] and len(TABLE[n]["inputs"]) <= 2
+                                  and n != "cast" and "float32" in TABLE[n]["inputs"][0]["dtypes"]
+                                  and not n.endswith("_grad")])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_edges(name, dtype):
+    values = rounded(np.array([v for v in EDGES[dtype] if name not in REDUCED or not abs(v) > 1e4]), dtype)
+    args = [values]
+    if len(TABLE[name]["inputs"]) == 2:
+        args = [np.repeat(values, len(values)), np.tile(values, len(values))]
+    got, = _c.apply_sample(name, 0, [tensor(a, dtype) for a in args])
+    with np.errstate(all="ignore"):
+        # NumPy's own float32 overflow points are float32's: compute wide, then round.
+        want = np.asarray(ORACLE[name](*[a.astype(np.longdouble) if name not in ("erf", "gelu") else a for a in args]))
+    if got.dtype is suan.bool:
+        assert np.array_equal(array(got), want)
+        return
+    with np.errstate(all="ignore"):
+        want = want.astype(np.float64).astype(dtype).astype(np.float64)
+    a = array(got)
+    tiny = 1e-37 if dtype == "float32" else 1e-300
+    with np.errstate(all="ignore"):
+        near = np.abs(a - want) <= (1e-12 if dtype == "float64" else 2e-6) * np.abs(want) + tiny
+    bad = ~(near | (a == want) | (np.isnan(a) & np.isnan(want)))
+    assert not bad.any(), [(*(float(x[i]) for x in args), "expected", want[i], "got", a[i]) for i in np.flatnonzero(bad)[:6]]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "uint64"])
+@pytest.mark.parametrize("name", ["neg", "abs", "sign", "square", "relu", "bitwise_not", "add", "sub", "mul", "maximum",
+                                  "minimum", "bitwise_and", "bitwise_or", "bitwise_xor", "eq", "lt", "ge",
+                                  "floor_divide", "remainder", "fmod"])
+def test_integer_edges(name, dtype):
+    info = np.iinfo(dtype)
+    values = np.array([0, 1, 2, 3, info.max, info.max - 1, info.min, info.min + 1], dtype)
+    if info.min < 0:
+        values = np.concatenate([values, np.array([-1, -2, -7], dtype)])
+    args = [values]
+    if len(TABLE[name]["inputs"]) == 2:
+        args = [np.repeat(values, len(values)), np.tile(values, len(values))]
+        if info.min < 0 and name in ("floor_divide", "remainder", "fmod"):
+            keep = ~((args[0] == info.min) & (args[1] == -1))  # overflows, or traps, where it is computed
+            args = [a[keep] for a in args]
+    got, = _c.apply_sample(name, 0, [tensor(a, dtype) for a in args])
+    with np.errstate(all="ignore"):
+        want = np.asarray(ORACLE[name](*args))
+    want = want.astype(bool) if got.dtype is suan.bool else want.astype(dtype)
+    a = array(got).astype(want.dtype)
+    bad = a != want
+    assert not bad.any(), [(*(int(x[i]) for x in args), "expected", want[i], "got", a[i]) for i in np.flatnonzero(bad)[:6]]
+
+
+def test_the_smallest_integer_divided_by_minus_one_does_not_trap():
+    for dtype in ("int8", "int16", "int32", "int64"):
+        x = tensor(np.array([np.iinfo(dtype).min], dtype), dtype)
+        y = tensor(np.array([-1], dtype), dtype)
+        for op in ("floor_divide", "remainder", "fmod"):
+            out = array(getattr(_c.ops, op)(x, y))
+            assert op == "floor_divide" or out.tolist() == [0]
