@@ -2,7 +2,8 @@
 """Suan beside PyTorch and JAX: alternating fresh processes, a Markdown table and JSON.
 
     PYTHONPATH=build/release/python .venv/bin/python tools/bench/run.py --peers FOLDER
-        [--only NAME ...] [--rounds N] [--seconds S] [--json FILE] [--markdown FILE] [--wheel FILE]
+        [--only NAME ...] [--rounds N] [--seconds S] [--threads N] [--clock wall|cpu]
+        [--json FILE] [--markdown FILE] [--wheel FILE]
 
 FOLDER is the environment that tools/peers makes. Every figure is the median over the rounds of each
 process's median; the fastest single call is in the JSON. Rows that lose are printed like the others.
@@ -45,7 +46,8 @@ ROWS = {
 
 def worker(pythons, who, case, seconds):
     library, mode = who.split()
-    env = dict(os.environ, OMP_NUM_THREADS="2", MKL_NUM_THREADS="2", TORCH_LOGS="-all")
+    threads = os.environ["SUAN_BENCH_THREADS"]
+    env = dict(os.environ, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads, TORCH_LOGS="-all")
     command = [pythons[library], str(HERE / f"worker_{library}.py"), case, mode, str(seconds)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
@@ -158,7 +160,8 @@ def markdown(result):
                      f"{sizes['torch installed'] / 1e6:.0f} MB | – | (≤ 15 MB) |")
         if "suan wheel" in sizes:
             lines.append(f"| wheel | {sizes['suan wheel'] / 1e6:.1f} MB | – | – | (≤ 60 MB) |")
-    lines += ["", f"{result['machine']}, {result['threads']} threads, fp32, {result['date']}; "
+    lines += ["", f"{result['machine']}, {result['threads']} thread(s), {result['clock']} time, fp32, "
+              f"{result['date']}; "
               + ", ".join(f"{k} {v}" for k, v in result["versions"].items())
               + f". Load average before and after: {result['load'][0]:.1f}, {result['load'][1]:.1f}."]
     for row in result["rows"].values():
@@ -178,6 +181,9 @@ def main():
     parser.add_argument("--only", nargs="*", choices=[*ROWS, "sizes"], help="rows to measure (all)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="measured time of one process")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall",
+                        help="cpu: CPU time of the process, for --threads 1 on a busy machine")
     parser.add_argument("--json")
     parser.add_argument("--markdown")
     parser.add_argument("--wheel", help="a built wheel, for its size")
@@ -185,11 +191,12 @@ def main():
     peer = str(pathlib.Path(args.peers) / "bin" / "python")
     if not os.path.exists(peer):
         parser.error(f"{peer}: expected an environment made by tools/peers, found none")
+    os.environ.update(SUAN_BENCH_THREADS=str(args.threads), SUAN_BENCH_CLOCK=args.clock)
     pythons = {"suan": sys.executable, "torch": peer, "jax": peer}
     only = args.only or [*ROWS, "sizes"]
 
     load = os.getloadavg()[0]
-    result = {"date": time.strftime("%Y-%m-%d"), "machine": cpu_name(), "threads": 2,
+    result = {"date": time.strftime("%Y-%m-%d"), "machine": cpu_name(), "threads": args.threads, "clock": args.clock,
               "rows": {n: measure_row(pythons, n, args.rounds, args.seconds) for n in ROWS if n in only}}
     if "sizes" in only:
         result["sizes"] = measure_sizes(pythons, 5, args.wheel)

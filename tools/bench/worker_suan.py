@@ -43,7 +43,8 @@ def main():
     suan.set_num_threads(cases.THREADS)
     if case == "add":
         a, b = suan.randn(8, 8), suan.randn(8, 8)
-        times = timeit.repeat("a + b", globals={"a": a, "b": b}, number=50000, repeat=max(5, int(seconds * 20)))
+        times = timeit.repeat("a + b", globals={"a": a, "b": b}, timer=cases.now, number=50000,
+                              repeat=max(5, int(seconds * 20)))
         times = sorted(t / 50000 for t in times)
         cases.report({"median": times[len(times) // 2], "min": times[0], "n": len(times) * 50000,
                       "version": suan.__version__})
@@ -69,7 +70,8 @@ def main():
     result = cases.measure(lambda: run(x, y), seconds, 200 if case == "mlp" else 1, 6)
     result.update(version=suan.__version__, imported=IMPORTED, peak=cases.resident("VmHWM"))
     if mode == "compiled":
-        result["plan"] = run.stats()[0]
+        plan = run.stats()[0]
+        result["plan"] = {k: plan[k] for k in ("recordings", "replays", "steps", "peak_bytes")}
     cases.report(result)
 
 

@@ -94,7 +94,8 @@ def main():
     torch.set_num_threads(cases.THREADS)
     if case == "add":
         a, b = torch.randn(8, 8), torch.randn(8, 8)
-        times = timeit.repeat("a + b", globals={"a": a, "b": b}, number=50000, repeat=max(5, int(seconds * 10)))
+        times = timeit.repeat("a + b", globals={"a": a, "b": b}, timer=cases.now, number=50000,
+                              repeat=max(5, int(seconds * 10)))
         times = sorted(t / 50000 for t in times)
         cases.report({"median": times[len(times) // 2], "min": times[0], "n": len(times) * 50000,
                       "version": torch.__version__})

@@ -1,0 +1,132 @@
+"""Every snippet of README.md and docs/ runs: python blocks (one namespace a page), console blocks, C++ blocks.
+
+    ```python     executed; with >>> prompts its output is compared as a doctest (... matches anything)
+    ```console    `$ suan ...` lines run in a folder of their own; what follows is compared in the same way
+    ```cpp        a block that begins with the name of its file must compile
+    ```text       shown only: what needs a network, root or minutes
+"""
+
+import doctest
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+KINDS = ("python", "console", "cpp", "text", "yaml", "")
+
+RUN_PAGE = """
+import doctest, re, sys
+page, flags = sys.argv[1], int(sys.argv[2])
+scope = {"__name__": "__docs__"}
+for line, code in eval(sys.stdin.read()):
+    if ">>>" in code:
+        test = doctest.DocTestParser().get_doctest(code, scope, page, page, line)
+        result = doctest.DocTestRunner(optionflags=flags).run(test, clear_globs=False)
+        if result.failed:
+            sys.exit(1)
+        scope = test.globs
+    else:
+        # Blank lines in front, so that a traceback names the page's own line.
+        exec(compile("\\n" * line + code, page, "exec"), scope)
+"""
+
+
+def blocks(page):
+    """(kind, line number, text) of every fenced block."""
+    found, kind, begin, lines = [], None, 0, []
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        fence = re.match(r"```(\w*)\s*$", line)
+        if kind is None and fence:
+            kind, begin, lines = fence.group(1), number, []
+        elif kind is not None and line.strip() == "```":
+            found.append((kind, begin, "\n".join(lines) + "\n"))
+            kind = None
+        elif kind is not None:
+            lines.append(line)
+    assert kind is None, f"{page}:{begin}: block is not closed"
+    return found
+
+
+def of_kind(page, kind):
+    return [(line, text) for k, line, text in blocks(page) if k == kind]
+
+
+def pages_with(kind):
+    return [pytest.param(page, id=page.name) for page in PAGES if of_kind(page, kind)]
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, id=p.name) for p in PAGES])
+def test_blocks_are_of_a_known_kind(page):
+    assert {kind for kind, _, _ in blocks(page)} <= set(KINDS)
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, id=p.name) for p in PAGES])
+def test_links_lead_somewhere(page):
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", prose):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_python_blocks(page, tmp_path):
+    done = subprocess.run([sys.executable, "-c", RUN_PAGE, str(page), str(FLAGS)], cwd=tmp_path,
+                          input=repr(of_kind(page, "python")), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def commands(text):
+    """(command, expected output) pairs; a line ending in a backslash goes on."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith("$ "):
+            found.append([line[2:].split(" # ")[0], ""])
+        elif found:
+            found[-1][1] += line + "\n"
+    return found
+
+
+@pytest.mark.parametrize("page", pages_with("console"))
+def test_console_blocks(page, tmp_path):
+    for line, text in of_kind(page, "console"):
+        for command, expected in commands(text):
+            words = shlex.split(command)
+            variables = {}
+            while re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                name, value = words.pop(0).split("=", 1)
+                variables[name] = value
+            assert words[0] in ("suan", "python"), f"{page.name}:{line}: expected suan or python, got {words[0]}"
+            run = [sys.executable, *(["-m", "suan"] if words[0] == "suan" else []), *words[1:]]
+            done = subprocess.run(run, cwd=tmp_path, env={**os.environ, **variables, "COLUMNS": "200"},
+                                  capture_output=True, text=True, timeout=600)
+            got = done.stdout + done.stderr
+            assert not expected or doctest.OutputChecker().check_output(expected, got, FLAGS), \
+                f"{page.name}:{line}: $ {command}\nexpected:\n{expected}\ngot:\n{got}"
+            assert expected or done.returncode == 0, f"{page.name}:{line}: $ {command}\n{got}"
+
+
+@pytest.mark.parametrize("page", pages_with("cpp"))
+def test_cpp_blocks(page, tmp_path):
+    for line, text in of_kind(page, "cpp"):
+        named = re.match(r"// ([\w/]+\.cpp)", text)
+        if not named:
+            continue
+        source = tmp_path / Path(named.group(1)).name
+        source.write_text(text)
+        done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-Wall", "-Werror", "-Wno-psabi",
+                               "-march=x86-64-v3", "-DSUAN_ISA=avx2", f"-I{ROOT}", str(source)],
+                              capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, f"{page.name}:{line}\n{done.stderr}"
+
+
+def test_the_page_of_ops_is_current():
+    done = subprocess.run([sys.executable, str(ROOT / "tools" / "gen_ops_page.py"), "--check"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
