@@ -1,6 +1,6 @@
 """Trains a character GPT on the King James Bible: the recipe char_gpt.yaml as plain Python.
 
-    python train_char_gpt.py [steps]
+python train_char_gpt.py [steps]
 """
 
 import math
@@ -20,20 +20,29 @@ suan.manual_seed(1)
 folder = fetch.bible()
 text, held_out = read_text(folder / "train.txt"), read_text(folder / "val.txt")
 vocab = CharVocab(text + held_out)
-loader = DataLoader(TextBlocks(vocab.encode(text), BLOCK), BATCH, shuffle=True, replacement=True, seed=1)
+loader = DataLoader(
+    TextBlocks(vocab.encode(text), BLOCK), BATCH, shuffle=True, replacement=True, seed=1
+)
 validation = DataLoader(TextBlocks(vocab.encode(held_out), BLOCK, stride=BLOCK), 64)
 
 model = GPT(GPTConfig(vocab=len(vocab), block=BLOCK, layers=4, heads=4, width=128))
 params = list(model.parameters())
 optimizer = optim.AdamW(
-    [{"params": [p for p in params if p.dim() >= 2], "weight_decay": 0.1},
-     {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0}],
-    lr=LR, betas=(0.9, 0.95),
+    [
+        {"params": [p for p in params if p.dim() >= 2], "weight_decay": 0.1},
+        {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
+    ],
+    lr=LR,
+    betas=(0.9, 0.95),
 )
-schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: (
-    (step + 1) / WARMUP if step < WARMUP
-    else 0.05 + 0.95 * (1 + math.cos(math.pi * (step - WARMUP) / max(1, STEPS - WARMUP))) / 2
-))
+schedule = optim.lr_scheduler.LambdaLR(
+    optimizer,
+    lambda step: (
+        (step + 1) / WARMUP
+        if step < WARMUP
+        else 0.05 + 0.95 * (1 + math.cos(math.pi * (step - WARMUP) / max(1, STEPS - WARMUP))) / 2
+    ),
+)
 
 
 @suan.compile

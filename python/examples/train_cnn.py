@@ -1,6 +1,6 @@
 """Trains a small CNN on Fashion-MNIST: the recipe cnn.yaml as plain Python.
 
-    python train_cnn.py [epochs]
+python train_cnn.py [epochs]
 """
 
 import sys
@@ -18,7 +18,9 @@ train, test = load_fashion_mnist()
 loader = DataLoader(train, 128, shuffle=True, drop_last=True, seed=1)
 model = CNN()
 optimizer = optim.AdamW(model.parameters(), lr=2e-3)
-schedule = optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, EPOCHS * len(loader), cycle_momentum=False)
+schedule = optim.lr_scheduler.OneCycleLR(
+    optimizer, 2e-3, EPOCHS * len(loader), cycle_momentum=False
+)
 
 
 @suan.compile
@@ -40,6 +42,9 @@ for epoch in range(1, EPOCHS + 1):
     model.eval()
     with suan.no_grad():
         right = sum((model(x).argmax(1) == y).sum().item() for x, y in DataLoader(test, 200))
-    print(f"epoch {epoch}  loss {total / len(loader):.4f}  {rate:,.0f} images/s  "
-          f"test accuracy {100 * right / len(test):.2f} %", flush=True)
+    print(
+        f"epoch {epoch}  loss {total / len(loader):.4f}  {rate:,.0f} images/s  "
+        f"test accuracy {100 * right / len(test):.2f} %",
+        flush=True,
+    )
 suan.save(dict(model.state_dict()), "cnn.safetensors")

@@ -1,4 +1,5 @@
-"""Three models of the transformers library in Suan, with its parameter names, for the golden answers."""
+"""Three models of the transformers library in Suan, with its parameter names, for the golden
+answers."""
 
 import suan
 from suan import nn
@@ -38,14 +39,20 @@ class GPT2(nn.Module):
 
     def __init__(self, vocab=128, positions=32, width=64, layers=2):
         super().__init__()
-        blocks = [Named(
-            ln_1=nn.LayerNorm(width), ln_2=nn.LayerNorm(width),
-            attn=Named(c_attn=Conv1D(3 * width, width), c_proj=Conv1D(width, width)),
-            mlp=Named(c_fc=Conv1D(4 * width, width), c_proj=Conv1D(width, 4 * width)),
-        ) for _ in range(layers)]
+        blocks = [
+            Named(
+                ln_1=nn.LayerNorm(width),
+                ln_2=nn.LayerNorm(width),
+                attn=Named(c_attn=Conv1D(3 * width, width), c_proj=Conv1D(width, width)),
+                mlp=Named(c_fc=Conv1D(4 * width, width), c_proj=Conv1D(width, 4 * width)),
+            )
+            for _ in range(layers)
+        ]
         self.transformer = Named(
-            wte=nn.Embedding(vocab, width), wpe=nn.Embedding(positions, width),
-            h=nn.ModuleList(blocks), ln_f=nn.LayerNorm(width),
+            wte=nn.Embedding(vocab, width),
+            wpe=nn.Embedding(positions, width),
+            h=nn.ModuleList(blocks),
+            ln_f=nn.LayerNorm(width),
         )
 
     def loss(self, input_ids):
@@ -80,8 +87,10 @@ class Bert(nn.Module):
 
         self.bert = Named(
             embeddings=Named(
-                word_embeddings=nn.Embedding(vocab, width), position_embeddings=nn.Embedding(positions, width),
-                token_type_embeddings=nn.Embedding(2, width), LayerNorm=norm(),
+                word_embeddings=nn.Embedding(vocab, width),
+                position_embeddings=nn.Embedding(positions, width),
+                token_type_embeddings=nn.Embedding(2, width),
+                LayerNorm=norm(),
             ),
             encoder=Named(layer=nn.ModuleList([layer() for _ in range(layers)])),
             pooler=Named(dense=nn.Linear(width, width)),
@@ -121,13 +130,18 @@ class ResNet(nn.Module):
         stages, inputs = [], stem
         for i, width in enumerate(widths):
             stride = 1 if i == 0 else 2
-            block = Named(layer=nn.Sequential(ConvNorm(inputs, width, 3, stride), ConvNorm(width, width, 3, relu=False)))
+            block = Named(
+                layer=nn.Sequential(
+                    ConvNorm(inputs, width, 3, stride), ConvNorm(width, width, 3, relu=False)
+                )
+            )
             if inputs != width or stride != 1:
                 block.shortcut = ConvNorm(inputs, width, 1, stride, relu=False)
             stages.append(Named(layers=nn.ModuleList([block])))
             inputs = width
         self.resnet = Named(
-            embedder=Named(embedder=ConvNorm(3, stem, 7, 2)), encoder=Named(stages=nn.ModuleList(stages)),
+            embedder=Named(embedder=ConvNorm(3, stem, 7, 2)),
+            encoder=Named(stages=nn.ModuleList(stages)),
         )
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1], classes))
 

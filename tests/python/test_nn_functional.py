@@ -45,7 +45,10 @@ def test_activations():
     x = arr(50) * 3
     erf = np.vectorize(math.erf)
     close(F.gelu(t(x)), 0.5 * x * (1 + erf(x / math.sqrt(2))))
-    close(F.gelu(t(x), "tanh"), 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+    close(
+        F.gelu(t(x), "tanh"),
+        0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    )
     close(F.silu(t(x)), x / (1 + np.exp(-x)))
     close(F.softplus(t(x)), np.log1p(np.exp(x)))
     close(F.leaky_relu(t(x), 0.1), np.where(x > 0, x, 0.1 * x))
@@ -67,17 +70,24 @@ def conv2d(x, w, b, stride, pad, groups=1):
     oh, ow = (h - kh) // stride + 1, (wd - kw) // stride + 1
     out = np.zeros((n, o, oh, ow))
     for g in range(groups):
-        xs, ws = x[:, g * ig:(g + 1) * ig], w[g * o // groups:(g + 1) * o // groups]
+        xs, ws = x[:, g * ig : (g + 1) * ig], w[g * o // groups : (g + 1) * o // groups]
         for i in range(oh):
             for j in range(ow):
-                patch = xs[:, :, i * stride:i * stride + kh, j * stride:j * stride + kw]
-                out[:, g * o // groups:(g + 1) * o // groups, i, j] = np.einsum("nchw,ochw->no", patch, ws)
+                patch = xs[:, :, i * stride : i * stride + kh, j * stride : j * stride + kw]
+                out[:, g * o // groups : (g + 1) * o // groups, i, j] = np.einsum(
+                    "nchw,ochw->no", patch, ws
+                )
     return out + b[None, :, None, None]
 
 
-@pytest.mark.parametrize("stride,padding,groups,pads", [
-    (1, "same", 1, ((1, 1), (1, 1))), (2, 1, 1, ((1, 1), (1, 1))), (1, 0, 2, ((0, 0), (0, 0))),
-])
+@pytest.mark.parametrize(
+    "stride,padding,groups,pads",
+    [
+        (1, "same", 1, ((1, 1), (1, 1))),
+        (2, 1, 1, ((1, 1), (1, 1))),
+        (1, 0, 2, ((0, 0), (0, 0))),
+    ],
+)
 def test_conv2d(stride, padding, groups, pads):
     x, w, b = arr(2, 4, 7, 6), arr(6, 4 // groups, 3, 3), arr(6)
     layer = nn.Conv2d(4, 6, 3, stride, padding, groups=groups)
@@ -115,7 +125,10 @@ def test_pooling():
 
 def test_pad():
     x = arr(2, 3, 4)
-    close(F.pad(t(x), (1, 2, 0, 1), value=7.0), np.pad(x, ((0, 0), (0, 1), (1, 2)), constant_values=7.0))
+    close(
+        F.pad(t(x), (1, 2, 0, 1), value=7.0),
+        np.pad(x, ((0, 0), (0, 1), (1, 2)), constant_values=7.0),
+    )
     close(F.pad(t(x), (1, 2)), np.pad(x, ((0, 0), (0, 0), (1, 2))))
     close(F.pad(t(x), (1, 2), mode="reflect"), np.pad(x, ((0, 0), (0, 0), (1, 2)), mode="reflect"))
     close(F.pad(t(x), (1, 2), mode="replicate"), np.pad(x, ((0, 0), (0, 0), (1, 2)), mode="edge"))
@@ -147,7 +160,13 @@ def test_batch_norm_statistics_and_evaluation():
     m.eval()
     rm, rv = m.running_mean.numpy().reshape(shape), m.running_var.numpy().reshape(shape)
     close(m(t(x)), (x - rm) / np.sqrt(rv + 1e-5), 1e-4)
-    assert list(m.state_dict()) == ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    assert list(m.state_dict()) == [
+        "weight",
+        "bias",
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+    ]
     with pytest.raises(ValueError, match="wrong input rank"):
         m(t(x[0, 0]))
     with pytest.raises(ValueError, match="too few values"):
@@ -178,7 +197,9 @@ def test_attention_grouped_queries_scale_and_three_dimensions():
     q, k, v = arr(2, 4, 5, 8), arr(2, 2, 6, 8), arr(2, 2, 6, 8)
     kk, vv = k.repeat(2, 1), v.repeat(2, 1)
     expected = softmax(q @ kk.swapaxes(-1, -2) * 0.3) @ vv
-    close(F.scaled_dot_product_attention(t(q), t(k), t(v), scale=0.3, enable_gqa=True), expected, 1e-4)
+    close(
+        F.scaled_dot_product_attention(t(q), t(k), t(v), scale=0.3, enable_gqa=True), expected, 1e-4
+    )
     close(F.scaled_dot_product_attention(t(q[0]), t(kk[0]), t(vv[0]), scale=0.3), expected[0], 1e-4)
     close(F._composed_attention(t(q), t(kk), t(vv), None, 0.0, False, 0.3), expected, 1e-4)
     with pytest.raises(ValueError, match="both a mask and is_causal"):
@@ -228,14 +249,22 @@ def test_regression_losses():
     d = x - y
     close(F.mse_loss(t(x), t(y)), (d * d).mean())
     close(nn.L1Loss(reduction="sum")(t(x), t(y)), abs(d).sum())
-    close(F.huber_loss(t(x), t(y), delta=0.5), np.where(abs(d) < 0.5, d * d / 2, 0.5 * (abs(d) - 0.25)).mean())
-    close(F.smooth_l1_loss(t(x), t(y), beta=0.5), np.where(abs(d) < 0.5, d * d, abs(d) - 0.25).mean())
+    close(
+        F.huber_loss(t(x), t(y), delta=0.5),
+        np.where(abs(d) < 0.5, d * d / 2, 0.5 * (abs(d) - 0.25)).mean(),
+    )
+    close(
+        F.smooth_l1_loss(t(x), t(y), beta=0.5), np.where(abs(d) < 0.5, d * d, abs(d) - 0.25).mean()
+    )
     z = (y > 0).astype(np.float32)
     bce = np.maximum(x, 0) - x * z + np.log1p(np.exp(-abs(x)))
     close(F.binary_cross_entropy_with_logits(t(x), t(z)), bce.mean())
     pos = np.array([1.0, 2.0, 3.0], np.float32)
-    close(F.binary_cross_entropy_with_logits(t(x), t(z), pos_weight=t(pos)),
-          (z * pos * np.log1p(np.exp(-x)) + (1 - z) * (x + np.log1p(np.exp(-x)))).mean(), 1e-4)
+    close(
+        F.binary_cross_entropy_with_logits(t(x), t(z), pos_weight=t(pos)),
+        (z * pos * np.log1p(np.exp(-x)) + (1 - z) * (x + np.log1p(np.exp(-x)))).mean(),
+        1e-4,
+    )
     p, logq = softmax(x), np.log(softmax(y))
     close(F.kl_div(t(logq), t(p), reduction="batchmean"), (p * (np.log(p) - logq)).sum() / 4)
 

@@ -1,5 +1,5 @@
-"""Loss, all gradients and ten optimizer steps of three models, against PyTorch 2.15's answers; optimizer
-trajectories and schedules against its float64 ones."""
+"""Loss, all gradients and ten optimizer steps of three models, against PyTorch 2.15's answers;
+optimizer trajectories and schedules against its float64 ones."""
 
 import importlib.util
 import math
@@ -29,12 +29,14 @@ def start(name):
         answers = dict(file)
     model = MODELS[name]()
     model.load_state_dict(part(answers, "init.", suan.tensor))
-    batch = part(answers, "batch.", lambda a: suan.tensor(a.astype(np.int64) if a.dtype == np.int32 else a))
+    batch = part(
+        answers, "batch.", lambda a: suan.tensor(a.astype(np.int64) if a.dtype == np.int32 else a)
+    )
     return model, batch, answers
 
 
 def part(answers, prefix, make=lambda a: a):
-    return {k[len(prefix):]: make(v) for k, v in answers.items() if k.startswith(prefix)}
+    return {k[len(prefix) :]: make(v) for k, v in answers.items() if k.startswith(prefix)}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -47,7 +49,9 @@ def test_loss_and_all_gradients(name):
     assert set(wanted) == {n for n, _ in model.named_parameters()}
     largest = max(abs(g).max() for g in wanted.values())
     for key, param in model.named_parameters():
-        np.testing.assert_allclose(param.grad.numpy(), wanted[key], rtol=1e-4, atol=4e-6 * largest, err_msg=key)
+        np.testing.assert_allclose(
+            param.grad.numpy(), wanted[key], rtol=1e-4, atol=4e-6 * largest, err_msg=key
+        )
     for key, value in part(answers, "bn_after_1_forward.").items():
         np.testing.assert_allclose(model.get_buffer(key).numpy(), value, rtol=1e-5, atol=1e-6)
 
@@ -108,15 +112,21 @@ def optimizer_answers():
         return dict(file)
 
 
-@pytest.mark.parametrize("name,make", [
-    ("sgd", lambda p: optim.SGD(p, lr=0.05)),
-    ("sgd_mom", lambda p: optim.SGD(p, lr=0.02, momentum=0.9)),
-    ("sgd_mom_damp_wd", lambda p: optim.SGD(p, lr=0.02, momentum=0.9, dampening=0.1, weight_decay=0.01)),
-    ("sgd_nesterov", lambda p: optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True)),
-    ("adam", lambda p: optim.Adam(p, lr=0.05)),
-    ("adam_wd", lambda p: optim.Adam(p, lr=0.05, weight_decay=0.1)),
-    ("adamw", lambda p: optim.AdamW(p, lr=0.05, weight_decay=0.1)),
-])
+@pytest.mark.parametrize(
+    "name,make",
+    [
+        ("sgd", lambda p: optim.SGD(p, lr=0.05)),
+        ("sgd_mom", lambda p: optim.SGD(p, lr=0.02, momentum=0.9)),
+        (
+            "sgd_mom_damp_wd",
+            lambda p: optim.SGD(p, lr=0.02, momentum=0.9, dampening=0.1, weight_decay=0.01),
+        ),
+        ("sgd_nesterov", lambda p: optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True)),
+        ("adam", lambda p: optim.Adam(p, lr=0.05)),
+        ("adam_wd", lambda p: optim.Adam(p, lr=0.05, weight_decay=0.1)),
+        ("adamw", lambda p: optim.AdamW(p, lr=0.05, weight_decay=0.1)),
+    ],
+)
 def test_optimizer_trajectories(name, make):
     answers = optimizer_answers()
     w = suan.tensor(answers["w0"].astype(np.float64), requires_grad=True)

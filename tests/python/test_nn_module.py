@@ -33,7 +33,9 @@ def test_named_parameters_and_buffers_follow_definition_order():
 
 def test_parameter_is_a_leaf_that_requires_grad():
     p = nn.Parameter(suan.ones(3))
-    assert isinstance(p, nn.Parameter) and isinstance(p, suan.Tensor) and p.requires_grad and p.is_leaf
+    assert (
+        isinstance(p, nn.Parameter) and isinstance(p, suan.Tensor) and p.requires_grad and p.is_leaf
+    )
     assert not isinstance(suan.ones(3), nn.Parameter)
 
 
@@ -47,7 +49,9 @@ def test_tied_parameters_are_listed_once_and_stay_tied_through_to():
 
 def test_assignment_rules():
     m = Two()
-    with pytest.raises(TypeError, match="cannot assign to parameter 'weight': expected nn.Parameter or None"):
+    with pytest.raises(
+        TypeError, match="cannot assign to parameter 'weight': expected nn.Parameter or None"
+    ):
         m.a.weight = suan.ones(4, 3)
     with pytest.raises(TypeError, match="cannot assign"):
         m.a = 3
@@ -90,7 +94,9 @@ def test_load_state_dict_reports_everything_and_writes_nothing():
     assert "size mismatch for a.bias" in text and "(5,)" in text and "(4,)" in text
     assert np.array_equal(before, m.a.weight.detach().numpy())
     result = m.load_state_dict({"a.weight": suan.zeros(4, 3), "extra": suan.zeros(1)}, strict=False)
-    assert result.missing_keys == ["scale", "a.bias", "b.weight"] and result.unexpected_keys == ["extra"]
+    assert result.missing_keys == ["scale", "a.bias", "b.weight"] and result.unexpected_keys == [
+        "extra"
+    ]
     assert float(m.a.weight.abs().sum()) == 0.0
 
 
@@ -152,7 +158,9 @@ def test_forward_hooks_change_arguments_and_results():
     first.remove()
     second.remove()
     assert not m._has_hooks
-    with m.register_forward_hook(lambda mod, args, kwargs, out: calls.append(kwargs), with_kwargs=True):
+    with m.register_forward_hook(
+        lambda mod, args, kwargs, out: calls.append(kwargs), with_kwargs=True
+    ):
         m(input=suan.ones(1, 2))
     assert list(calls[-1]) == ["input"] and not m._has_hooks
 
@@ -169,7 +177,9 @@ def test_full_backward_hooks_see_and_change_gradients():
     m.register_full_backward_pre_hook(lambda module, grad_output: (grad_output[0] * 2,))
     x = suan.ones(4, 3, requires_grad=True)
     m(x).sum().backward()
-    assert [tuple(s) for s in seen["in"]] == [(4, 3)] and [tuple(s) for s in seen["out"]] == [(4, 2)]
+    assert [tuple(s) for s in seen["in"]] == [(4, 3)] and [tuple(s) for s in seen["out"]] == [
+        (4, 2)
+    ]
     expected = 20 * m.weight.detach().numpy().sum(0)
     assert np.allclose(x.grad.numpy(), np.broadcast_to(expected, (4, 3)), rtol=1e-5)
     assert np.allclose(m.bias.grad.numpy(), [8, 8])
@@ -223,16 +233,22 @@ def test_deepcopy_and_pickle_are_independent():
         assert other.a.weight.requires_grad
 
 
-@pytest.mark.parametrize("name,check", [
-    ("zeros_", lambda a: (a == 0).all()),
-    ("ones_", lambda a: (a == 1).all()),
-    ("xavier_uniform_", lambda a: abs(a).max() <= (6 / 160) ** 0.5 and a.std() > 0.8 * (2 / 160) ** 0.5),
-    ("xavier_normal_", lambda a: abs(a.std() / (2 / 160) ** 0.5 - 1) < 0.1),
-    ("kaiming_uniform_", lambda a: abs(a).max() <= (6 / 60) ** 0.5),
-    ("kaiming_normal_", lambda a: abs(a.std() / (2 / 60) ** 0.5 - 1) < 0.1),
-    ("trunc_normal_", lambda a: abs(a).max() <= 2),
-    ("orthogonal_", lambda a: np.allclose(a.T @ a, np.eye(60), atol=1e-4)),
-])
+@pytest.mark.parametrize(
+    "name,check",
+    [
+        ("zeros_", lambda a: (a == 0).all()),
+        ("ones_", lambda a: (a == 1).all()),
+        (
+            "xavier_uniform_",
+            lambda a: abs(a).max() <= (6 / 160) ** 0.5 and a.std() > 0.8 * (2 / 160) ** 0.5,
+        ),
+        ("xavier_normal_", lambda a: abs(a.std() / (2 / 160) ** 0.5 - 1) < 0.1),
+        ("kaiming_uniform_", lambda a: abs(a).max() <= (6 / 60) ** 0.5),
+        ("kaiming_normal_", lambda a: abs(a.std() / (2 / 60) ** 0.5 - 1) < 0.1),
+        ("trunc_normal_", lambda a: abs(a).max() <= 2),
+        ("orthogonal_", lambda a: np.allclose(a.T @ a, np.eye(60), atol=1e-4)),
+    ],
+)
 def test_init(name, check):
     suan.manual_seed(0)
     t = suan.empty(100, 60)

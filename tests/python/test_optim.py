@@ -35,23 +35,34 @@ def adam(x, steps, lr, b1=0.9, b2=0.999, eps=1e-8, decay=0.0, l2=0.0, scale=1):
     return x
 
 
-@pytest.mark.parametrize("kind,options,reference", [
-    (optim.Adam, {"lr": 0.01}, {}),
-    (optim.Adam, {"lr": 0.01, "weight_decay": 0.1}, {"l2": 0.1}),
-    (optim.AdamW, {"lr": 0.01, "betas": (0.8, 0.95)}, {"decay": 0.01, "b1": 0.8, "b2": 0.95}),
-])
+@pytest.mark.parametrize(
+    "kind,options,reference",
+    [
+        (optim.Adam, {"lr": 0.01}, {}),
+        (optim.Adam, {"lr": 0.01, "weight_decay": 0.1}, {"l2": 0.1}),
+        (optim.AdamW, {"lr": 0.01, "betas": (0.8, 0.95)}, {"decay": 0.01, "b1": 0.8, "b2": 0.95}),
+    ],
+)
 def test_adam(kind, options, reference):
     params, optimizer = make(kind, **options)
     for _ in range(10):
         step(params, optimizer)
     for i, (p, a) in enumerate(zip(params, START)):
-        np.testing.assert_allclose(p.detach().numpy(), adam(a, 10, 0.01, scale=i + 1, **reference), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            p.detach().numpy(), adam(a, 10, 0.01, scale=i + 1, **reference), rtol=1e-5, atol=1e-6
+        )
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"weight_decay": 0.1}, {"momentum": 0.9}, {"momentum": 0.9, "dampening": 0.3},
-    {"momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"weight_decay": 0.1},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "dampening": 0.3},
+        {"momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
+    ],
+)
 def test_sgd(options):
     params, optimizer = make(optim.SGD, lr=0.02, **options)
     for _ in range(6):
@@ -61,7 +72,9 @@ def test_sgd(options):
         for _ in range(6):
             g = 2 * (i + 1) * x + options.get("weight_decay", 0) * x
             if mu := options.get("momentum", 0):
-                buffer = g if buffer is None else mu * buffer + (1 - options.get("dampening", 0)) * g
+                buffer = (
+                    g if buffer is None else mu * buffer + (1 - options.get("dampening", 0)) * g
+                )
                 g = g + mu * buffer if options.get("nesterov") else buffer
             x = x - 0.02 * g
         np.testing.assert_allclose(p.detach().numpy(), x, rtol=1e-5, atol=1e-6)
@@ -74,7 +87,9 @@ def test_a_parameter_without_gradient_keeps_its_own_step_count():
     step(params, optimizer)
     assert float(optimizer.state[params[0]]["step"]) == 3.0
     assert float(optimizer.state[params[1]]["step"]) == 2.0
-    np.testing.assert_allclose(params[1].detach().numpy(), adam(START[1], 2, 0.01, scale=2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        params[1].detach().numpy(), adam(START[1], 2, 0.01, scale=2), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_state_dict_has_torchs_shape_and_resumes_with_equal_bits():
@@ -82,11 +97,18 @@ def test_state_dict_has_torchs_shape_and_resumes_with_equal_bits():
     for i in range(8):
         if i == 4:
             saved = optimizer.state_dict()
-            assert set(saved["state"]) == {0, 1} and set(saved["state"][0]) == {"step", "exp_avg", "exp_avg_sq"}
+            assert set(saved["state"]) == {0, 1} and set(saved["state"][0]) == {
+                "step",
+                "exp_avg",
+                "exp_avg_sq",
+            }
             assert saved["param_groups"][0]["params"] == [0, 1]
             copies = [p.detach().clone().requires_grad_() for p in params]
             other = optim.AdamW(copies, lr=0.5)
-            saved = {"state": {str(k): v for k, v in saved["state"].items()}, "param_groups": saved["param_groups"]}
+            saved = {
+                "state": {str(k): v for k, v in saved["state"].items()},
+                "param_groups": saved["param_groups"],
+            }
             other.load_state_dict(saved)
         step(params, optimizer)
         if i >= 4:
@@ -118,15 +140,18 @@ def test_param_groups_and_learning_rate_tensor():
         optimizer.add_param_group({"params": params})
 
 
-@pytest.mark.parametrize("build,message", [
-    (lambda: optim.SGD([], lr=0.1), "empty parameter list"),
-    (lambda: optim.SGD(suan.ones(1), lr=0.1), "expected an iterable"),
-    (lambda: optim.SGD([suan.ones(1)], lr=-1), "wrong lr: expected at least 0, got -1"),
-    (lambda: optim.SGD([suan.ones(1)], nesterov=True), "Nesterov needs momentum"),
-    (lambda: optim.AdamW([suan.ones(1)], betas=(1.0, 0.9)), r"wrong betas\[0\]"),
-    (lambda: optim.AdamW([3]), "expected Tensor, got int"),
-    (lambda: optim.Adam([suan.ones(1)], amsgrad=True), "amsgrad is not available"),
-])
+@pytest.mark.parametrize(
+    "build,message",
+    [
+        (lambda: optim.SGD([], lr=0.1), "empty parameter list"),
+        (lambda: optim.SGD(suan.ones(1), lr=0.1), "expected an iterable"),
+        (lambda: optim.SGD([suan.ones(1)], lr=-1), "wrong lr: expected at least 0, got -1"),
+        (lambda: optim.SGD([suan.ones(1)], nesterov=True), "Nesterov needs momentum"),
+        (lambda: optim.AdamW([suan.ones(1)], betas=(1.0, 0.9)), r"wrong betas\[0\]"),
+        (lambda: optim.AdamW([3]), "expected Tensor, got int"),
+        (lambda: optim.Adam([suan.ones(1)], amsgrad=True), "amsgrad is not available"),
+    ],
+)
 def test_wrong_options(build, message):
     with pytest.raises((ValueError, TypeError), match=message):
         build()
@@ -177,36 +202,52 @@ def rates(build, n, lr=1.0, metrics=None):
 S = optim.lr_scheduler
 
 
-@pytest.mark.parametrize("build,formula", [
-    (lambda o: S.LambdaLR(o, lambda e: 1 / (e + 1)), lambda e: 1 / (e + 1)),
-    (lambda o: S.StepLR(o, 3, 0.5), lambda e: 0.5 ** (e // 3)),
-    (lambda o: S.MultiStepLR(o, [2, 5], 0.1), lambda e: 0.1 ** ((e >= 2) + (e >= 5))),
-    (lambda o: S.ExponentialLR(o, 0.9), lambda e: 0.9**e),
-    (lambda o: S.ConstantLR(o, 0.5, 4), lambda e: 0.5 if e < 4 else 1),
-    (lambda o: S.LinearLR(o, 0.2, 1.0, 5), lambda e: 0.2 + 0.8 * min(e, 5) / 5),
-    (lambda o: S.CosineAnnealingLR(o, 10, 0.1), lambda e: 0.1 + 0.9 * (1 + math.cos(math.pi * e / 10)) / 2),
-    (lambda o: S.CosineAnnealingWarmRestarts(o, 4, 2),
-     lambda e: (1 + math.cos(math.pi * (e / 4 if e < 4 else (e - 4) / 8))) / 2),
-])
+@pytest.mark.parametrize(
+    "build,formula",
+    [
+        (lambda o: S.LambdaLR(o, lambda e: 1 / (e + 1)), lambda e: 1 / (e + 1)),
+        (lambda o: S.StepLR(o, 3, 0.5), lambda e: 0.5 ** (e // 3)),
+        (lambda o: S.MultiStepLR(o, [2, 5], 0.1), lambda e: 0.1 ** ((e >= 2) + (e >= 5))),
+        (lambda o: S.ExponentialLR(o, 0.9), lambda e: 0.9**e),
+        (lambda o: S.ConstantLR(o, 0.5, 4), lambda e: 0.5 if e < 4 else 1),
+        (lambda o: S.LinearLR(o, 0.2, 1.0, 5), lambda e: 0.2 + 0.8 * min(e, 5) / 5),
+        (
+            lambda o: S.CosineAnnealingLR(o, 10, 0.1),
+            lambda e: 0.1 + 0.9 * (1 + math.cos(math.pi * e / 10)) / 2,
+        ),
+        (
+            lambda o: S.CosineAnnealingWarmRestarts(o, 4, 2),
+            lambda e: (1 + math.cos(math.pi * (e / 4 if e < 4 else (e - 4) / 8))) / 2,
+        ),
+    ],
+)
 def test_schedules(build, formula):
     np.testing.assert_allclose(rates(build, 11), [formula(e) for e in range(11)], rtol=1e-12)
 
 
 def test_one_cycle_rises_to_the_top_and_falls():
     r = rates(lambda o: S.OneCycleLR(o, 2.0, 20, cycle_momentum=False), 20)
-    assert r[0] == pytest.approx(0.08) and max(r) == pytest.approx(2.0) and r[-1] == pytest.approx(0.08 / 1e4)
+    assert (
+        r[0] == pytest.approx(0.08)
+        and max(r) == pytest.approx(2.0)
+        and r[-1] == pytest.approx(0.08 / 1e4)
+    )
     assert r.index(max(r)) == 5
 
 
 def test_sequential_warms_up_then_decays():
-    build = lambda o: S.SequentialLR(o, [S.LinearLR(o, 0.1, total_iters=4), S.CosineAnnealingLR(o, 6)], [4])
+    build = lambda o: S.SequentialLR(
+        o, [S.LinearLR(o, 0.1, total_iters=4), S.CosineAnnealingLR(o, 6)], [4]
+    )
     r = rates(build, 10)
     assert r[:5] == pytest.approx([0.1, 0.325, 0.55, 0.775, 1.0])
     assert r[7] == pytest.approx((1 + math.cos(math.pi * 3 / 6)) / 2)
 
 
 def test_plateau():
-    r = rates(lambda o: S.ReduceLROnPlateau(o, patience=1, factor=0.5), 7, metrics=[3, 2, 2, 2, 2, 2, 1])
+    r = rates(
+        lambda o: S.ReduceLROnPlateau(o, patience=1, factor=0.5), 7, metrics=[3, 2, 2, 2, 2, 2, 1]
+    )
     assert r == [1, 1, 1, 1, 0.5, 0.5, 0.25]
 
 

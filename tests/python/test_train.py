@@ -12,11 +12,22 @@ import numpy as np
 import pytest
 
 import suan
-from suan.train import RecipeError, Trainer, TrainError, builtin_recipes, find_recipe, load_recipe, parse_recipe
+from suan.train import (
+    RecipeError,
+    Trainer,
+    TrainError,
+    builtin_recipes,
+    find_recipe,
+    load_recipe,
+    parse_recipe,
+)
 from suan.train.checkpoint import RunLog, checkpoints, load_checkpoint, read_log, save_checkpoint
 from suan.train.trainer import learning_rate
 
-TEXT = "In the beginning God created the heaven and the earth.\nAnd the earth was without form, and void.\n" * 60
+TEXT = (
+    "In the beginning God created the heaven and the earth.\nAnd the earth was without form, and "
+    "void.\n" * 60
+)
 RECIPE = """
 task: char_gpt
 seed: 3
@@ -40,7 +51,11 @@ def recipe_file(tmp_path):
 
 
 def losses(folder):
-    return [(e["step"], e["loss"], e["grad_norm"]) for e in read_log(Path(folder) / "log.jsonl") if e["event"] == "train"]
+    return [
+        (e["step"], e["loss"], e["grad_norm"])
+        for e in read_log(Path(folder) / "log.jsonl")
+        if e["event"] == "train"
+    ]
 
 
 def weights(folder):
@@ -63,7 +78,7 @@ def run_command(*args):
     return subprocess.run(command(*args), capture_output=True, text=True, timeout=300)
 
 
-# ---- recipes --------------------------------------------------------------------------------------
+# ---- recipes -------------------------------------------------------------------------------------
 
 
 def test_builtin_recipes_are_valid():
@@ -71,28 +86,53 @@ def test_builtin_recipes_are_valid():
     assert {"char_gpt", "cnn"} <= set(found)
     for name, path in found.items():
         assert load_recipe(path).task == name and find_recipe(name) == path
-    with pytest.raises(RecipeError, match="no such file: expected a YAML file or one of char_gpt, cnn"):
+    with pytest.raises(
+        RecipeError, match="no such file: expected a YAML file or one of char_gpt, cnn"
+    ):
         find_recipe("nothing.yaml")
 
 
-@pytest.mark.parametrize("text,message", [
-    ("task: cnn\ndata: {source: bible}\ntrain:\n  steps: 3\n  batch: 1\n  lrr: 1\n",
-     "r.yaml:6: unknown key 'train.lrr': expected one of steps, .*, got 'lrr'; did you mean 'lr'?"),
-    ("task: cnn\ndata: {source: bible}\ntrain: {steps: '5', batch: 1}", "r.yaml:3: wrong value of 'train.steps': "
-     "expected a valid integer, got '5'"),
-    ("task: cn", "r.yaml:1: wrong value of 'task': expected one of char_gpt, cnn, got 'cn' .*did you mean 'cnn'"),
-    ("seed: 1", "'task' is missing"),
-    ("task: cnn\ndata: {source: bible}", "'train' is missing"),
-    ("task: cnn\ndata: {}\ntrain: {steps: 1, batch: 1}", "expected either source or path, got neither"),
-    ("task: cnn\ndata: {source: bible}\ntrain: {steps: 0, batch: 1}", "greater than or equal to 1, got 0"),
-    ("task: cnn\ndata: {source: bible}\ntrain: {steps: 1, batch: 1, optimizer: adamm}",
-     "expected 'adamw', 'adam' or 'sgd', got 'adamm' .*did you mean 'adam"),
-    ("task: cnn\ndata: {source: bible}\ntrain: {steps: 1, batch: 1, lr: 1e-3}", "write 1.0e-3"),
-    ("task: char_gpt\ndata: {source: bible}\nmodel: {width: 10, heads: 3}\ntrain: {steps: 1, batch: 1}",
-     "expected heads to divide width, got heads 3 and width 10"),
-    ("task: [", "r.yaml:1: expected YAML"),
-    ("just text", "expected keys and values"),
-])
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        (
+            "task: cnn\ndata: {source: bible}\ntrain:\n  steps: 3\n  batch: 1\n  lrr: 1\n",
+            "r.yaml:6: unknown key 'train.lrr': expected one of steps, .*, got 'lrr'; did you "
+            "mean 'lr'?",
+        ),
+        (
+            "task: cnn\ndata: {source: bible}\ntrain: {steps: '5', batch: 1}",
+            "r.yaml:3: wrong value of 'train.steps': expected a valid integer, got '5'",
+        ),
+        (
+            "task: cn",
+            "r.yaml:1: wrong value of 'task': expected one of char_gpt, cnn, got 'cn' .*did you "
+            "mean 'cnn'",
+        ),
+        ("seed: 1", "'task' is missing"),
+        ("task: cnn\ndata: {source: bible}", "'train' is missing"),
+        (
+            "task: cnn\ndata: {}\ntrain: {steps: 1, batch: 1}",
+            "expected either source or path, got neither",
+        ),
+        (
+            "task: cnn\ndata: {source: bible}\ntrain: {steps: 0, batch: 1}",
+            "greater than or equal to 1, got 0",
+        ),
+        (
+            "task: cnn\ndata: {source: bible}\ntrain: {steps: 1, batch: 1, optimizer: adamm}",
+            "expected 'adamw', 'adam' or 'sgd', got 'adamm' .*did you mean 'adam",
+        ),
+        ("task: cnn\ndata: {source: bible}\ntrain: {steps: 1, batch: 1, lr: 1e-3}", "write 1.0e-3"),
+        (
+            "task: char_gpt\ndata: {source: bible}\nmodel: {width: 10, heads: 3}\ntrain: {steps: "
+            "1, batch: 1}",
+            "expected heads to divide width, got heads 3 and width 10",
+        ),
+        ("task: [", "r.yaml:1: expected YAML"),
+        ("just text", "expected keys and values"),
+    ],
+)
 def test_wrong_recipes(text, message):
     with pytest.raises(RecipeError, match=message):
         parse_recipe(text, "r.yaml")
@@ -106,7 +146,7 @@ def test_learning_rate_warms_up_and_decays():
     assert learning_rate(train, train.steps) == pytest.approx(train.lr * train.final_lr)
 
 
-# ---- running --------------------------------------------------------------------------------------
+# ---- running -------------------------------------------------------------------------------------
 
 
 def test_a_run_learns_and_leaves_its_files(recipe_file, tmp_path, capsys):
@@ -116,7 +156,14 @@ def test_a_run_learns_and_leaves_its_files(recipe_file, tmp_path, capsys):
     assert len(values) == 60 and sum(values[-5:]) < sum(values[:5]) * 0.9
     assert result["steps"] == 60 and result["metrics"]["val_loss"] > 0
     names = {p.name for p in out.iterdir()}
-    assert {"log.jsonl", "loss.png", "report.md", "recipe.json", "result.json", "checkpoint-00000060.safetensors"} <= names
+    assert {
+        "log.jsonl",
+        "loss.png",
+        "report.md",
+        "recipe.json",
+        "result.json",
+        "checkpoint-00000060.safetensors",
+    } <= names
     assert len(checkpoints(out)) == 2
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
     report = (out / "report.md").read_text()
@@ -150,7 +197,9 @@ def test_resume_after_kill_9_is_bit_exact(recipe_file, tmp_path):
 
 def test_ctrl_c_saves_and_says_how_to_go_on(recipe_file, tmp_path):
     path = recipe_file(100000)
-    process = subprocess.Popen(command(path, "--out", tmp_path / "run"), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(path, "--out", tmp_path / "run"), stdout=subprocess.PIPE, text=True
+    )
     while not (tmp_path / "run" / "log.jsonl").exists():
         assert process.poll() is None
         time.sleep(0.01)
@@ -197,7 +246,9 @@ def test_json_output_and_dry_run(recipe_file, tmp_path):
     done = run_command(path, "--out", tmp_path / "run", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [e["event"] for e in events] == ["train"] * 10 + ["eval", "done"]
-    facts = json.loads(run_command(path, "--dry-run", "--json", "--steps", "77", "--out", tmp_path / "no").stdout)
+    facts = json.loads(
+        run_command(path, "--dry-run", "--json", "--steps", "77", "--out", tmp_path / "no").stdout
+    )
     assert facts["steps"] == 77 and facts["peak_bytes"] > 0 and facts["seconds"] > 0
     assert not (tmp_path / "no").exists()
 

@@ -8,7 +8,9 @@ import pytest
 
 
 def suan(*args):
-    return subprocess.run([sys.executable, "-m", "suan", *args], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "suan", *args], capture_output=True, text=True, timeout=120
+    )
 
 
 def test_help_names_every_command():
@@ -37,7 +39,9 @@ def test_ops_table():
 
 def test_doctor():
     facts = json.loads(suan("doctor", "--json").stdout)
-    assert facts["threads"] >= 1 and facts["devices"] == ["cpu"] and facts["isa"] in ("avx2", "avx512")
+    assert (
+        facts["threads"] >= 1 and facts["devices"] == ["cpu"] and facts["isa"] in ("avx2", "avx512")
+    )
     assert "memory available" in suan("doctor").stdout
 
 
@@ -45,14 +49,17 @@ def test_plan(tmp_path):
     (tmp_path / "text.txt").write_text("abc def\n" * 100)
     (tmp_path / "r.yaml").write_text(
         f"task: char_gpt\ndata: {{path: {tmp_path / 'text.txt'}}}\n"
-        "model: {layers: 1, width: 16, heads: 2, block: 8}\ntrain: {steps: 5, batch: 4, clip: 1.0}\n"
+        "model: {layers: 1, width: 16, heads: 2, block: 8}\ntrain: {steps: 5, batch: 4, clip: "
+        "1.0}\n"
     )
     facts = json.loads(suan("plan", str(tmp_path / "r.yaml"), "--json").stdout)
     assert facts["peak_bytes"] > 0 and facts["captured_bytes"] > 0 and facts["nodes"] > 10
     assert "peak" in suan("plan", str(tmp_path / "r.yaml")).stdout
 
 
-@pytest.mark.parametrize("module", ["typer", "rich", "pydantic", "matplotlib", "yaml", "suan.nn", "suan.train"])
+@pytest.mark.parametrize(
+    "module", ["typer", "rich", "pydantic", "matplotlib", "yaml", "suan.nn", "suan.train"]
+)
 def test_import_suan_loads_no_heavy_module(module):
     code = f"import sys, suan; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -7,7 +7,10 @@ from typing import Annotated, Optional
 import typer
 
 app = typer.Typer(
-    name="suan", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="suan",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Suan: trains deep-learning models. Each command has its own --help.",
 )
 
@@ -15,13 +18,25 @@ app = typer.Typer(
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A YAML recipe, or a built-in one: char_gpt, cnn.")],
-    out: Annotated[Optional[Path], typer.Option(help="Folder for log, checkpoints, plot and report.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")] = False,
-    steps: Annotated[Optional[int], typer.Option(min=1, help="Train this many steps instead of the recipe's.")] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Folder for log, checkpoints, plot and report.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")
+    ] = False,
+    steps: Annotated[
+        Optional[int], typer.Option(min=1, help="Train this many steps instead of the recipe's.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to train.")] = "cpu",
-    compile: Annotated[bool, typer.Option(help="Record the step once, then replay its plan.")] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show steps, peak memory and time; train nothing.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")] = False,
+    compile: Annotated[
+        bool, typer.Option(help="Record the step once, then replay its plan.")
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show steps, peak memory and time; train nothing.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line instead of text.")
+    ] = False,
 ):
     """Train a model as a recipe says. Ctrl-C saves; --resume goes on with the same bits."""
     from .train_command import train_command
@@ -32,10 +47,13 @@ def train(
 @app.command()
 def plan(
     recipe: Annotated[str, typer.Argument(help="A YAML recipe, or a built-in one: char_gpt, cnn.")],
-    memory_limit: Annotated[Optional[int], typer.Option(min=1, help="MiB for a step; recompute values to fit.")] = None,
+    memory_limit: Annotated[
+        Optional[int], typer.Option(min=1, help="MiB for a step; recompute values to fit.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
-    """Show the memory of a recipe's training step, and what holds it, without computing anything."""
+    """Show the memory of a recipe's training step, and what holds it, without computing
+    anything."""
     from .train_command import plan_command
 
     plan_command(recipe, memory_limit, json)

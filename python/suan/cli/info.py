@@ -43,14 +43,16 @@ def ops_rows():
             runs = "fused kernel" if op["composite"] else "kernel"
         else:
             runs = "composed"
-        rows.append({
-            "op": op["name"],
-            "dtypes": _dtypes(op),
-            "runs": runs,
-            "gradient": "yes" if op["differentiable"] else f"no: {op['no_grad']}",
-            "onnx": op["onnx"],
-            "samples": op["samples"],
-        })
+        rows.append(
+            {
+                "op": op["name"],
+                "dtypes": _dtypes(op),
+                "runs": runs,
+                "gradient": "yes" if op["differentiable"] else f"no: {op['no_grad']}",
+                "onnx": op["onnx"],
+                "samples": op["samples"],
+            }
+        )
     return rows
 
 
@@ -61,7 +63,10 @@ def ops_command(as_json):
         return
     headers = ("op", "dtypes", "runs", "onnx", "samples", "gradient")
     _table([["-" if row[h] is None else row[h] for h in headers] for row in rows], headers)
-    counts = {kind: sum(row["runs"] == kind for row in rows) for kind in ("kernel", "fused kernel", "composed", "view")}
+    counts = {
+        kind: sum(row["runs"] == kind for row in rows)
+        for kind in ("kernel", "fused kernel", "composed", "view")
+    }
     print(f"{len(rows)} ops: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
 
 
@@ -111,4 +116,6 @@ def doctor_command(as_json):
     for key, value in facts.items():
         if key.endswith("_bytes"):
             key, value = key[: -len("_bytes")], f"{value / 2**30:.1f} GiB"
-        print(f"{key.replace('_', ' '):17} {', '.join(value) if isinstance(value, list) else value}")
+        print(
+            f"{key.replace('_', ' '):17} {', '.join(value) if isinstance(value, list) else value}"
+        )

@@ -15,7 +15,9 @@ def train_command(name, out, resume, steps, device, compile, dry_run, as_json):
     if steps is not None:
         recipe.train.steps = steps
     out = Path("runs") / path.stem if out is None else out
-    trainer = Trainer(recipe, out, compile=compile, as_json=as_json, device=device, recipe_name=name)
+    trainer = Trainer(
+        recipe, out, compile=compile, as_json=as_json, device=device, recipe_name=name
+    )
     if dry_run:
         facts = trainer.dry_run()
         if as_json:
@@ -23,17 +25,23 @@ def train_command(name, out, resume, steps, device, compile, dry_run, as_json):
         else:
             print(
                 f"{recipe.task}: {facts['parameters']:,} parameters, {facts['steps']:,} steps of "
-                f"{facts['step_ms']:.2f} ms, {clock(facts['seconds'])} in all, peak memory {size(facts['peak_bytes'])}"
+                f"{facts['step_ms']:.2f} ms, {clock(facts['seconds'])} in all, peak memory "
+                f"{size(facts['peak_bytes'])}"
             )
         return
     result = trainer.run(resume)
     if result is None:
         sys.exit(130)
     if not as_json:
-        print(f"{result['score']} after {result['steps']:,} steps in {clock(result['seconds'])} "
-              f"({result['step_ms']:.2f} ms a step)")
-        print(f"report {out / 'report.md'}, plot {out / 'loss.png'}, weights {out / result['checkpoint']}, "
-              f"log {out / 'log.jsonl'}")
+        print(
+            f"{result['score']} after {result['steps']:,} steps in {clock(result['seconds'])} "
+            f"({result['step_ms']:.2f} ms a step)"
+        )
+        print(
+            f"report {out / 'report.md'}, plot {out / 'loss.png'}, weights "
+            f"{out / result['checkpoint']}, "
+            f"log {out / 'log.jsonl'}"
+        )
 
 
 def plan_command(name, memory_limit, as_json):

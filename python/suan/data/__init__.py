@@ -1,4 +1,5 @@
-"""suan.data: datasets, a loader with an exact and resumable position, and readers for the example data."""
+"""suan.data: datasets, a loader with an exact and resumable position, and readers for the example
+data."""
 
 from .dataset import ConcatDataset, Dataset, Subset, TensorDataset
 from .images import ImageDataset, load_fashion_mnist
@@ -6,6 +7,15 @@ from .loader import DataLoader, default_collate
 from .text import CharVocab, TextBlocks, read_text
 
 __all__ = [
-    "CharVocab", "ConcatDataset", "DataLoader", "Dataset", "ImageDataset", "Subset", "TensorDataset",
-    "TextBlocks", "default_collate", "load_fashion_mnist", "read_text",
+    "CharVocab",
+    "ConcatDataset",
+    "DataLoader",
+    "Dataset",
+    "ImageDataset",
+    "Subset",
+    "TensorDataset",
+    "TextBlocks",
+    "default_collate",
+    "load_fashion_mnist",
+    "read_text",
 ]

@@ -1,7 +1,7 @@
 """Datasets: anything with a length and items by number.
 
-A dataset may also define get_batch(indices), which returns a whole collated batch from an integer array:
-the loader then makes one call per batch instead of one per item.
+A dataset may also define get_batch(indices), which returns a whole collated batch from an integer
+array: the loader then makes one call per batch instead of one per item.
 """
 
 import bisect
@@ -24,7 +24,8 @@ class TensorDataset(Dataset):
         sizes = {t.shape[0] for t in tensors}
         if len(sizes) != 1:
             raise ValueError(
-                f"[TensorDataset] sizes differ: expected one first dimension, got {[t.shape[0] for t in tensors]}"
+                "[TensorDataset] sizes differ: expected one first dimension, got "
+                f"{[t.shape[0] for t in tensors]}"
             )
         self.tensors = tensors
 
@@ -59,7 +60,9 @@ class ConcatDataset(Dataset):
 
     def __getitem__(self, index):
         if not -len(self) <= index < len(self):
-            raise IndexError(f"[ConcatDataset] index out of range: expected less than {len(self)}, got {index}")
+            raise IndexError(
+                f"[ConcatDataset] index out of range: expected less than {len(self)}, got {index}"
+            )
         index %= len(self)
         i = bisect.bisect_right(self.ends, index)
         return self.datasets[i][index - (self.ends[i - 1] if i else 0)]

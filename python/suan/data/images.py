@@ -11,11 +11,14 @@ from .dataset import Dataset
 
 
 class ImageDataset(Dataset):
-    """Pictures [n, height, width] of bytes and their labels [n]; items are ([1, h, w] float32, label)."""
+    """Pictures [n, height, width] of bytes and their labels [n]; items are ([1, h, w] float32,
+    label)."""
 
     def __init__(self, images, labels, mean, std):
         if len(images) != len(labels):
-            raise ValueError(f"[ImageDataset] sizes differ: expected {len(images)} labels, got {len(labels)}")
+            raise ValueError(
+                f"[ImageDataset] sizes differ: expected {len(images)} labels, got {len(labels)}"
+            )
         self.images, self.labels = images, np.asarray(labels, dtype=np.int64)
         # One table instead of arithmetic per pixel.
         self._values = ((np.arange(256) / 255.0 - mean) / std).astype(np.float32)
@@ -33,12 +36,22 @@ class ImageDataset(Dataset):
 
 
 FASHION_CLASSES = (
-    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "boot",
 )
 
 
 def load_fashion_mnist(folder=None):
-    """(training set, test set) of Fashion-MNIST (Xiao et al. 2017), fetched when no folder is given."""
+    """(training set, test set) of Fashion-MNIST (Xiao et al. 2017), fetched when no folder is
+    given."""
     folder = fetch.fashion_mnist() if folder is None else Path(folder)
     sets = []
     for part in ("train", "t10k"):

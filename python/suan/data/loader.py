@@ -1,5 +1,6 @@
-"""DataLoader: batches of a dataset, in this process, in an order that depends on seed, epoch and position
-only. Its position is two numbers, so a resumed run sees exactly the batches that an unbroken one sees."""
+"""DataLoader: batches of a dataset, in this process, in an order that depends on seed, epoch and
+position only. Its position is two numbers, so a resumed run sees exactly the batches that an
+unbroken one sees."""
 
 import numpy as np
 
@@ -7,7 +8,8 @@ import suan
 
 
 def default_collate(items):
-    """Stacks a list of items: tensors, arrays and numbers into tensors; tuples and dicts item by item."""
+    """Stacks a list of items: tensors, arrays and numbers into tensors; tuples and dicts item by
+    item."""
     first = items[0]
     if isinstance(first, suan.Tensor):
         return suan.stack(items)
@@ -32,17 +34,27 @@ def default_collate(items):
 class DataLoader:
     """Iterating gives one epoch of batches.
 
-    shuffle=True goes through a random permutation each epoch; replacement=True instead draws every batch
-    independently (for datasets of millions of overlapping windows, where a permutation would be large).
-    seed=None takes a seed from suan's default generator, so manual_seed() fixes it.
+    shuffle=True goes through a random permutation each epoch; replacement=True instead draws every
+    batch independently (for datasets of millions of overlapping windows, where a permutation would
+    be large). seed=None takes a seed from suan's default generator, so manual_seed() fixes it.
     state_dict() is exact between two batches: epoch, and batches of it already given out.
     """
 
     def __init__(
-        self, dataset, batch_size=1, shuffle=False, *, replacement=False, drop_last=False, collate_fn=None, seed=None
+        self,
+        dataset,
+        batch_size=1,
+        shuffle=False,
+        *,
+        replacement=False,
+        drop_last=False,
+        collate_fn=None,
+        seed=None,
     ):
         if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"[DataLoader] wrong batch_size: expected a positive int, got {batch_size!r}")
+            raise ValueError(
+                f"[DataLoader] wrong batch_size: expected a positive int, got {batch_size!r}"
+            )
         if shuffle and len(dataset) == 0:
             raise ValueError("[DataLoader] empty dataset: expected at least one item, got none")
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
@@ -83,7 +95,11 @@ class DataLoader:
             self.epoch += 1
             self.position = 0
         self._resume = False
-        order = self._random().permutation(len(self.dataset)) if self.shuffle and not self.replacement else None
+        order = (
+            self._random().permutation(len(self.dataset))
+            if self.shuffle and not self.replacement
+            else None
+        )
         while self.position < len(self):
             indices = self._batch_indices(self.position, order)
             self.position += 1
@@ -102,6 +118,8 @@ class DataLoader:
     def load_state_dict(self, state):
         for key in ("seed", "epoch", "position"):
             if not isinstance(state.get(key), int) or state[key] < 0:
-                raise ValueError(f"[DataLoader] wrong state: expected a number '{key}', got {state.get(key)!r}")
+                raise ValueError(
+                    f"[DataLoader] wrong state: expected a number '{key}', got {state.get(key)!r}"
+                )
         self.seed, self.epoch, self.position = state["seed"], state["epoch"], state["position"]
         self._resume = True

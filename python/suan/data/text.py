@@ -15,9 +15,14 @@ def read_text(path):
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FileNotFoundError(f"[read_text] no such file: expected a text file, got {path}") from None
+        raise FileNotFoundError(
+            f"[read_text] no such file: expected a text file, got {path}"
+        ) from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"[read_text] {path} is not text: expected UTF-8, got {error.reason} at byte {error.start}") from None
+        raise ValueError(
+            f"[read_text] {path} is not text: expected UTF-8, got {error.reason} at byte "
+            f"{error.start}"
+        ) from None
     if not text:
         raise ValueError(f"[read_text] {path} is empty: expected text, got 0 bytes")
     return text
@@ -58,7 +63,8 @@ class TextBlocks(Dataset):
         self.tokens, self.block, self.stride = np.asarray(tokens, dtype=np.int64), block, stride
         if len(self.tokens) <= block:
             raise ValueError(
-                f"[TextBlocks] too few tokens: expected more than the block of {block}, got {len(self.tokens)}"
+                f"[TextBlocks] too few tokens: expected more than the block of {block}, got "
+                f"{len(self.tokens)}"
             )
         self._offsets = np.arange(block + 1)
 

@@ -5,7 +5,8 @@ from ..nn import functional as F
 
 
 class CNN(nn.Module):
-    """[batch, channels, 28, 28] -> scores [batch, classes]; two 3x3 convolutions and two linear layers."""
+    """[batch, channels, 28, 28] -> scores [batch, classes]; two 3x3 convolutions and two linear
+    layers."""
 
     def __init__(self, channels=1, classes=10, widths=(32, 64), hidden=128, size=28, dropout=0.0):
         super().__init__()

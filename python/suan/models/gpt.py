@@ -1,6 +1,7 @@
 """GPT-2 (Radford et al. 2019): pre-norm transformer blocks, learned positions, tied output head.
 
-GPTConfig() with its defaults is GPT-2 124M; state_dict names and shapes are those of the layers here.
+GPTConfig() with its defaults is GPT-2 124M; state_dict names and shapes are those of the layers
+here.
 """
 
 import math
@@ -22,7 +23,9 @@ class GPTConfig:
     dropout: float = 0.0
     bias: bool = True
     gelu: str = "tanh"  # GPT-2's own form; "none" is the exact one
-    fused_head: bool = False  # loss without keeping the [tokens, vocab] scores: for large vocabularies
+    fused_head: bool = (
+        False  # loss without keeping the [tokens, vocab] scores: for large vocabularies
+    )
 
 
 class Attention(nn.Module):
@@ -59,13 +62,17 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """tokens [batch, seq] -> scores [batch, seq, vocab]; with targets [batch, seq], the mean loss."""
+    """tokens [batch, seq] -> scores [batch, seq, vocab]; with targets [batch, seq], the mean
+    loss."""
 
     def __init__(self, config):
         super().__init__()
         c = self.config = config
         if c.width % c.heads:
-            raise ValueError(f"[GPT] heads do not divide the width: expected a divisor of {c.width}, got {c.heads}")
+            raise ValueError(
+                f"[GPT] heads do not divide the width: expected a divisor of {c.width}, got "
+                f"{c.heads}"
+            )
         self.token = nn.Embedding(c.vocab, c.width)
         self.position = nn.Embedding(c.block, c.width)
         self.dropout = nn.Dropout(c.dropout)
@@ -78,13 +85,17 @@ class GPT(nn.Module):
                 nn.init.zeros_(p)
             elif p.dim() == 2:
                 # Residual branches start smaller, so that the sum over layers keeps its scale.
-                shrink = math.sqrt(2 * c.layers) if name.endswith(("out.weight", "down.weight")) else 1.0
+                shrink = (
+                    math.sqrt(2 * c.layers) if name.endswith(("out.weight", "down.weight")) else 1.0
+                )
                 nn.init.normal_(p, std=0.02 / shrink)
 
     def forward(self, tokens, targets=None):
         seq = tokens.shape[1]
         if seq > self.config.block:
-            raise ValueError(f"[GPT] sequence too long: expected at most {self.config.block} tokens, got {seq}")
+            raise ValueError(
+                f"[GPT] sequence too long: expected at most {self.config.block} tokens, got {seq}"
+            )
         x = self.token(tokens) + self.position.weight[:seq]
         x = self.dropout(x)
         for block in self.blocks:
@@ -99,7 +110,8 @@ class GPT(nn.Module):
     def generate(self, tokens, n, temperature=1.0, top_k=None, rng=None):
         """Continues a list of token numbers by n more, drawn by the model's probabilities.
 
-        rng is a numpy Generator (a fresh one when None); temperature 0 takes the likeliest token."""
+        rng is a numpy Generator (a fresh one when None); temperature 0 takes the likeliest
+        token."""
         import numpy as np
 
         rng = np.random.default_rng() if rng is None else rng
@@ -108,7 +120,7 @@ class GPT(nn.Module):
         try:
             with suan.no_grad():
                 for _ in range(n):
-                    context = suan.tensor([tokens[-self.config.block:]], dtype=suan.int64)
+                    context = suan.tensor([tokens[-self.config.block :]], dtype=suan.int64)
                     scores = self(context)[0, -1].numpy().astype(np.float64)
                     tokens.append(_draw(scores, temperature, top_k, rng))
         finally:

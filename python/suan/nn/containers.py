@@ -9,7 +9,10 @@ from .parameter import Parameter
 def _position(owner, index, size):
     index = operator.index(index)
     if not -size <= index < size:
-        raise IndexError(f"[{type(owner).__name__}] index out of range: expected -{size} to {size - 1}, got {index}")
+        raise IndexError(
+            f"[{type(owner).__name__}] index out of range: expected -{size} to {size - 1}, got "
+            f"{index}"
+        )
     return index % size
 
 

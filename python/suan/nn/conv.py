@@ -1,4 +1,5 @@
-"""Convolution and pooling layers over [batch, channels, length] or [batch, channels, height, width]."""
+"""Convolution and pooling layers over [batch, channels, length] or [batch, channels, height,
+width]."""
 
 import math
 
@@ -17,8 +18,17 @@ class _Conv(Module):
     _call = None
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1,
-        bias=True, device=None, dtype=None,
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         name, n = type(self).__name__, self._rank
@@ -33,7 +43,9 @@ class _Conv(Module):
         self.padding = padding if isinstance(padding, str) else _tuple(name, "padding", padding, n)
         self.dilation = _tuple(name, "dilation", dilation, n)
         options = _factory(device, dtype)
-        self.weight = Parameter(suan.empty(out_channels, in_channels // groups, *self.kernel_size, **options))
+        self.weight = Parameter(
+            suan.empty(out_channels, in_channels // groups, *self.kernel_size, **options)
+        )
         if bias:
             self.bias = Parameter(suan.empty(out_channels, **options))
         else:
@@ -49,10 +61,13 @@ class _Conv(Module):
                 init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input):
-        return self._call(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return self._call(
+            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
     def extra_repr(self):
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        text = f"{self.in_channels}, {self.out_channels}, "
+        text += f"kernel_size={self.kernel_size}, stride={self.stride}"
         if self.padding != (0,) * self._rank:
             text += f", padding={self.padding!r}"
         if self.dilation != (1,) * self._rank:
@@ -82,7 +97,9 @@ class Conv3d(_Conv):
 class _MaxPool(Module):
     _call = None
 
-    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
+    def __init__(
+        self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False
+    ):
         super().__init__()
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation = padding, dilation
@@ -90,7 +107,13 @@ class _MaxPool(Module):
 
     def forward(self, input):
         return self._call(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.return_indices,
         )
 
     def extra_repr(self):
@@ -111,14 +134,21 @@ class MaxPool2d(_MaxPool):
 class _AvgPool(Module):
     _call = None
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    def __init__(
+        self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True
+    ):
         super().__init__()
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
 
     def forward(self, input):
         return self._call(
-            input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
         )
 
     def extra_repr(self):

@@ -34,7 +34,7 @@ def _tuple(op, what, value, n):
     return value
 
 
-# ---- activations ----------------------------------------------------------------------------------
+# ---- activations ---------------------------------------------------------------------------------
 
 
 def relu(input, inplace=False):
@@ -114,7 +114,7 @@ def dropout(input, p=0.5, training=True, inplace=False):
     return input.copy_(out) if inplace else out
 
 
-# ---- linear, embedding, convolution, pooling ------------------------------------------------------
+# ---- linear, embedding, convolution, pooling -----------------------------------------------------
 
 
 def linear(input, weight, bias=None):
@@ -128,7 +128,8 @@ def bilinear(input1, input2, weight, bias=None):
 
 
 def embedding(input, weight, padding_idx=None):
-    """Rows of weight [n, width] at the integer positions in input. Row padding_idx gets no gradient."""
+    """Rows of weight [n, width] at the integer positions in input. Row padding_idx gets no
+    gradient."""
     if padding_idx is not None:
         index = padding_idx + weight.shape[0] if padding_idx < 0 else padding_idx
         row = suan.arange(weight.shape[0], device=weight.device).unsqueeze(1) == index
@@ -159,7 +160,9 @@ def _conv(op, input, weight, bias, stride, padding, dilation, groups, n):
     if weight.dim() != n + 2:
         _fail(op, f"wrong weight rank: expected {n + 2}, got {weight.dim()}")
     if input.dim() not in (n + 1, n + 2):
-        _fail(op, f"wrong input rank: expected {n + 2} (or {n + 1} without batch), got {input.dim()}")
+        _fail(
+            op, f"wrong input rank: expected {n + 2} (or {n + 1} without batch), got {input.dim()}"
+        )
     stride = _tuple(op, "stride", stride, n)
     dilation = _tuple(op, "dilation", dilation, n)
     if padding == "same" and any(s != 1 for s in stride):
@@ -185,13 +188,18 @@ def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 def _pool_args(op, input, kernel_size, stride, padding, n):
     if input.dim() not in (n + 1, n + 2):
-        _fail(op, f"wrong input rank: expected {n + 2} (or {n + 1} without batch), got {input.dim()}")
+        _fail(
+            op, f"wrong input rank: expected {n + 2} (or {n + 1} without batch), got {input.dim()}"
+        )
     kernel = _tuple(op, "kernel_size", kernel_size, n)
     stride = kernel if stride is None else _tuple(op, "stride", stride, n)
     padding = _tuple(op, "padding", padding, n)
     for k, p in zip(kernel, padding):
         if p * 2 > k:
-            _fail(op, f"padding too large: expected at most half of kernel_size {kernel}, got {padding}")
+            _fail(
+                op,
+                f"padding too large: expected at most half of kernel_size {kernel}, got {padding}",
+            )
     return kernel, stride, padding * 2
 
 
@@ -208,19 +216,34 @@ def _max_pool(op, n, input, kernel_size, stride, padding, dilation, ceil_mode, r
 
     def run(x):
         return tuple(
-            ops.max_pool(x, kernel=kernel, strides=stride, padding=pads, dilation=dilation, ceil_mode=ceil_mode)
+            ops.max_pool(
+                x,
+                kernel=kernel,
+                strides=stride,
+                padding=pads,
+                dilation=dilation,
+                ceil_mode=ceil_mode,
+            )
         )
 
     values, indices = _batched(input, n, run)
     return (values, indices) if return_indices else values
 
 
-def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    return _max_pool("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+def max_pool1d(
+    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+):
+    return _max_pool(
+        "max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
 
 
-def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    return _max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+def max_pool2d(
+    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+):
+    return _max_pool(
+        "max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
 
 
 def _avg_pool(op, n, input, kernel_size, stride, padding, ceil_mode, count_include_pad):
@@ -228,18 +251,27 @@ def _avg_pool(op, n, input, kernel_size, stride, padding, ceil_mode, count_inclu
 
     def run(x):
         return ops.avg_pool(
-            x, kernel=kernel, strides=stride, padding=pads, ceil_mode=ceil_mode, count_include_pad=count_include_pad
+            x,
+            kernel=kernel,
+            strides=stride,
+            padding=pads,
+            ceil_mode=ceil_mode,
+            count_include_pad=count_include_pad,
         )
 
     return _batched(input, n, run)
 
 
 def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-    return _avg_pool("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _avg_pool(
+        "avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad
+    )
 
 
 def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-    return _avg_pool("avg_pool2d", 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _avg_pool(
+        "avg_pool2d", 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad
+    )
 
 
 def adaptive_avg_pool2d(input, output_size):
@@ -255,13 +287,17 @@ def pad(input, pad, mode="constant", value=None):
     return ops.pad(input, value, pad=tuple(pad), mode=mode)
 
 
-# ---- normalisation --------------------------------------------------------------------------------
+# ---- normalisation -------------------------------------------------------------------------------
 
 
 def _check_normalized(op, input, normalized_shape):
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if tuple(input.shape)[input.dim() - len(shape):] != shape:
-        _fail(op, f"wrong trailing dimensions: expected [*, {', '.join(map(str, shape))}], got {tuple(input.shape)}")
+    if tuple(input.shape)[input.dim() - len(shape) :] != shape:
+        _fail(
+            op,
+            f"wrong trailing dimensions: expected [*, {', '.join(map(str, shape))}], got "
+            f"{tuple(input.shape)}",
+        )
     return len(shape)
 
 
@@ -284,15 +320,28 @@ def _first(outputs):
 def batch_norm(
     input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
 ):
-    """Normalises over all dimensions but 1. In training, running_mean and running_var are updated in place."""
+    """Normalises over all dimensions but 1. In training, running_mean and running_var are updated
+    in place."""
     if training and input.numel() == input.shape[1]:
-        _fail("batch_norm", f"too few values per channel: expected more than 1, got shape {tuple(input.shape)}")
+        _fail(
+            "batch_norm",
+            f"too few values per channel: expected more than 1, got shape {tuple(input.shape)}",
+        )
     if not training and (running_mean is None or running_var is None):
-        _fail("batch_norm", "no running statistics: expected running_mean and running_var in evaluation, got None")
+        _fail(
+            "batch_norm",
+            "no running statistics: expected running_mean and running_var in evaluation, got None",
+        )
     return _first(
         ops.batch_norm(
-            input, weight, bias, running_mean, running_var,
-            training=training, momentum=float(momentum), eps=float(eps),
+            input,
+            weight,
+            bias,
+            running_mean,
+            running_var,
+            training=training,
+            momentum=float(momentum),
+            eps=float(eps),
         )
     )
 
@@ -301,17 +350,18 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     return _first(ops.group_norm(input, weight, bias, num_groups=num_groups, eps=float(eps)))
 
 
-# ---- attention ------------------------------------------------------------------------------------
+# ---- attention -----------------------------------------------------------------------------------
 
 
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
 ):
-    """softmax(query keyᵀ · scale + mask) value over [..., heads, length, width]; scale is 1/√width by default.
+    """softmax(query keyᵀ · scale + mask) value over [..., heads, length, width]; scale is 1/√width
+    by default.
 
-    attn_mask broadcasts to [..., heads, queries, keys]: bool (True = may look) or added to the scores.
-    enable_gqa lets key and value have fewer heads than query, each shared by a group of query heads.
-    Dropout on the weights needs them written out, so it takes the composed path.
+    attn_mask broadcasts to [..., heads, queries, keys]: bool (True = may look) or added to the
+    scores. enable_gqa lets key and value have fewer heads than query, each shared by a group of
+    query heads. Dropout on the weights needs them written out, so it takes the composed path.
     """
     op = "scaled_dot_product_attention"
     if is_causal and attn_mask is not None:
@@ -326,12 +376,16 @@ def scaled_dot_product_attention(
             value = suan.repeat_interleave(value, heads // kv_heads, -3)
         return _composed_attention(query, key, value, attn_mask, dropout_p, is_causal, scale)
     lead = tuple(query.shape)[:-2]
-    q, k, v = (t if t.dim() == 4 else t.reshape(-1, *tuple(t.shape)[-3:]) for t in (query, key, value))
+    q, k, v = (
+        t if t.dim() == 4 else t.reshape(-1, *tuple(t.shape)[-3:]) for t in (query, key, value)
+    )
     if attn_mask is not None and attn_mask.dim() > 4:
         attn_mask = attn_mask.expand(*lead, *tuple(attn_mask.shape)[-2:])
         attn_mask = attn_mask.reshape(-1, *tuple(attn_mask.shape)[-3:])
     out = _first(
-        ops.attention(q, k, v, attn_mask, is_causal=is_causal, scale=None if scale is None else float(scale))
+        ops.attention(
+            q, k, v, attn_mask, is_causal=is_causal, scale=None if scale is None else float(scale)
+        )
     )
     return out if query.dim() == 4 else out.reshape(*lead, *tuple(out.shape)[-2:])
 
@@ -340,7 +394,9 @@ def _composed_attention(query, key, value, attn_mask, dropout_p, is_causal, scal
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = suan.matmul(query, key.transpose(-2, -1)) * scale
     if is_causal:
-        attn_mask = suan.ones(query.shape[-2], key.shape[-2], dtype=suan.bool, device=query.device).tril()
+        attn_mask = suan.ones(
+            query.shape[-2], key.shape[-2], dtype=suan.bool, device=query.device
+        ).tril()
     if attn_mask is not None:
         if attn_mask.dtype == suan.bool:
             scores = scores.masked_fill(attn_mask.logical_not(), float("-inf"))

@@ -8,7 +8,8 @@ _next_id = itertools.count()
 
 
 class RemovableHandle:
-    """What register_* returns: remove() takes the hook off; as a context manager it does so on exit."""
+    """What register_* returns: remove() takes the hook off; as a context manager it does so on
+    exit."""
 
     def __init__(self, module, table, key):
         self._module, self._table, self.id = module, table, key
@@ -37,8 +38,8 @@ def _map_tensors(value, fn):
 
 
 class _Probe:
-    """Gathers the gradients of a set of tensors during backward. Each tensor passes through a view of
-    its own, so that a hook sees the gradient of this use only; `done` is called once all wanted
+    """Gathers the gradients of a set of tensors during backward. Each tensor passes through a view
+    of its own, so that a hook sees the gradient of this use only; `done` is called once all wanted
     gradients have come, and may return replacements."""
 
     def __init__(self, done):
@@ -76,7 +77,12 @@ class HookMixin:
         put(self, "_has_hooks", False)
 
     def _update_has_hooks(self):
-        has = bool(self._forward_pre_hooks or self._forward_hooks or self._backward_pre_hooks or self._backward_hooks)
+        has = bool(
+            self._forward_pre_hooks
+            or self._forward_hooks
+            or self._backward_pre_hooks
+            or self._backward_hooks
+        )
         object.__setattr__(self, "_has_hooks", has)
 
     def _register(self, table, entry, prepend=False):
@@ -91,11 +97,13 @@ class HookMixin:
         return RemovableHandle(self, table, key)
 
     def register_forward_pre_hook(self, hook, *, prepend=False, with_kwargs=False):
-        """hook(module, args) -> None or new args; with_kwargs: hook(module, args, kwargs) -> None or (args, kwargs)."""
+        """hook(module, args) -> None or new args; with_kwargs: hook(module, args, kwargs) -> None
+        or (args, kwargs)."""
         return self._register(self._forward_pre_hooks, (hook, with_kwargs), prepend)
 
     def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False, always_call=False):
-        """hook(module, args, output) -> None or new output; always_call runs it also after an exception."""
+        """hook(module, args, output) -> None or new output; always_call runs it also after an
+        exception."""
         return self._register(self._forward_hooks, (hook, with_kwargs, always_call), prepend)
 
     def register_full_backward_pre_hook(self, hook, prepend=False):
@@ -103,8 +111,8 @@ class HookMixin:
         return self._register(self._backward_pre_hooks, hook, prepend)
 
     def register_full_backward_hook(self, hook, prepend=False):
-        """hook(module, grad_input, grad_output) -> None or a new grad_input, tuples with None where no
-        gradient flows. Inputs that are the same tensor twice count as two."""
+        """hook(module, grad_input, grad_output) -> None or a new grad_input, tuples with None where
+        no gradient flows. Inputs that are the same tensor twice count as two."""
         return self._register(self._backward_hooks, hook, prepend)
 
     def _call_with_hooks(self, args, kwargs):
@@ -133,7 +141,9 @@ class HookMixin:
                 result = outputs.watch(result)
             for key, (hook, with_kwargs, _) in tuple(self._forward_hooks.items()):
                 ran.append(key)
-                changed = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+                changed = (
+                    hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+                )
                 if changed is not None:
                     result = changed
             return result
@@ -181,7 +191,8 @@ class HookMixin:
                 changed = changed if isinstance(changed, tuple) else (changed,)
                 if len(changed) != len(grad_input):
                     raise RuntimeError(
-                        f"[backward_hook] wrong result: expected {len(grad_input)} gradients, got {len(changed)}"
+                        f"[backward_hook] wrong result: expected {len(grad_input)} gradients, got "
+                        f"{len(changed)}"
                     )
                 grad_input = replaced = changed
         return replaced

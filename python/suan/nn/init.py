@@ -1,4 +1,5 @@
-"""Initialisers with torch's names: each fills a tensor in place, without gradient, and returns it."""
+"""Initialisers with torch's names: each fills a tensor in place, without gradient, and returns
+it."""
 
 import math
 
@@ -18,14 +19,17 @@ def calculate_gain(nonlinearity, param=None):
     if nonlinearity == "selu":
         return 3.0 / 4
     raise ValueError(
-        f"[calculate_gain] unknown nonlinearity: expected linear, sigmoid, conv1d, conv2d, conv3d, tanh, "
+        "[calculate_gain] unknown nonlinearity: expected linear, sigmoid, conv1d, conv2d, "
+        "conv3d, tanh, "
         f"relu, leaky_relu or selu, got {nonlinearity!r}"
     )
 
 
 def _fans(op, tensor):
     if tensor.dim() < 2:
-        raise ValueError(f"[{op}] wrong rank: expected at least 2 dimensions, got shape {tuple(tensor.shape)}")
+        raise ValueError(
+            f"[{op}] wrong rank: expected at least 2 dimensions, got shape {tuple(tensor.shape)}"
+        )
     field = math.prod(tuple(tensor.shape)[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field
 
@@ -74,7 +78,9 @@ def ones_(tensor):
 
 def eye_(tensor):
     if tensor.dim() != 2:
-        raise ValueError(f"[eye_] wrong rank: expected 2 dimensions, got shape {tuple(tensor.shape)}")
+        raise ValueError(
+            f"[eye_] wrong rank: expected 2 dimensions, got shape {tuple(tensor.shape)}"
+        )
     with suan.no_grad():
         return tensor.copy_(suan.eye(*tuple(tensor.shape), dtype=tensor.dtype))
 
@@ -104,7 +110,10 @@ def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu"):
 def orthogonal_(tensor, gain=1.0):
     """A (semi-)orthogonal matrix from the QR factors of normal values (Saxe et al. 2013)."""
     if tensor.dim() < 2:
-        raise ValueError(f"[orthogonal_] wrong rank: expected at least 2 dimensions, got shape {tuple(tensor.shape)}")
+        raise ValueError(
+            "[orthogonal_] wrong rank: expected at least 2 dimensions, got shape "
+            f"{tuple(tensor.shape)}"
+        )
     import numpy as np
 
     rows, cols = tensor.shape[0], tensor.numel() // tensor.shape[0]

@@ -73,14 +73,21 @@ class Linear(Module):
         return F.linear(input, own["weight"], own["bias"])
 
     def extra_repr(self):
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        sizes = f"in_features={self.in_features}, out_features={self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"
 
 
 class Bilinear(Module):
-    def __init__(self, in1_features, in2_features, out_features, bias=True, device=None, dtype=None):
+    def __init__(
+        self, in1_features, in2_features, out_features, bias=True, device=None, dtype=None
+    ):
         super().__init__()
         options = _factory(device, dtype)
-        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        self.in1_features, self.in2_features, self.out_features = (
+            in1_features,
+            in2_features,
+            out_features,
+        )
         self.weight = Parameter(suan.empty(out_features, in1_features, in2_features, **options))
         bound = 1 / math.sqrt(in1_features)
         init.uniform_(self.weight, -bound, bound)
@@ -111,8 +118,14 @@ class Embedding(Module):
                     f"expected -{num_embeddings} to {num_embeddings - 1}, got {padding_idx}"
                 )
             padding_idx %= num_embeddings
-        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
-        self.weight = Parameter(suan.empty(num_embeddings, embedding_dim, **_factory(device, dtype)))
+        self.num_embeddings, self.embedding_dim, self.padding_idx = (
+            num_embeddings,
+            embedding_dim,
+            padding_idx,
+        )
+        self.weight = Parameter(
+            suan.empty(num_embeddings, embedding_dim, **_factory(device, dtype))
+        )
         self.reset_parameters()
 
     @classmethod

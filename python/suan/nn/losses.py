@@ -1,4 +1,5 @@
-"""Loss functions of nn.functional: predictions first, targets second, reduction mean, sum or none."""
+"""Loss functions of nn.functional: predictions first, targets second, reduction mean, sum or
+none."""
 
 from ._ops import ops
 
@@ -15,7 +16,9 @@ def _reduce(op, loss, reduction):
 
 def _check_reduction(op, reduction):
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"[{op}] wrong reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+        raise ValueError(
+            f"[{op}] wrong reduction: expected 'mean', 'sum' or 'none', got {reduction!r}"
+        )
 
 
 def _rows(input, target):
@@ -31,20 +34,28 @@ def _check_targets(op, input, target):
     shape = tuple(input.shape)
     expected = shape[:1] + shape[2:] if len(shape) > 1 else ()
     if tuple(target.shape) != expected:
-        raise ValueError(f"[{op}] wrong target shape: expected {expected}, got {tuple(target.shape)}")
+        raise ValueError(
+            f"[{op}] wrong target shape: expected {expected}, got {tuple(target.shape)}"
+        )
 
 
-def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    """-log softmax(input)[target]: input [N, C, ...] (or [C]); target class numbers [N, ...], or class
-    probabilities of the input's shape."""
+def cross_entropy(
+    input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
+):
+    """-log softmax(input)[target]: input [N, C, ...] (or [C]); target class numbers [N, ...], or
+    class probabilities of the input's shape."""
     _check_reduction("cross_entropy", reduction)
     if target.is_floating_point():
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     _check_targets("cross_entropy", input, target)
     rows, labels = _rows(input, target)
     loss = ops.cross_entropy(
-        rows, labels, weight,
-        ignore_index=ignore_index, label_smoothing=float(label_smoothing), reduction=reduction,
+        rows,
+        labels,
+        weight,
+        ignore_index=ignore_index,
+        label_smoothing=float(label_smoothing),
+        reduction=reduction,
     )
     loss = loss[0] if isinstance(loss, (tuple, list)) else loss
     return loss.reshape(target.shape) if reduction == "none" else loss
@@ -69,18 +80,24 @@ def _soft_cross_entropy(input, target, weight, reduction, label_smoothing):
 
 
 def linear_cross_entropy(input, weight, target, ignore_index=-100, reduction="mean"):
-    """cross_entropy(input @ weightᵀ, target) without keeping the [rows, classes] scores: for language
-    models with a large vocabulary. input [..., width], weight [classes, width], target [...]."""
+    """cross_entropy(input @ weightᵀ, target) without keeping the [rows, classes] scores: for
+    language models with a large vocabulary. input [..., width], weight [classes, width], target
+    [...]."""
     if reduction not in ("mean", "sum"):
-        raise ValueError(f"[linear_cross_entropy] wrong reduction: expected 'mean' or 'sum', got {reduction!r}")
+        raise ValueError(
+            f"[linear_cross_entropy] wrong reduction: expected 'mean' or 'sum', got {reduction!r}"
+        )
     if tuple(input.shape)[:-1] != tuple(target.shape):
         raise ValueError(
             f"[linear_cross_entropy] wrong target shape: "
             f"expected {tuple(input.shape)[:-1]}, got {tuple(target.shape)}"
         )
     loss = ops.linear_cross_entropy(
-        input.reshape(-1, input.shape[-1]), weight, target.reshape(-1),
-        ignore_index=ignore_index, reduction=reduction,
+        input.reshape(-1, input.shape[-1]),
+        weight,
+        target.reshape(-1),
+        ignore_index=ignore_index,
+        reduction=reduction,
     )
     return loss[0] if isinstance(loss, (tuple, list)) else loss
 
@@ -120,7 +137,8 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     _check_reduction("bce_with_logits", reduction)
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(
-            f"[bce_with_logits] wrong target shape: expected {tuple(input.shape)}, got {tuple(target.shape)}"
+            f"[bce_with_logits] wrong target shape: expected {tuple(input.shape)}, got "
+            f"{tuple(target.shape)}"
         )
     if weight is None:
         return ops.bce_with_logits(input, target, pos_weight, reduction=reduction)
@@ -129,7 +147,8 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
 
 
 def kl_div(input, target, reduction="mean", log_target=False):
-    """target · (log target - input) with log-probabilities as input; 'batchmean' is the mathematical mean."""
+    """target · (log target - input) with log-probabilities as input; 'batchmean' is the
+    mathematical mean."""
     if reduction == "batchmean":
         return ops.kl_div(input, target, reduction="sum", log_target=log_target) / input.shape[0]
     _check_reduction("kl_div", reduction)

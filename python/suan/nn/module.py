@@ -19,12 +19,14 @@ def _check_name(module, name, kind):
     if name == "":
         raise KeyError(f'[register_{kind}] wrong name: expected a name, got ""')
     if hasattr(module, name) and name not in getattr(module, f"_{kind}s"):
-        raise KeyError(f"[register_{kind}] attribute '{name}' already exists in {type(module).__name__}")
+        raise KeyError(
+            f"[register_{kind}] attribute '{name}' already exists in {type(module).__name__}"
+        )
 
 
 class Module(HookMixin, StateMixin):
-    """Base class of all layers and models. Subclasses call super().__init__(), assign parameters and
-    sub-modules as attributes, and define forward()."""
+    """Base class of all layers and models. Subclasses call super().__init__(), assign parameters
+    and sub-modules as attributes, and define forward()."""
 
     training: bool
 
@@ -45,7 +47,7 @@ class Module(HookMixin, StateMixin):
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)
 
-    # ---- attributes -------------------------------------------------------------------------------
+    # ---- attributes ------------------------------------------------------------------------------
 
     def __getattr__(self, name):
         # Runs only after the ordinary lookup failed.
@@ -59,7 +61,9 @@ class Module(HookMixin, StateMixin):
     def _tables(self):
         own = self.__dict__
         if "_parameters" not in own:
-            raise AttributeError("cannot assign parameters or modules before Module.__init__() call")
+            raise AttributeError(
+                "cannot assign parameters or modules before Module.__init__() call"
+            )
         return own["_parameters"], own["_modules"], own["_buffers"]
 
     def _forget(self, name):
@@ -134,7 +138,8 @@ class Module(HookMixin, StateMixin):
                 )
             if not param.is_leaf:
                 raise ValueError(
-                    f"[register_parameter] '{name}' has a gradient function: expected a leaf tensor, "
+                    f"[register_parameter] '{name}' has a gradient function: expected a leaf "
+                    "tensor, "
                     f"got one computed from others (compute it in forward instead)"
                 )
         self._parameters[name] = param
@@ -155,7 +160,9 @@ class Module(HookMixin, StateMixin):
     def add_module(self, name, module):
         _check_name(self, name, "module")
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"[add_module] wrong type: expected Module or None, got {type(module).__name__}")
+            raise TypeError(
+                f"[add_module] wrong type: expected Module or None, got {type(module).__name__}"
+            )
         self._modules[name] = module
 
     register_module = add_module
@@ -182,11 +189,15 @@ class Module(HookMixin, StateMixin):
             raise AttributeError(f"[get_buffer] no buffer '{target}'")
         return buffer
 
-    # ---- walking ----------------------------------------------------------------------------------
+    # ---- walking ---------------------------------------------------------------------------------
 
     def _named_members(self, get, prefix="", recurse=True, remove_duplicate=True):
         seen = set()
-        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        modules = (
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+            if recurse
+            else [(prefix, self)]
+        )
         for path, module in modules:
             for name, value in get(module).items():
                 if value is None or (remove_duplicate and id(value) in seen):
@@ -242,7 +253,7 @@ class Module(HookMixin, StateMixin):
         fn(self)
         return self
 
-    # ---- modes, dtypes, gradients -----------------------------------------------------------------
+    # ---- modes, dtypes, gradients ----------------------------------------------------------------
 
     def train(self, mode=True):
         if not isinstance(mode, bool):
@@ -299,12 +310,14 @@ class Module(HookMixin, StateMixin):
         return self
 
     def to(self, *args, **kwargs):
-        """to(device), to(dtype), to(device, dtype): a dtype changes floating parameters and buffers only.
-        Converted parameters are new tensors: make the optimizer afterwards."""
+        """to(device), to(dtype), to(device, dtype): a dtype changes floating parameters and buffers
+        only. Converted parameters are new tensors: make the optimizer afterwards."""
         device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
         kwargs.pop("non_blocking", None)
         if kwargs:
-            raise TypeError(f"[to] unknown argument '{next(iter(kwargs))}': expected device or dtype")
+            raise TypeError(
+                f"[to] unknown argument '{next(iter(kwargs))}': expected device or dtype"
+            )
         for arg in args:
             if isinstance(arg, suan.Tensor):
                 device, dtype = arg.device, arg.dtype
@@ -343,7 +356,7 @@ class Module(HookMixin, StateMixin):
     def cpu(self):
         return self.to(device="cpu")
 
-    # ---- printing ---------------------------------------------------------------------------------
+    # ---- printing --------------------------------------------------------------------------------
 
     def _get_name(self):
         return type(self).__name__

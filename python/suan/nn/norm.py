@@ -11,24 +11,37 @@ from .parameter import Parameter
 class _ShapeNorm(Module):
     def __init__(self, normalized_shape, eps, elementwise_affine, bias, device, dtype):
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        shape = (
+            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        )
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         options = _factory(device, dtype)
-        self.register_parameter("weight", Parameter(suan.ones(*shape, **options)) if elementwise_affine else None)
+        self.register_parameter(
+            "weight", Parameter(suan.ones(*shape, **options)) if elementwise_affine else None
+        )
         if bias is not None:
             self.register_parameter(
-                "bias", Parameter(suan.zeros(*shape, **options)) if elementwise_affine and bias else None
+                "bias",
+                Parameter(suan.zeros(*shape, **options)) if elementwise_affine and bias else None,
             )
 
     def extra_repr(self):
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        )
 
 
 class LayerNorm(_ShapeNorm):
     """(x - mean) / sqrt(var + eps) · weight + bias over the last dimensions (Ba et al. 2016)."""
 
     def __init__(
-        self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, device=None, dtype=None
+        self,
+        normalized_shape,
+        eps=1e-5,
+        elementwise_affine=True,
+        bias=True,
+        device=None,
+        dtype=None,
     ):
         super().__init__(normalized_shape, eps, elementwise_affine, bool(bias), device, dtype)
 
@@ -39,7 +52,9 @@ class LayerNorm(_ShapeNorm):
 class RMSNorm(_ShapeNorm):
     """x / sqrt(mean(x²) + eps) · weight over the last dimensions (Zhang and Sennrich 2019)."""
 
-    def __init__(self, normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None):
+    def __init__(
+        self, normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None
+    ):
         super().__init__(normalized_shape, eps, elementwise_affine, None, device, dtype)
 
     def forward(self, input):
@@ -53,12 +68,22 @@ class GroupNorm(Module):
         super().__init__()
         if num_channels % num_groups:
             raise ValueError(
-                f"[GroupNorm] channels do not group: expected a multiple of {num_groups}, got {num_channels}"
+                f"[GroupNorm] channels do not group: expected a multiple of {num_groups}, got "
+                f"{num_channels}"
             )
-        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
+        self.num_groups, self.num_channels, self.eps, self.affine = (
+            num_groups,
+            num_channels,
+            eps,
+            affine,
+        )
         options = _factory(device, dtype)
-        self.register_parameter("weight", Parameter(suan.ones(num_channels, **options)) if affine else None)
-        self.register_parameter("bias", Parameter(suan.zeros(num_channels, **options)) if affine else None)
+        self.register_parameter(
+            "weight", Parameter(suan.ones(num_channels, **options)) if affine else None
+        )
+        self.register_parameter(
+            "bias", Parameter(suan.zeros(num_channels, **options)) if affine else None
+        )
 
     def forward(self, input):
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
@@ -71,17 +96,30 @@ class _BatchNorm(Module):
     _ranks = ()
 
     def __init__(
-        self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None
+        self,
+        num_features,
+        eps=1e-5,
+        momentum=0.1,
+        affine=True,
+        track_running_stats=True,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         options = _factory(device, dtype)
-        self.register_parameter("weight", Parameter(suan.ones(num_features, **options)) if affine else None)
-        self.register_parameter("bias", Parameter(suan.zeros(num_features, **options)) if affine else None)
+        self.register_parameter(
+            "weight", Parameter(suan.ones(num_features, **options)) if affine else None
+        )
+        self.register_parameter(
+            "bias", Parameter(suan.zeros(num_features, **options)) if affine else None
+        )
         tracked = track_running_stats
         place = {} if device is None else {"device": device}
-        self.register_buffer("running_mean", suan.zeros(num_features, **options) if tracked else None)
+        self.register_buffer(
+            "running_mean", suan.zeros(num_features, **options) if tracked else None
+        )
         self.register_buffer("running_var", suan.ones(num_features, **options) if tracked else None)
         self.register_buffer(
             "num_batches_tracked", suan.zeros((), dtype=suan.int64, **place) if tracked else None
@@ -97,7 +135,8 @@ class _BatchNorm(Module):
         if input.dim() not in self._ranks:
             expected = " or ".join(map(str, self._ranks))
             raise ValueError(
-                f"[{type(self).__name__}] wrong input rank: expected {expected}, got shape {tuple(input.shape)}"
+                f"[{type(self).__name__}] wrong input rank: expected {expected}, got shape "
+                f"{tuple(input.shape)}"
             )
         mean, var = self.running_mean, self.running_var
         momentum = self.momentum
@@ -107,7 +146,9 @@ class _BatchNorm(Module):
             if momentum is None:  # a cumulative average
                 momentum = 1.0 / float(self.num_batches_tracked)
         training = self.training or mean is None
-        return F.batch_norm(input, mean, var, self.weight, self.bias, training, momentum or 0.0, self.eps)
+        return F.batch_norm(
+            input, mean, var, self.weight, self.bias, training, momentum or 0.0, self.eps
+        )
 
     def extra_repr(self):
         return (
@@ -117,7 +158,8 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Per-channel normalisation of [batch, channels] or [batch, channels, length] (Ioffe and Szegedy 2015)."""
+    """Per-channel normalisation of [batch, channels] or [batch, channels, length] (Ioffe and
+    Szegedy 2015)."""
 
     _ranks = (2, 3)
 

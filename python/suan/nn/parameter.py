@@ -13,7 +13,8 @@ class _ParameterMeta(type):
 
 
 class Parameter(metaclass=_ParameterMeta):
-    """Parameter(data, requires_grad=True): a leaf that shares the data's memory and that modules register."""
+    """Parameter(data, requires_grad=True): a leaf that shares the data's memory and that modules
+    register."""
 
     def __new__(cls, data=None, requires_grad=True):
         if data is None:
@@ -32,7 +33,8 @@ class _BufferMeta(type):
 
 
 class Buffer(metaclass=_BufferMeta):
-    """Buffer(data, persistent=True): assigned to a module attribute, it is registered as a buffer."""
+    """Buffer(data, persistent=True): assigned to a module attribute, it is registered as a
+    buffer."""
 
     def __new__(cls, data, *, persistent=True):
         if not isinstance(data, suan.Tensor):

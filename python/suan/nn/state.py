@@ -42,24 +42,30 @@ class StateMixin:
             destination[prefix + _EXTRA_STATE] = self.get_extra_state()
 
     def state_dict(self, *, destination=None, prefix="", keep_vars=False):
-        """Parameters and persistent buffers by dotted name. The tensors share memory with the module."""
+        """Parameters and persistent buffers by dotted name. The tensors share memory with the
+        module."""
         destination = OrderedDict() if destination is None else destination
         self._save_to_state_dict(destination, prefix, keep_vars)
         for name, module in self._modules.items():
             if module is not None:
-                module.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+                module.state_dict(
+                    destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
+                )
         return destination
 
     def _own_state(self):
         """Name and current tensor of all that this very module saves."""
         own = {n: p for n, p in self._parameters.items() if p is not None}
         own.update(
-            (n, b) for n, b in self._buffers.items()
+            (n, b)
+            for n, b in self._buffers.items()
             if b is not None and n not in self._non_persistent_buffers_set
         )
         return own
 
-    def _load_from_state_dict(self, state_dict, prefix, assign, missing_keys, unexpected_keys, errors, copies):
+    def _load_from_state_dict(
+        self, state_dict, prefix, assign, missing_keys, unexpected_keys, errors, copies
+    ):
         own = self._own_state()
         for name, current in own.items():
             key = prefix + name
@@ -68,11 +74,14 @@ class StateMixin:
                 continue
             value = state_dict[key]
             if not isinstance(value, suan.Tensor):
-                errors.append(f"'{key}' has the wrong type: expected Tensor, got {type(value).__name__}.")
+                errors.append(
+                    f"'{key}' has the wrong type: expected Tensor, got {type(value).__name__}."
+                )
                 continue
             if tuple(value.shape) != tuple(current.shape):
                 errors.append(
-                    f"size mismatch for {key}: copying a param with shape {tuple(value.shape)} from checkpoint, "
+                    f"size mismatch for {key}: copying a param with shape {tuple(value.shape)} "
+                    "from checkpoint, "
                     f"the shape in current model is {tuple(current.shape)}."
                 )
                 continue
@@ -86,20 +95,29 @@ class StateMixin:
         for key in state_dict:
             if not key.startswith(prefix):
                 continue
-            head = key[len(prefix):].split(".", 1)
-            if len(head) == 1 and head[0] not in known or len(head) == 2 and head[0] not in self._modules:
+            head = key[len(prefix) :].split(".", 1)
+            if (
+                len(head) == 1
+                and head[0] not in known
+                or len(head) == 2
+                and head[0] not in self._modules
+            ):
                 unexpected_keys.append(key)
 
     def load_state_dict(self, state_dict, strict=True, assign=False):
-        """Copies values in by name. Nothing is written unless everything fits: a RuntimeError lists all
-        missing, unexpected and mis-sized entries. strict=False allows missing and unexpected keys;
-        assign=True takes the given tensors themselves instead of copying."""
+        """Copies values in by name. Nothing is written unless everything fits: a RuntimeError lists
+        all missing, unexpected and mis-sized entries. strict=False allows missing and unexpected
+        keys; assign=True takes the given tensors themselves instead of copying."""
         if not hasattr(state_dict, "items"):
-            raise TypeError(f"[load_state_dict] wrong type: expected dict, got {type(state_dict).__name__}")
+            raise TypeError(
+                f"[load_state_dict] wrong type: expected dict, got {type(state_dict).__name__}"
+            )
         missing, unexpected, errors, copies = [], [], [], []
 
         def visit(module, prefix):
-            module._load_from_state_dict(state_dict, prefix, assign, missing, unexpected, errors, copies)
+            module._load_from_state_dict(
+                state_dict, prefix, assign, missing, unexpected, errors, copies
+            )
             for name, child in module._modules.items():
                 if child is not None:
                     visit(child, f"{prefix}{name}.")
@@ -114,7 +132,9 @@ class StateMixin:
                 errors.insert(0, f"Missing key(s) in state_dict: {names}. ")
         if errors:
             raise RuntimeError(
-                "Error(s) in loading state_dict for {}:\n\t{}".format(type(self).__name__, "\n\t".join(errors))
+                "Error(s) in loading state_dict for {}:\n\t{}".format(
+                    type(self).__name__, "\n\t".join(errors)
+                )
             )
         with suan.no_grad():
             for module, name, current, value, take in copies:

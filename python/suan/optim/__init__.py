@@ -1,4 +1,5 @@
-"""suan.optim: SGD, Adam, AdamW and learning-rate schedules, with torch's names and state_dict format."""
+"""suan.optim: SGD, Adam, AdamW and learning-rate schedules, with torch's names and state_dict
+format."""
 
 from . import lr_scheduler
 from .adam import Adam, AdamW

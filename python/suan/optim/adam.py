@@ -1,4 +1,5 @@
-"""Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019), one pass over memory per parameter."""
+"""Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019), one pass over memory per
+parameter."""
 
 import suan
 
@@ -7,18 +8,35 @@ from .optimizer import Optimizer
 
 
 class Adam(Optimizer):
-    """Adam; weight_decay is added to the gradient, or decoupled as in AdamW with decoupled_weight_decay."""
+    """Adam; weight_decay is added to the gradient, or decoupled as in AdamW with
+    decoupled_weight_decay."""
 
     def __init__(
-        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, *,
-        maximize=False, decoupled_weight_decay=False,
+        self,
+        params,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.0,
+        amsgrad=False,
+        *,
+        maximize=False,
+        decoupled_weight_decay=False,
     ):
         if amsgrad:
             raise ValueError("[Adam] amsgrad is not available: expected False, got True")
-        super().__init__(params, {
-            "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "amsgrad": False,
-            "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay,
-        })
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": tuple(betas),
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": False,
+                "maximize": maximize,
+                "decoupled_weight_decay": decoupled_weight_decay,
+            },
+        )
 
     def check(self, group):
         super().check(group)
@@ -44,21 +62,50 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         decay, eps = group["weight_decay"], group["eps"]
         decoupled = group["decoupled_weight_decay"]
-        options = {"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": decay if decoupled else 0.0}
+        options = {
+            "beta1": beta1,
+            "beta2": beta2,
+            "eps": eps,
+            "weight_decay": decay if decoupled else 0.0,
+        }
         step_op, lr = ops.adamw_step, group.lr_tensor
         for param, grad, state in rows:
             scale = grad_scale
             if decay and not decoupled:
                 grad, scale = (grad if scale is None else grad * scale) + param * decay, None
-            step_op(param, grad, state["exp_avg"], state["exp_avg_sq"], lr, state["step"], scale, **options)
+            step_op(
+                param,
+                grad,
+                state["exp_avg"],
+                state["exp_avg_sq"],
+                lr,
+                state["step"],
+                scale,
+                **options,
+            )
 
 
 class AdamW(Adam):
     """Adam with weight decay applied to the weights themselves."""
 
     def __init__(
-        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, maximize=False
+        self,
+        params,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=1e-2,
+        amsgrad=False,
+        *,
+        maximize=False,
     ):
         super().__init__(
-            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize=maximize,
+            decoupled_weight_decay=True,
         )

@@ -1,19 +1,23 @@
-"""Learning-rate schedules with torch's names. Each is a formula of the number of steps taken, so setting
-a position (resuming, SequentialLR) is exact."""
+"""Learning-rate schedules with torch's names. Each is a formula of the number of steps taken, so
+setting a position (resuming, SequentialLR) is exact."""
 
 import bisect
 import math
 
 
 class LRScheduler:
-    """Base class: subclasses give factor(epoch) or lr(base, epoch). step() once per optimizer step or epoch."""
+    """Base class: subclasses give factor(epoch) or lr(base, epoch). step() once per optimizer step
+    or epoch."""
 
     def __init__(self, optimizer, last_epoch=-1):
         if last_epoch == -1:
             for group in optimizer.param_groups:
                 group.setdefault("initial_lr", group["lr"])
         elif any("initial_lr" not in group for group in optimizer.param_groups):
-            raise KeyError("[lr_scheduler] no 'initial_lr' in param_groups: expected it when last_epoch is given")
+            raise KeyError(
+                "[lr_scheduler] no 'initial_lr' in param_groups: expected it when last_epoch is "
+                "given"
+            )
         self.optimizer = optimizer
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
@@ -49,13 +53,18 @@ class LRScheduler:
 
 
 class LambdaLR(LRScheduler):
-    """base · lr_lambda(epoch); a list gives one function per parameter group. Functions are not saved."""
+    """base · lr_lambda(epoch); a list gives one function per parameter group. Functions are not
+    saved."""
 
     def __init__(self, optimizer, lr_lambda, last_epoch=-1):
         n = len(optimizer.param_groups)
-        self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * n
+        self.lr_lambdas = (
+            list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * n
+        )
         if len(self.lr_lambdas) != n:
-            raise ValueError(f"[LambdaLR] wrong number of functions: expected {n}, got {len(self.lr_lambdas)}")
+            raise ValueError(
+                f"[LambdaLR] wrong number of functions: expected {n}, got {len(self.lr_lambdas)}"
+            )
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self):
@@ -90,9 +99,13 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    def __init__(self, optimizer, start_factor=1.0 / 3, end_factor=1.0, total_iters=5, last_epoch=-1):
+    def __init__(
+        self, optimizer, start_factor=1.0 / 3, end_factor=1.0, total_iters=5, last_epoch=-1
+    ):
         if not 0.0 < start_factor <= 1.0:
-            raise ValueError(f"[LinearLR] wrong start_factor: expected 0 < factor <= 1, got {start_factor}")
+            raise ValueError(
+                f"[LinearLR] wrong start_factor: expected 0 < factor <= 1, got {start_factor}"
+            )
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -107,7 +120,7 @@ class ExponentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def factor(self, epoch):
-        return self.gamma ** epoch
+        return self.gamma**epoch
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -118,7 +131,9 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def lr(self, base, epoch):
-        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+        return (
+            self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+        )
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -126,8 +141,10 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def __init__(self, optimizer, T_0, T_mult=1, eta_min=0.0, last_epoch=-1):
         if T_0 <= 0 or T_mult < 1:
-            raise ValueError(f"[CosineAnnealingWarmRestarts] wrong period: expected T_0 > 0 and T_mult >= 1, "
-                             f"got {T_0} and {T_mult}")
+            raise ValueError(
+                f"[CosineAnnealingWarmRestarts] wrong period: expected T_0 > 0 and T_mult >= 1, "
+                f"got {T_0} and {T_mult}"
+            )
         self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -136,27 +153,50 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         while position >= period:
             position -= period
             period *= self.T_mult
-        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * position / period)) / 2
+        return (
+            self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * position / period)) / 2
+        )
 
 
 class OneCycleLR(LRScheduler):
     """Up to max_lr in pct_start of the steps, then down to almost nothing (Smith and Topin 2018).
 
-    cycle_momentum also moves beta1 or momentum the other way; these select the update's code, so under
-    suan.compile pass cycle_momentum=False."""
+    cycle_momentum also moves beta1 or momentum the other way; these select the update's code, so
+    under suan.compile pass cycle_momentum=False."""
 
     def __init__(
-        self, optimizer, max_lr, total_steps=None, epochs=None, steps_per_epoch=None, pct_start=0.3,
-        anneal_strategy="cos", cycle_momentum=True, base_momentum=0.85, max_momentum=0.95,
-        div_factor=25.0, final_div_factor=1e4, three_phase=False, last_epoch=-1,
+        self,
+        optimizer,
+        max_lr,
+        total_steps=None,
+        epochs=None,
+        steps_per_epoch=None,
+        pct_start=0.3,
+        anneal_strategy="cos",
+        cycle_momentum=True,
+        base_momentum=0.85,
+        max_momentum=0.95,
+        div_factor=25.0,
+        final_div_factor=1e4,
+        three_phase=False,
+        last_epoch=-1,
     ):
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
-                raise ValueError("[OneCycleLR] no length: expected total_steps, or epochs and steps_per_epoch")
+                raise ValueError(
+                    "[OneCycleLR] no length: expected total_steps, or epochs and steps_per_epoch"
+                )
             total_steps = epochs * steps_per_epoch
         if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"[OneCycleLR] wrong anneal_strategy: expected 'cos' or 'linear', got {anneal_strategy!r}")
-        self.total_steps, self.anneal_strategy, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
+            raise ValueError(
+                "[OneCycleLR] wrong anneal_strategy: expected 'cos' or 'linear', got "
+                f"{anneal_strategy!r}"
+            )
+        self.total_steps, self.anneal_strategy, self.cycle_momentum = (
+            total_steps,
+            anneal_strategy,
+            cycle_momentum,
+        )
         n = len(optimizer.param_groups)
         tops = list(max_lr) if isinstance(max_lr, (list, tuple)) else [max_lr] * n
         for group, top in zip(optimizer.param_groups, tops):
@@ -167,9 +207,16 @@ class OneCycleLR(LRScheduler):
         # (last step, start value, end value) of each phase, by name of the group's bounds.
         if three_phase:
             second = 2 * pct_start * total_steps - 2
-            self.phases = [(first, "initial_lr", "max_lr"), (second, "max_lr", "initial_lr"),
-                           (total_steps - 1, "initial_lr", "min_lr")]
-            self.momenta = [(max_momentum, base_momentum), (base_momentum, max_momentum), (max_momentum,) * 2]
+            self.phases = [
+                (first, "initial_lr", "max_lr"),
+                (second, "max_lr", "initial_lr"),
+                (total_steps - 1, "initial_lr", "min_lr"),
+            ]
+            self.momenta = [
+                (max_momentum, base_momentum),
+                (base_momentum, max_momentum),
+                (max_momentum,) * 2,
+            ]
         else:
             self.phases = [(first, "initial_lr", "max_lr"), (total_steps - 1, "max_lr", "min_lr")]
             self.momenta = [(max_momentum, base_momentum), (base_momentum, max_momentum)]
@@ -183,7 +230,8 @@ class OneCycleLR(LRScheduler):
     def get_lr(self):
         if self.last_epoch > self.total_steps:
             raise ValueError(
-                f"[OneCycleLR] stepped too often: expected at most {self.total_steps} steps, got {self.last_epoch}"
+                f"[OneCycleLR] stepped too often: expected at most {self.total_steps} steps, got "
+                f"{self.last_epoch}"
             )
         begin = 0.0
         for (end, low, high), momenta in zip(self.phases, self.momenta):
@@ -209,9 +257,14 @@ class SequentialLR:
     def __init__(self, optimizer, schedulers, milestones, last_epoch=-1):
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
-                f"[SequentialLR] wrong number of milestones: expected {len(schedulers) - 1}, got {len(milestones)}"
+                f"[SequentialLR] wrong number of milestones: expected {len(schedulers) - 1}, got "
+                f"{len(milestones)}"
             )
-        self.optimizer, self._schedulers, self._milestones = optimizer, list(schedulers), list(milestones)
+        self.optimizer, self._schedulers, self._milestones = (
+            optimizer,
+            list(schedulers),
+            list(milestones),
+        )
         self.last_epoch = last_epoch + 1
         # Making the later schedulers has moved the rate: the first one sets it again.
         self._schedulers[0].step(0)
@@ -231,12 +284,17 @@ class SequentialLR:
 
     def state_dict(self):
         return {
-            "last_epoch": self.last_epoch, "_last_lr": self._last_lr, "_milestones": self._milestones,
+            "last_epoch": self.last_epoch,
+            "_last_lr": self._last_lr,
+            "_milestones": self._milestones,
             "_schedulers": [s.state_dict() for s in self._schedulers],
         }
 
     def load_state_dict(self, state_dict):
-        self.last_epoch, self._milestones = state_dict["last_epoch"], list(state_dict["_milestones"])
+        self.last_epoch, self._milestones = (
+            state_dict["last_epoch"],
+            list(state_dict["_milestones"]),
+        )
         for scheduler, state in zip(self._schedulers, state_dict["_schedulers"]):
             scheduler.load_state_dict(state)
         self._last_lr = list(state_dict["_last_lr"])
@@ -245,20 +303,41 @@ class SequentialLR:
 
 
 class ReduceLROnPlateau:
-    """Multiplies the rate by factor when the metric given to step() has not improved for `patience` calls."""
+    """Multiplies the rate by factor when the metric given to step() has not improved for `patience`
+    calls."""
 
     def __init__(
-        self, optimizer, mode="min", factor=0.1, patience=10, threshold=1e-4, threshold_mode="rel",
-        cooldown=0, min_lr=0.0, eps=1e-8,
+        self,
+        optimizer,
+        mode="min",
+        factor=0.1,
+        patience=10,
+        threshold=1e-4,
+        threshold_mode="rel",
+        cooldown=0,
+        min_lr=0.0,
+        eps=1e-8,
     ):
         if factor >= 1.0:
-            raise ValueError(f"[ReduceLROnPlateau] wrong factor: expected less than 1, got {factor}")
+            raise ValueError(
+                f"[ReduceLROnPlateau] wrong factor: expected less than 1, got {factor}"
+            )
         if mode not in ("min", "max"):
-            raise ValueError(f"[ReduceLROnPlateau] wrong mode: expected 'min' or 'max', got {mode!r}")
+            raise ValueError(
+                f"[ReduceLROnPlateau] wrong mode: expected 'min' or 'max', got {mode!r}"
+            )
         if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"[ReduceLROnPlateau] wrong threshold_mode: expected 'rel' or 'abs', got {threshold_mode!r}")
+            raise ValueError(
+                "[ReduceLROnPlateau] wrong threshold_mode: expected 'rel' or 'abs', got "
+                f"{threshold_mode!r}"
+            )
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
-        self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
+        self.threshold, self.threshold_mode, self.cooldown, self.eps = (
+            threshold,
+            threshold_mode,
+            cooldown,
+            eps,
+        )
         n = len(optimizer.param_groups)
         self.min_lrs = list(min_lr) if isinstance(min_lr, (list, tuple)) else [min_lr] * n
         self.best = math.inf if mode == "min" else -math.inf

@@ -1,14 +1,16 @@
 """Optimizer: parameter groups, state, and their saving.
 
-All that changes from step to step is a tensor written in place (learning rate, step count, moments), and
-exists from construction on. So a compiled training step records once and memory is planned in full.
+All that changes from step to step is a tensor written in place (learning rate, step count,
+moments), and exists from construction on. So a compiled training step records once and memory is
+planned in full.
 """
 
 import suan
 
 
 class ParamGroup(dict):
-    """Options of a group of parameters. `group["lr"] = x` also writes the 0-d tensor that step() reads."""
+    """Options of a group of parameters. `group["lr"] = x` also writes the 0-d tensor that step()
+    reads."""
 
     def __init__(self, options):
         super().__init__(options)
@@ -30,18 +32,22 @@ class ParamGroup(dict):
 
 
 class Optimizer:
-    """Base class. Subclasses give `defaults`, make the state of a parameter in init_state(param, group),
-    and update one group in step_group(group, grad_scale)."""
+    """Base class. Subclasses give `defaults`, make the state of a parameter in init_state(param,
+    group), and update one group in step_group(group, grad_scale)."""
 
     def __init__(self, params, defaults):
         if isinstance(params, suan.Tensor):
-            raise TypeError("[optimizer] wrong params: expected an iterable of tensors or dicts, got a Tensor")
+            raise TypeError(
+                "[optimizer] wrong params: expected an iterable of tensors or dicts, got a Tensor"
+            )
         self.defaults = defaults
         self.state = {}
         self.param_groups = []
         groups = list(params)
         if not groups:
-            raise ValueError("[optimizer] empty parameter list: expected at least one parameter, got none")
+            raise ValueError(
+                "[optimizer] empty parameter list: expected at least one parameter, got none"
+            )
         if not isinstance(groups[0], dict):
             groups = [{"params": groups}]
         for group in groups:
@@ -49,7 +55,9 @@ class Optimizer:
 
     def add_param_group(self, param_group):
         if not isinstance(param_group, dict):
-            raise TypeError(f"[optimizer] wrong group: expected dict, got {type(param_group).__name__}")
+            raise TypeError(
+                f"[optimizer] wrong group: expected dict, got {type(param_group).__name__}"
+            )
         params = param_group["params"]
         params = [params] if isinstance(params, suan.Tensor) else list(params)
         # named_parameters() may be given directly.
@@ -58,9 +66,13 @@ class Optimizer:
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for param in params:
             if not isinstance(param, suan.Tensor):
-                raise TypeError(f"[optimizer] wrong parameter: expected Tensor, got {type(param).__name__}")
+                raise TypeError(
+                    f"[optimizer] wrong parameter: expected Tensor, got {type(param).__name__}"
+                )
             if not param.is_leaf:
-                raise ValueError("[optimizer] cannot optimise a computed tensor: expected a leaf, got a result")
+                raise ValueError(
+                    "[optimizer] cannot optimise a computed tensor: expected a leaf, got a result"
+                )
             if id(param) in known:
                 raise ValueError(
                     f"[optimizer] a parameter of shape {tuple(param.shape)} appears twice: "
@@ -74,17 +86,21 @@ class Optimizer:
         group = ParamGroup(group)
         self.param_groups.append(group)
         with suan.no_grad():
-            # One step count serves the group; a parameter that misses a step gets its own (see count_step).
+            # One step count serves the group; a parameter that misses a step gets its own (see
+            # count_step).
             group.step_tensor = suan.tensor(0.0, dtype=suan.float32)
             for param in params:
                 self.state[param] = self.init_state(param, group)
 
     def check(self, group):
         if group["lr"] < 0:
-            raise ValueError(f"[{type(self).__name__}] wrong lr: expected at least 0, got {group['lr']}")
+            raise ValueError(
+                f"[{type(self).__name__}] wrong lr: expected at least 0, got {group['lr']}"
+            )
         if group["weight_decay"] < 0:
             raise ValueError(
-                f"[{type(self).__name__}] wrong weight_decay: expected at least 0, got {group['weight_decay']}"
+                f"[{type(self).__name__}] wrong weight_decay: expected at least 0, got "
+                f"{group['weight_decay']}"
             )
 
     def init_state(self, param, group):
@@ -94,8 +110,9 @@ class Optimizer:
         raise NotImplementedError
 
     def step(self, closure=None, *, grad_scale=None):
-        """Updates all parameters that have a gradient. closure, if given, computes and returns the loss first;
-        grad_scale, a 0-d tensor, multiplies the gradients on their way in (see nn.utils.clip_scale)."""
+        """Updates all parameters that have a gradient. closure, if given, computes and returns the
+        loss first; grad_scale, a 0-d tensor, multiplies the gradients on their way in (see
+        nn.utils.clip_scale)."""
         loss = None
         if closure is not None:
             with suan.enable_grad():
@@ -140,13 +157,14 @@ class Optimizer:
                     with suan.no_grad():
                         param.grad.zero_()
 
-    # ---- saving -----------------------------------------------------------------------------------
+    # ---- saving ----------------------------------------------------------------------------------
 
     def _numbered(self):
         return [param for group in self.param_groups for param in group["params"]]
 
     def state_dict(self):
-        """{"state": {number: tensors}, "param_groups": [options with parameter numbers]}, as in torch."""
+        """{"state": {number: tensors}, "param_groups": [options with parameter numbers]}, as in
+        torch."""
         numbers = {id(p): i for i, p in enumerate(self._numbered())}
         groups = []
         for group in self.param_groups:
@@ -181,7 +199,8 @@ class Optimizer:
                     if isinstance(current, suan.Tensor) and key != "step":
                         if tuple(current.shape) != tuple(value.shape):
                             raise ValueError(
-                                f"[load_state_dict] '{key}' of parameter {number} has another shape: "
+                                f"[load_state_dict] '{key}' of parameter {number} has another "
+                                "shape: "
                                 f"expected {tuple(current.shape)}, got {tuple(value.shape)}"
                             )
                     writes.append((group, param, key, value))
@@ -195,7 +214,9 @@ class Optimizer:
                 else:
                     state[key] = value
             for group, saved in zip(self.param_groups, saved_groups):
-                self._load_steps(group, {id(p): float(v) for g, p, k, v in writes if k == "step" and g is group})
+                self._load_steps(
+                    group, {id(p): float(v) for g, p, k, v in writes if k == "step" and g is group}
+                )
                 for key, value in saved.items():
                     if key != "params":
                         group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
@@ -208,11 +229,15 @@ class Optimizer:
             state = self.state[param]
             if "step" in state:
                 value = steps.get(id(param), 0.0)
-                state["step"] = group.step_tensor if value == newest else suan.tensor(value, dtype=suan.float32)
+                state["step"] = (
+                    group.step_tensor if value == newest else suan.tensor(value, dtype=suan.float32)
+                )
 
     def __repr__(self):
         lines = [f"{type(self).__name__} ("]
         for i, group in enumerate(self.param_groups):
             lines.append(f"Parameter Group {i}")
-            lines.extend(f"    {k}: {group[k]}" for k in sorted(group) if k not in ("params", "param_names"))
+            lines.extend(
+                f"    {k}: {group[k]}" for k in sorted(group) if k not in ("params", "param_names")
+            )
         return "\n".join([*lines, ")"])

@@ -8,12 +8,27 @@ from .optimizer import Optimizer
 
 class SGD(Optimizer):
     def __init__(
-        self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, maximize=False
+        self,
+        params,
+        lr=1e-3,
+        momentum=0.0,
+        dampening=0.0,
+        weight_decay=0.0,
+        nesterov=False,
+        *,
+        maximize=False,
     ):
-        super().__init__(params, {
-            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
-            "nesterov": nesterov, "maximize": maximize,
-        })
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
 
     def check(self, group):
         super().check(group)
@@ -21,7 +36,8 @@ class SGD(Optimizer):
             raise ValueError(f"[SGD] wrong momentum: expected at least 0, got {group['momentum']}")
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(
-                f"[SGD] Nesterov needs momentum and no dampening: expected momentum > 0 and dampening 0, "
+                "[SGD] Nesterov needs momentum and no dampening: expected momentum > 0 and "
+                "dampening 0, "
                 f"got {group['momentum']} and {group['dampening']}"
             )
 
@@ -30,7 +46,11 @@ class SGD(Optimizer):
 
     def step_group(self, group, grad_scale):
         momentum, dampening = group["momentum"], group["dampening"]
-        options = {"momentum": momentum, "weight_decay": group["weight_decay"], "nesterov": group["nesterov"]}
+        options = {
+            "momentum": momentum,
+            "weight_decay": group["weight_decay"],
+            "nesterov": group["nesterov"],
+        }
         step_op, lr = ops.sgd_step, group.lr_tensor
         for param, grad, state in self.active(group):
             buffer, damp = state.get("momentum_buffer"), dampening

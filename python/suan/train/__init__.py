@@ -4,8 +4,14 @@ Names load on first use, so that importing the package costs nothing.
 """
 
 _HOME = {
-    "RecipeError": "recipe", "builtin_recipes": "recipe", "find_recipe": "recipe", "load_recipe": "recipe",
-    "parse_recipe": "recipe", "Trainer": "trainer", "TrainError": "checkpoint", "make_task": "tasks",
+    "RecipeError": "recipe",
+    "builtin_recipes": "recipe",
+    "find_recipe": "recipe",
+    "load_recipe": "recipe",
+    "parse_recipe": "recipe",
+    "Trainer": "trainer",
+    "TrainError": "checkpoint",
+    "make_task": "tasks",
 }
 __all__ = list(_HOME)
 

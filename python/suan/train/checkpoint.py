@@ -1,6 +1,8 @@
-"""Checkpoints of a run: written whole or not at all, the newest two kept, the newest readable one loaded.
+"""Checkpoints of a run: written whole or not at all, the newest two kept, the newest readable one
+loaded.
 
-The folder of a run: checkpoint-00000500.safetensors ..., log.jsonl, recipe.json, loss.png, report.md.
+The folder of a run: checkpoint-00000500.safetensors ..., log.jsonl, recipe.json, loss.png,
+report.md.
 """
 
 import json
@@ -26,13 +28,15 @@ def checkpoints(folder):
 
 
 def save_checkpoint(folder, step, state):
-    """Saves atomically (suan.save writes beside and renames), then removes all but the newest two."""
+    """Saves atomically (suan.save writes beside and renames), then removes all but the newest
+    two."""
     path = Path(folder) / f"checkpoint-{step:08d}.safetensors"
     try:
         suan.save(state, path)
     except OSError as error:
         raise TrainError(
-            f"[checkpoint] cannot write {path}: {error}; earlier checkpoints in {folder} are untouched"
+            f"[checkpoint] cannot write {path}: {error}; earlier checkpoints in {folder} are "
+            "untouched"
         ) from error
     for _, old in checkpoints(folder)[:-_KEEP]:
         old.unlink(missing_ok=True)
@@ -40,10 +44,13 @@ def save_checkpoint(folder, step, state):
 
 
 def load_checkpoint(folder, warn=print):
-    """(path, state) of the newest checkpoint that can be read; damaged ones are named and passed over."""
+    """(path, state) of the newest checkpoint that can be read; damaged ones are named and passed
+    over."""
     found = checkpoints(folder)
     if not found:
-        raise TrainError(f"[resume] nothing to resume: expected checkpoint-*.safetensors in {folder}, got none")
+        raise TrainError(
+            f"[resume] nothing to resume: expected checkpoint-*.safetensors in {folder}, got none"
+        )
     problems = []
     for _, path in reversed(found):
         try:

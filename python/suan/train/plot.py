@@ -16,7 +16,9 @@ def plot_log(events, path):
     if train:
         steps, losses = zip(*train)
         axes.plot(steps, losses, color="#9bb8d3", linewidth=0.7, label="training batch")
-        axes.plot(steps, _smooth(losses), color="#1f4e79", linewidth=1.5, label="training, smoothed")
+        axes.plot(
+            steps, _smooth(losses), color="#1f4e79", linewidth=1.5, label="training, smoothed"
+        )
     if held_out:
         axes.plot(*zip(*held_out), "o-", color="#c0504d", markersize=4, label="validation")
     axes.set_xlabel("step")

@@ -1,4 +1,5 @@
-"""How a run shows itself: a live bar in a terminal or notebook, plain lines elsewhere, JSON on request."""
+"""How a run shows itself: a live bar in a terminal or notebook, plain lines elsewhere, JSON on
+request."""
 
 import json
 import resource
@@ -81,15 +82,20 @@ class Live(Plain):
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._progress = Progress(
-            TextColumn("{task.completed}/{task.total}"), BarColumn(bar_width=None),
-            TextColumn("loss [bold]{task.fields[loss]}[/]"), TextColumn("{task.fields[rate]}"),
-            TextColumn("left {task.fields[left]}"), TextColumn("{task.fields[memory]}"),
+            TextColumn("{task.completed}/{task.total}"),
+            BarColumn(bar_width=None),
+            TextColumn("loss [bold]{task.fields[loss]}[/]"),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("left {task.fields[left]}"),
+            TextColumn("{task.fields[memory]}"),
             auto_refresh=False,
         )
 
     def start(self, step, total):
         super().start(step, total)
-        self._task = self._progress.add_task("", total=total, completed=step, loss="-", rate="", left="-", memory="")
+        self._task = self._progress.add_task(
+            "", total=total, completed=step, loss="-", rate="", left="-", memory=""
+        )
         self._progress.start()
 
     def message(self, text):
@@ -103,8 +109,13 @@ class Live(Plain):
         if now >= self._next or step == self.total:
             self._next = now + self.every
             self._progress.update(
-                self._task, completed=step, loss=f"{loss:.4f}", rate=f"{rate:,.0f} {self.unit}/s",
-                left=clock(left), memory=size(resident_bytes()), refresh=True,
+                self._task,
+                completed=step,
+                loss=f"{loss:.4f}",
+                rate=f"{rate:,.0f} {self.unit}/s",
+                left=clock(left),
+                memory=size(resident_bytes()),
+                refresh=True,
             )
 
     def stop(self):

@@ -1,6 +1,7 @@
 """Recipes: YAML files that describe a training run, checked before anything else happens.
 
-An error names the file, the line and the key, what was expected, what was found, and the nearest valid key.
+An error names the file, the line and the key, what was expected, what was found, and the nearest
+valid key.
 """
 
 import difflib
@@ -33,7 +34,9 @@ class Data(_Section):
     @model_validator(mode="after")
     def one_of_both(self):
         if (self.source is None) == (self.path is None):
-            raise ValueError("expected either source or path, got " + ("both" if self.path else "neither"))
+            raise ValueError(
+                "expected either source or path, got " + ("both" if self.path else "neither")
+            )
         return self
 
 
@@ -47,7 +50,9 @@ class GPTModel(_Section):
     @model_validator(mode="after")
     def heads_divide(self):
         if self.width % self.heads:
-            raise ValueError(f"expected heads to divide width, got heads {self.heads} and width {self.width}")
+            raise ValueError(
+                f"expected heads to divide width, got heads {self.heads} and width {self.width}"
+            )
         return self
 
 
@@ -112,7 +117,9 @@ def find_recipe(name):
         return path
     if path.stem in known and (path.name == str(name) or path.suffix == ""):
         return known[path.stem]
-    raise RecipeError(f"[recipe] no such file: expected a YAML file or one of {', '.join(known)}, got {name}")
+    raise RecipeError(
+        f"[recipe] no such file: expected a YAML file or one of {', '.join(known)}, got {name}"
+    )
 
 
 def load_recipe(path):
@@ -121,7 +128,9 @@ def load_recipe(path):
     try:
         return parse_recipe(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"[recipe] cannot read {path}: expected a YAML text file, got {error}") from None
+        raise RecipeError(
+            f"[recipe] cannot read {path}: expected a YAML text file, got {error}"
+        ) from None
 
 
 def parse_recipe(text, name="recipe"):
@@ -132,12 +141,16 @@ def parse_recipe(text, name="recipe"):
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise RecipeError(f"[recipe] {name}{line}: expected YAML, got an error: {problem}") from None
+        raise RecipeError(
+            f"[recipe] {name}{line}: expected YAML, got an error: {problem}"
+        ) from None
     if not isinstance(raw, dict):
         raise RecipeError(f"[recipe] {name}: expected keys and values, got {_say(raw)}")
     lines = _line_numbers(node)
     if "task" not in raw:
-        raise RecipeError(f"[recipe] {name}: 'task' is missing: expected one of {', '.join(_TASKS)}, got nothing")
+        raise RecipeError(
+            f"[recipe] {name}: 'task' is missing: expected one of {', '.join(_TASKS)}, got nothing"
+        )
     task = raw["task"]
     if not isinstance(task, str) or task not in _TASKS:
         raise RecipeError(
@@ -177,7 +190,11 @@ def _fields(model, path):
     """Valid keys of the section at a path."""
     for part in path:
         field = model.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+        if (
+            field is None
+            or not isinstance(field.annotation, type)
+            or not issubclass(field.annotation, BaseModel)
+        ):
             return []
         model = field.annotation
     return list(model.model_fields)
@@ -204,7 +221,8 @@ def _describe(error, raw, lines, name, model):
     got = _say(error["input"])
     if kind == "literal_error":
         near = _nearest(error["input"], re.findall(r"'([^']*)'", context["expected"]))
-        return f"[recipe] {place}: wrong value of '{key}': expected {context['expected']}, got {got}{near}"
+        wanted = context["expected"]
+        return f"[recipe] {place}: wrong value of '{key}': expected {wanted}, got {got}{near}"
     text = error["msg"].removeprefix("Input should be ")
     hint = ""
     if kind == "float_type" and isinstance(error["input"], str):

@@ -20,7 +20,8 @@ def write_report(path, recipe, result, sample):
         f"| final training loss (smoothed) | {result['loss']:.4f} |",
         *(f"| {key.replace('_', ' ')} | {value:.4f} |" for key, value in result["metrics"].items()),
         f"| training time | {clock(result['seconds'])} |",
-        f"| speed | {result['rate']:,.0f} {result['unit']} per second, {result['step_ms']:.2f} ms a step |",
+        f"| speed | {result['rate']:,.0f} {result['unit']} per second, {result['step_ms']:.2f} ms "
+        "a step |",
         f"| peak memory of the process | {size(result['peak_bytes'])} |",
         f"| parameters | {result['parameters']:,} |",
         f"| suan | {getattr(suan, '__version__', 'unknown')}, Python {platform.python_version()}, "

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-import suan
-
 from .. import data
 from ..models import CNN, GPT, GPTConfig
 from ..nn import functional as F
 
 
 def make_task(recipe):
-    """The task object of a checked recipe. Draws the initial weights from suan's default generator."""
+    """The task object of a checked recipe. Draws the initial weights from suan's default
+    generator."""
     return {"char_gpt": CharGPT, "cnn": ImageClassifier}[recipe.task](recipe)
 
 
@@ -26,18 +25,30 @@ class CharGPT:
         self.recipe = recipe
         train, held_out = self._texts(recipe.data)
         self.vocab = data.CharVocab(train + held_out)
-        self.model = GPT(GPTConfig(
-            vocab=len(self.vocab), block=m.block, layers=m.layers, heads=m.heads, width=m.width, dropout=m.dropout,
-        ))
+        self.model = GPT(
+            GPTConfig(
+                vocab=len(self.vocab),
+                block=m.block,
+                layers=m.layers,
+                heads=m.heads,
+                width=m.width,
+                dropout=m.dropout,
+            )
+        )
         blocks = data.TextBlocks(self.vocab.encode(train), m.block)
-        self.loader = data.DataLoader(blocks, batch, shuffle=True, replacement=True, seed=recipe.seed)
+        self.loader = data.DataLoader(
+            blocks, batch, shuffle=True, replacement=True, seed=recipe.seed
+        )
         self.held_out = data.TextBlocks(self.vocab.encode(held_out), m.block, stride=m.block)
         self.items_per_step = batch * m.block
 
     @staticmethod
     def _texts(source):
         if source.source == "fashion_mnist":
-            raise ValueError("[train] wrong data for char_gpt: expected source bible or a path, got fashion_mnist")
+            raise ValueError(
+                "[train] wrong data for char_gpt: expected source bible or a path, got "
+                "fashion_mnist"
+            )
         if source.source == "bible":
             folder = data.fetch.bible()
             return data.read_text(folder / "train.txt"), data.read_text(folder / "val.txt")
@@ -49,20 +60,21 @@ class CharGPT:
         return self.model(x, y)
 
     def evaluate(self, max_batches=None):
-        """Mean loss in nats per character over the held-out text, or over max_batches spread through it."""
+        """Mean loss in nats per character over the held-out text, or over max_batches spread
+        through it."""
         rows = np.arange(len(self.held_out))
         if max_batches is not None and len(rows) > max_batches * 64:
             rows = rows[:: len(rows) // (max_batches * 64)][: max_batches * 64]
         total = count = 0
         for start in range(0, len(rows), 64):
-            part = rows[start:start + 64]
+            part = rows[start : start + 64]
             total += self.model(*self.held_out.get_batch(part)).item() * len(part)
             count += len(part)
         return {"val_loss": total / count}
 
     def sample(self, step):
-        """Text that the model writes from a line break on, or None. Drawn from numbers of its own, so
-        that sampling never moves the training's random state."""
+        """Text that the model writes from a line break on, or None. Drawn from numbers of its own,
+        so that sampling never moves the training's random state."""
         n = self.recipe.log.sample_chars
         if n == 0:
             return None
@@ -88,11 +100,16 @@ class ImageClassifier:
         self.recipe = recipe
         source = recipe.data
         if source.source == "bible":
-            raise ValueError("[train] wrong data for cnn: expected source fashion_mnist or a path, got bible")
+            raise ValueError(
+                "[train] wrong data for cnn: expected source fashion_mnist or a path, got bible"
+            )
         train, self.held_out = data.load_fashion_mnist(Path(source.path) if source.path else None)
         self.model = CNN(
-            classes=int(train.labels.max()) + 1, widths=m.widths, hidden=m.hidden,
-            size=train.images.shape[1], dropout=m.dropout,
+            classes=int(train.labels.max()) + 1,
+            widths=m.widths,
+            hidden=m.hidden,
+            size=train.images.shape[1],
+            dropout=m.dropout,
         )
         self.loader = data.DataLoader(
             train, recipe.train.batch, shuffle=True, drop_last=True, seed=recipe.seed
@@ -103,8 +120,13 @@ class ImageClassifier:
         return F.cross_entropy(self.model(x), y)
 
     def evaluate(self, max_batches=None):
-        """Mean loss and accuracy over the test pictures, or over the first max_batches batches of them."""
-        n = len(self.held_out) if max_batches is None else min(len(self.held_out), max_batches * 100)
+        """Mean loss and accuracy over the test pictures, or over the first max_batches batches of
+        them."""
+        n = (
+            len(self.held_out)
+            if max_batches is None
+            else min(len(self.held_out), max_batches * 100)
+        )
         loss = right = 0
         for start in range(0, n, 100):
             x, y = self.held_out.get_batch(np.arange(start, min(start + 100, n)))

@@ -1,7 +1,7 @@
 """Trainer: runs a recipe from its first or its last saved step to the end.
 
-The state of a run is its weights, optimizer, random state, data position and step number. All of it is in
-every checkpoint, so that a resumed run continues with the same bits.
+The state of a run is its weights, optimizer, random state, data position and step number. All of it
+is in every checkpoint, so that a resumed run continues with the same bits.
 """
 
 import json
@@ -14,18 +14,32 @@ from pathlib import Path
 import suan
 
 from .. import nn, optim
-from .checkpoint import RunLog, TrainError, checkpoints, load_checkpoint, save_checkpoint, write_atomic
+from .checkpoint import (
+    RunLog,
+    TrainError,
+    checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    write_atomic,
+)
 from .plot import plot_log
 from .progress import make_display, peak_bytes, resident_bytes
 from .report import write_report
 from .tasks import make_task
 
 # A resumed run may change how long it runs and how it reports, not what it computes up to here.
-_FREE_KEYS = {"train.steps", "log.eval_every", "log.eval_batches", "log.checkpoint_every", "log.sample_chars"}
+_FREE_KEYS = {
+    "train.steps",
+    "log.eval_every",
+    "log.eval_batches",
+    "log.checkpoint_every",
+    "log.sample_chars",
+}
 
 
 def learning_rate(train, step):
-    """Rate of a step (from 0) of a recipe's train section: linear warm-up, then the schedule's decay."""
+    """Rate of a step (from 0) of a recipe's train section: linear warm-up, then the schedule's
+    decay."""
     if step < train.warmup:
         return train.lr * (step + 1) / train.warmup
     part = (step - train.warmup) / max(1, train.steps - train.warmup)
@@ -59,7 +73,9 @@ def _flat(value, path=""):
 
 
 class Trainer:
-    def __init__(self, recipe, out, *, compile=True, as_json=False, device="cpu", recipe_name="RECIPE"):
+    def __init__(
+        self, recipe, out, *, compile=True, as_json=False, device="cpu", recipe_name="RECIPE"
+    ):
         self.recipe, self.out, self.compiled = recipe, Path(out), compile
         self.recipe_name = recipe_name  # for the line that says how to go on
         suan.manual_seed(recipe.seed)
@@ -87,9 +103,13 @@ class Trainer:
 
     def _batches(self):
         for batch in self.task.loader.forever():
-            yield batch if str(self.device) == "cpu" else tuple(t.to(device=self.device) for t in batch)
+            yield (
+                batch
+                if str(self.device) == "cpu"
+                else tuple(t.to(device=self.device) for t in batch)
+            )
 
-    # ---- state ------------------------------------------------------------------------------------
+    # ---- state -----------------------------------------------------------------------------------
 
     def _state(self):
         return {
@@ -113,7 +133,8 @@ class Trainer:
         for key in ours:
             if key not in _FREE_KEYS and ours[key] != theirs.get(key):
                 raise TrainError(
-                    f"[resume] another recipe: expected {key} = {theirs.get(key)!r} as in {path}, got {ours[key]!r}"
+                    f"[resume] another recipe: expected {key} = {theirs.get(key)!r} as in {path}, "
+                    f"got {ours[key]!r}"
                 )
 
     def resume(self):
@@ -122,7 +143,8 @@ class Trainer:
         self._check_same_recipe(state["recipe"], path)
         if state["step"] > self.recipe.train.steps:
             raise TrainError(
-                f"[resume] the run is past its end: expected at most {self.recipe.train.steps} steps, "
+                f"[resume] the run is past its end: expected at most {self.recipe.train.steps} "
+                "steps, "
                 f"got {state['step']} in {path}"
             )
         self.model.load_state_dict(state["model"])
@@ -142,7 +164,7 @@ class Trainer:
         self.out.rename(aside)
         self.display.message(f"the earlier run in {self.out} is now {aside}")
 
-    # ---- running ----------------------------------------------------------------------------------
+    # ---- running ---------------------------------------------------------------------------------
 
     @contextmanager
     def _ctrl_c(self):
@@ -152,7 +174,9 @@ class Trainer:
             if self._interrupted:
                 raise KeyboardInterrupt
             self._interrupted = True
-            self.display.message("stopping after this step; press Ctrl-C again to stop at once, without saving")
+            self.display.message(
+                "stopping after this step; press Ctrl-C again to stop at once, without saving"
+            )
 
         try:
             before = signal.signal(signal.SIGINT, handler)
@@ -179,7 +203,8 @@ class Trainer:
 
     def dry_run(self, steps=8):
         """What the run will take: memory from its plan, time from a few steps that are not kept."""
-        # The process as it is now holds the weights and optimizer state; a step adds the plan's peak.
+        # The process as it is now holds the weights and optimizer state; a step adds the plan's
+        # peak.
         peak = resident_bytes() + self.plan().peak_bytes
         batches, times = self._batches(), []
         for _ in range(steps):
@@ -188,7 +213,7 @@ class Trainer:
             self._step_fn(x, y)
             times.append(time.perf_counter() - begin)
         # The first steps also record and plan.
-        times = sorted(times[steps // 2:])
+        times = sorted(times[steps // 2 :])
         step_s, total = times[len(times) // 2], self.recipe.train.steps
         return {
             "steps": total,
@@ -233,7 +258,11 @@ class Trainer:
             loss, norm = loss.item(), norm.item()
             self.step += 1
             now = time.monotonic()
-            step_s = now - lap if step_s is None or self.step < first + 5 else 0.95 * step_s + 0.05 * (now - lap)
+            step_s = (
+                now - lap
+                if step_s is None or self.step < first + 5
+                else 0.95 * step_s + 0.05 * (now - lap)
+            )
             self.seconds = earlier + now - begin
             if not math.isfinite(loss):
                 raise TrainError(
@@ -241,11 +270,19 @@ class Trainer:
                     f"lower train.lr or set train.clip, then --resume from the last checkpoint"
                 )
             recent = loss if recent is None else 0.95 * recent + 0.05 * loss
-            event = {"event": "train", "step": self.step, "loss": loss, "grad_norm": norm,
-                     "lr": self.optimizer.param_groups[0]["lr"]}
+            event = {
+                "event": "train",
+                "step": self.step,
+                "loss": loss,
+                "grad_norm": norm,
+                "lr": self.optimizer.param_groups[0]["lr"],
+            }
             self._record(event)
             self.display.update(
-                self.step, recent, self.task.items_per_step / step_s, step_s * (train.steps - self.step)
+                self.step,
+                recent,
+                self.task.items_per_step / step_s,
+                step_s * (train.steps - self.step),
             )
             last = self.step == train.steps
             if self.step % log.eval_every == 0 and not last:

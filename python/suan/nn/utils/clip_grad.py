@@ -22,7 +22,9 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False):
     elif norm_type == float("inf"):
         total = suan.stack([t.abs().max() for t in tensors]).max()
     else:
-        total = suan.stack([t.abs().pow(norm_type).sum() for t in tensors]).sum().pow(1.0 / norm_type)
+        total = (
+            suan.stack([t.abs().pow(norm_type).sum() for t in tensors]).sum().pow(1.0 / norm_type)
+        )
     if error_if_nonfinite and not bool(total.isfinite()):
         raise RuntimeError(
             f"[clip_grad_norm_] the total norm of order {norm_type} is not finite: "
@@ -32,14 +34,16 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False):
 
 
 def clip_scale(parameters, max_norm):
-    """(norm, scale): the gradients' total norm, and the factor that clip_grad_norm_ would multiply them by.
-    `optimizer.step(grad_scale=scale)` applies it while it reads the gradients: the same bits, one pass less."""
+    """(norm, scale): the gradients' total norm, and the factor that clip_grad_norm_ would multiply
+    them by. `optimizer.step(grad_scale=scale)` applies it while it reads the gradients: the same
+    bits, one pass less."""
     with suan.no_grad():
         return tuple(ops.clip_grad_norm(_grads(parameters), max_norm=float(max_norm)))
 
 
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False):
-    """Scales all gradients in place so that their total norm is at most max_norm. Returns the norm before."""
+    """Scales all gradients in place so that their total norm is at most max_norm. Returns the norm
+    before."""
     with suan.no_grad():
         grads = _grads(parameters)
         if grads and norm_type == 2.0 and not error_if_nonfinite:

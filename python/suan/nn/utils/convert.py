@@ -12,9 +12,11 @@ def vector_to_parameters(vec, parameters):
     parameters = list(parameters)
     total = sum(p.numel() for p in parameters)
     if vec.numel() != total:
-        raise ValueError(f"[vector_to_parameters] wrong size: expected {total} values, got {vec.numel()}")
+        raise ValueError(
+            f"[vector_to_parameters] wrong size: expected {total} values, got {vec.numel()}"
+        )
     start = 0
     with suan.no_grad():
         for p in parameters:
-            p.copy_(vec[start:start + p.numel()].reshape(p.shape))
+            p.copy_(vec[start : start + p.numel()].reshape(p.shape))
             start += p.numel()
