@@ -656,6 +656,12 @@ void apply_into(const OpDef& def, std::span<const Tensor> in, const Attrs& given
     if (!e.masks_known) find_masks(e, in, grad_mask);
     keep_out = e.keep_out;
     node = make_node(def, in, attrs, e.out_types, e.keep_in);
+    // A value that the rule reads and this write overwrites is kept as a copy, history included.
+    for (size_t i = 0; i < in.size(); ++i) {
+      if (!node->saved_in[i].value.defined() || !(in[i].storage() == out.storage())) continue;
+      Tensor old = apply(op("copy"), {in[i]});
+      node->saved_in[i] = {old, old.storage()->version()};
+    }
   }
   if (ctx.recorder) ctx.recorder->record_into(def, in, attrs, out);
   if (!ctx.dry) {

@@ -354,6 +354,17 @@ def check(seed):
     return "equal"
 
 
+def test_in_place_product_keeps_the_old_value():
+    x, y = suan.tensor([2.0, 3.0], requires_grad=True), suan.tensor([5.0, 7.0], requires_grad=True)
+    h = x * 1
+    h.mul_(y)
+    h.mul_(h)  # (x y)²
+    gx, gy = suan.autograd.grad(h.sum(), (x, y), create_graph=True)
+    assert gx.tolist() == [100, 294] and gy.tolist() == [40, 126]
+    second, = suan.autograd.grad(gy.sum(), y)
+    assert second.tolist() == [8, 18]
+
+
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_programs(group):
     n = PROGRAMS // GROUPS
