@@ -1,4 +1,6 @@
-"""Inputs for the generated op tests: values for an op's samples in a dtype, laid out in several ways."""
+"""Inputs for the generated op tests: values for an op's samples in a dtype, laid out in several
+ways.
+"""
 
 import os
 import zlib
@@ -13,8 +15,21 @@ QUICK = os.environ.get("SUAN_TEST_QUICK") == "1"
 TABLE = {op["name"]: op for op in _c.op_table()}
 SAMPLES = {name: _c.samples(name) for name in TABLE}
 
-DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
-          "float16", "bfloat16", "float32", "float64"]
+DTYPES = [
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+]
 FLOATS = DTYPES[-4:]
 #: Relative (to the value, and to the largest value) error allowed against the float64 oracle.
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}
@@ -38,7 +53,12 @@ def rounded(a, name):
         return a.astype(np.uint64 if name == "uint64" else np.int64)
     if name == "bfloat16":
         bits = np.asarray(a, np.float32).view(np.uint32).astype(np.uint64)
-        return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
+        return (
+            ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000)
+            .astype(np.uint32)
+            .view(np.float32)
+            .astype(np.float64)
+        )
     return a.astype(name).astype(np.float64)
 
 
@@ -64,7 +84,10 @@ def array(t):
 
 
 def bits(ts):
-    return [None if t is None else (str(t.dtype), tuple(t.shape), _c.to_bytes(t.contiguous())) for t in ts]
+    return [
+        None if t is None else (str(t.dtype), tuple(t.shape), _c.to_bytes(t.contiguous()))
+        for t in ts
+    ]
 
 
 def values_for(spec, name, rng):
@@ -78,7 +101,8 @@ def values_for(spec, name, rng):
     elif fill == "boolean":
         a = rng.integers(0, 2, shape)
     elif fill == "distinct":
-        # Spread so that a finite difference never reorders, and exact in every dtype that can hold them.
+        # Spread so that a finite difference never reorders, and exact in every dtype that can
+        # hold them.
         a = rng.permutation(n).reshape(shape) - (0 if kind == "u" else n // 2)
         a = a / 8.0 if kind == "f" else a % 120 if name.endswith("t8") else a
     elif kind == "b":
@@ -90,18 +114,27 @@ def values_for(spec, name, rng):
     elif fill == "positive":
         a = rng.uniform(0.5, 2.0, shape)
     elif fill == "uniform":
-        a = rng.uniform(spec["lo"], spec["hi"], shape) if spec["hi"] > spec["lo"] else np.full(shape, spec["lo"])
+        a = (
+            rng.uniform(spec["lo"], spec["hi"], shape)
+            if spec["hi"] > spec["lo"]
+            else np.full(shape, spec["lo"])
+        )
     else:
         a = rng.standard_normal(shape)
     return rounded(np.asarray(a), name)
 
 
 def dtypes_of(op_name, sample, quick=QUICK):
-    """The dtypes that the sample is swept over; [None] when all its inputs have a fixed one. quick: one."""
+    """The dtypes that the sample is swept over; [None] when all its inputs have a fixed one.
+
+    quick: one.
+    """
     admitted = None
     for spec, schema in zip(sample["in"], input_schemas(op_name, len(sample["in"]))):
         if spec["dtype"] is None and not spec["absent"]:
-            admitted = [d for d in DTYPES if d in schema["dtypes"] and (admitted is None or d in admitted)]
+            admitted = [
+                d for d in DTYPES if d in schema["dtypes"] and (admitted is None or d in admitted)
+            ]
     if admitted is None:
         return [None]
     if quick:

@@ -1,5 +1,7 @@
-"""Bad input: typed errors that read `[op] problem: expected X, got Y` with the user's line, and an engine
-that goes on afterwards: wrong arguments, no memory at any allocation, damaged files, full disks."""
+"""Bad input: typed errors that read `[op] problem: expected X, got Y` with the user's line, and
+an engine that goes on afterwards: wrong arguments, no memory at any allocation, damaged files,
+full disks.
+"""
 
 import os
 import re
@@ -85,7 +87,9 @@ def test_wrong_arguments(kind, call):
     assert re.match(r"\[[\w.]+\] .+: expected .+, got .+", text, re.S), text
     # What the engine raises names the user's line; what the package raises has it in its traceback.
     raised_in = caught.traceback[-1].path.name
-    assert "test_bad_input.py" in text or raised_in != "test_bad_input.py", f"names the user's line: {text}"
+    assert "test_bad_input.py" in text or raised_in != "test_bad_input.py", (
+        f"names the user's line: {text}"
+    )
 
 
 def test_zero_strided_sizes_need_no_memory():
@@ -93,7 +97,7 @@ def test_zero_strided_sizes_need_no_memory():
     assert suan.zeros(0, BIG).numel() == 0
 
 
-# ---- no memory ------------------------------------------------------------------------------------------
+# ---- no memory -----------------------------------------------------------------------------------
 
 
 def make_training(compiled):
@@ -113,7 +117,9 @@ def make_training(compiled):
 
 def batch():
     rng = np.random.default_rng(0)
-    return suan.tensor(rng.standard_normal((4, 5)).astype(np.float32)), suan.tensor(rng.integers(0, 3, 4))
+    return suan.tensor(rng.standard_normal((4, 5)).astype(np.float32)), suan.tensor(
+        rng.integers(0, 3, 4)
+    )
 
 
 def until_it_passes(call, limit=3000):
@@ -219,12 +225,17 @@ def test_memory_limit_and_recovery():
     assert suan.zeros(1 << 20).exp().sum().item() == 1 << 20
 
 
-# ---- files --------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 
 def saved(tmp_path):
     path = tmp_path / "model.safetensors"
-    tree = {"weights": [suan.arange(50).float(), suan.ones(3, 4)], "step": 7, "name": "x", "lr": 0.1}
+    tree = {
+        "weights": [suan.arange(50).float(), suan.ones(3, 4)],
+        "step": 7,
+        "name": "x",
+        "lr": 0.1,
+    }
     suan.save(tree, path)
     return path, tree
 
@@ -268,11 +279,18 @@ def test_every_flipped_byte_is_refused(tmp_path):
 
 def test_hostile_headers(tmp_path):
     path = tmp_path / "bad.safetensors"
-    headers = [b"[]", b"{", b'{"a": 1}', b"[" * 100_000, b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,9]}}',
-               b'{"a":{"dtype":"F32","shape":[99999999999,99999999999],"data_offsets":[0,8]}}',
-               b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}',
-               b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
-               b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}']
+    headers = [
+        b"[]",
+        b"{",
+        b'{"a": 1}',
+        b"[" * 100_000,
+        b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,9]}}',
+        b'{"a":{"dtype":"F32","shape":[99999999999,99999999999],"data_offsets":[0,8]}}',
+        b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+        b'"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}',
+    ]
     for header in headers:
         path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
         with pytest.raises(ValueError, match=r"\[load\]"):
@@ -310,7 +328,7 @@ def test_what_cannot_be_saved(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-# ---- in place, autograd ------------------------------------------------------------------------------
+# ---- in place, autograd --------------------------------------------------------------------------
 
 
 def test_overwritten_value_names_both_lines():

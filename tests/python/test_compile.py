@@ -1,4 +1,6 @@
-"""suan.compile and suan.plan: one plan for a whole training, bits equal to eager, clear refusals."""
+"""suan.compile and suan.plan: one plan for a whole training, bits equal to eager, clear refusals.
+
+"""
 
 import os
 import pathlib
@@ -30,14 +32,21 @@ def make_gpt(seed=0, dropout=0.0):
 
 def batches(n, shape=(4, 6), seed=1):
     rng = np.random.default_rng(seed)
-    return [(suan.tensor(rng.standard_normal(shape).astype(np.float32)),
-             suan.tensor(rng.integers(0, 3, shape[0]))) for _ in range(n)]
+    return [
+        (
+            suan.tensor(rng.standard_normal(shape).astype(np.float32)),
+            suan.tensor(rng.integers(0, 3, shape[0])),
+        )
+        for _ in range(n)
+    ]
 
 
 def train(model, steps, wrap=lambda f: f, schedule=True):
     """Trains with a changing learning rate; the bits of losses, parameters and optimizer state."""
     optimizer = suan.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
-    scheduler = suan.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps) if schedule else None
+    scheduler = (
+        suan.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps) if schedule else None
+    )
 
     def step(x, y):
         optimizer.zero_grad()
@@ -79,7 +88,7 @@ def test_200_steps_are_one_plan_and_no_apply_call():
 
     planned, step = train(model, 200, wrap)
     assert planned == eager
-    stats, = step.compiled.stats()
+    (stats,) = step.compiled.stats()
     assert stats["replays"] >= 195 and stats["recordings"] <= 5, stats
     assert sum(c["plans"] for c in counts) == 1
     assert sum(c["replays"] for c in counts) >= 195
@@ -108,8 +117,23 @@ def test_a_gpt_with_dropout_equals_eager():
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("make,shape", [(make_mlp, (4, 6)), (lambda: nn.Sequential(
-    nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3)), (4, 1, 6, 6))])
+@pytest.mark.parametrize(
+    "make,shape",
+    [
+        (make_mlp, (4, 6)),
+        (
+            lambda: nn.Sequential(
+                nn.Conv2d(1, 4, 3, padding=1),
+                nn.BatchNorm2d(4),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Flatten(),
+                nn.Linear(36, 3),
+            ),
+            (4, 1, 6, 6),
+        ),
+    ],
+)
 def test_gradients_of_a_compiled_module_equal_eager(make, shape):
     results = []
     for compiled in (False, True):
@@ -137,7 +161,10 @@ def deep(x, weights):
 
 def test_memory_limit_keeps_bits():
     rng = np.random.default_rng(0)
-    weights = [suan.tensor(rng.standard_normal((32, 32)).astype(np.float32) / 5).requires_grad_() for _ in range(12)]
+    weights = [
+        suan.tensor(rng.standard_normal((32, 32)).astype(np.float32) / 5).requires_grad_()
+        for _ in range(12)
+    ]
 
     def step(x):
         for w in weights:
@@ -197,8 +224,16 @@ def test_something_else_at_every_call_is_refused():
             compiled(suan.zeros(3))
 
 
-@pytest.mark.parametrize("read", [lambda x: x.sum().item(), lambda x: bool(x.sum() > 0), lambda x: x.tolist(),
-                                  lambda x: float(x[0]), lambda x: x.numpy()])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool(x.sum() > 0),
+        lambda x: x.tolist(),
+        lambda x: float(x[0]),
+        lambda x: x.numpy(),
+    ],
+)
 def test_data_dependent_python_is_refused(read):
     compiled = suan.compile(lambda x: x * 2 if read(x * 1) is not None else x)
     with pytest.raises(RuntimeError, match=r"test_compile\.py"):
@@ -225,7 +260,9 @@ def test_plan_changes_nothing():
     report = suan.plan(step, x, y)
     assert [bits(p) for p in model.parameters()] == before and bits(suan.get_rng_state()) == rng
     assert all(p.grad is None for p in model.parameters())
-    assert report.peak_bytes > 0 and report.captured_bytes > 0 and report.nodes > 0 and report.holders
+    assert (
+        report.peak_bytes > 0 and report.captured_bytes > 0 and report.nodes > 0 and report.holders
+    )
     assert "MiB" in str(report) and any("test_compile.py" in line for _, _, line in report.holders)
     compiled = suan.compile(step)
     for _ in range(3):
@@ -234,15 +271,23 @@ def test_plan_changes_nothing():
 
 
 def test_interpret_equals_plan():
-    """SUAN_INTERPRET=1 replays node by node; another process, as it is read when a plan would be made."""
-    code = ("import sys; sys.path.insert(0, sys.argv[1])\nimport hashlib, suan, test_compile as t\n"
-            "out, step = t.train(t.make_mlp(), 8, suan.compile)\n"
-            "assert step.stats()[0]['replays'] >= 5\nprint(hashlib.sha256(repr(out).encode()).hexdigest())")
+    """SUAN_INTERPRET=1 replays node by node; another process, as it is read when a plan would be
+
+    made.
+    """
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\nimport hashlib, suan, test_compile as t\n"
+        "out, step = t.train(t.make_mlp(), 8, suan.compile)\n"
+        "assert step.stats()[0]['replays'] >= 5\n"
+        "print(hashlib.sha256(repr(out).encode()).hexdigest())"
+    )
     here = str(pathlib.Path(__file__).parent)
     sums = set()
     for interpret in ("0", "1"):
         env = {**os.environ, "SUAN_INTERPRET": interpret}
-        run = subprocess.run([sys.executable, "-c", code, here], env=env, capture_output=True, text=True, timeout=120)
+        run = subprocess.run(
+            [sys.executable, "-c", code, here], env=env, capture_output=True, text=True, timeout=120
+        )
         assert run.returncode == 0, run.stderr
         sums.add(run.stdout)
     assert len(sums) == 1
@@ -287,7 +332,9 @@ def test_an_argument_that_is_a_view_and_an_output_that_is_an_input():
     x = suan.arange(12).reshape(3, 4).float()
     for _ in range(4):
         same, other = f(x[:, ::2])
-        assert same.tolist() == x[:, ::2].tolist() and other.tolist() == (x[:, ::2].t() + 1).tolist()
+        assert (
+            same.tolist() == x[:, ::2].tolist() and other.tolist() == (x[:, ::2].t() + 1).tolist()
+        )
 
 
 def test_in_place_write_of_a_captured_tensor():

@@ -1,5 +1,6 @@
-"""Every op of the table on every sample, dtype and layout: against the NumPy oracle, planned against eager,
-in place against out of place, and the error samples."""
+"""Every op of the table on every sample, dtype and layout: against the NumPy oracle, planned
+against eager, in place against out of place, and the error samples.
+"""
 
 import warnings
 
@@ -8,7 +9,16 @@ import pytest
 
 import suan
 from op_cases import (
-    LAYOUTS, QUICK, SAMPLES, TABLE, TOLERANCE, array, bits, dtypes_of, laid_out, make_inputs,
+    LAYOUTS,
+    QUICK,
+    SAMPLES,
+    TABLE,
+    TOLERANCE,
+    array,
+    bits,
+    dtypes_of,
+    laid_out,
+    make_inputs,
 )
 from oracle import NO_ORACLE, ORACLE
 from suan import _c
@@ -20,11 +30,39 @@ OWN_INPUTS = {"adamw_step", "sgd_step", "batch_norm_update", "batch_norm", "as_s
 #: Views that refuse what would need a copy.
 MAY_REFUSE = {"view"}
 #: Results that lose digits before they are rounded: factors on the tolerance.
-LOOSE = {"tan": 8, "pow": 8, "sinh": 4, "cosh": 4, "var": 4, "std": 4, "prod": 8, "norm": 4, "group_norm": 8,
-         "batch_norm": 8, "batch_norm_train": 8, "layer_norm": 8, "rms_norm": 8, "kl_div": 4, "huber_loss": 4,
-         "smooth_l1": 4, "bce_with_logits": 4, "mse_loss": 4, "cross_entropy": 4, "linear_cross_entropy": 8,
-         "logsumexp": 4, "attention": 4, "softplus": 4, "adamw_step": 1e4, "sgd_step": 1e4,
-         "batch_norm_update": 4, "linspace": 4, "erf": 1, "clip_grad_norm": 4, "cumsum": 2, "gelu_tanh_grad": 2}
+LOOSE = {
+    "tan": 8,
+    "pow": 8,
+    "sinh": 4,
+    "cosh": 4,
+    "var": 4,
+    "std": 4,
+    "prod": 8,
+    "norm": 4,
+    "group_norm": 8,
+    "batch_norm": 8,
+    "batch_norm_train": 8,
+    "layer_norm": 8,
+    "rms_norm": 8,
+    "kl_div": 4,
+    "huber_loss": 4,
+    "smooth_l1": 4,
+    "bce_with_logits": 4,
+    "mse_loss": 4,
+    "cross_entropy": 4,
+    "linear_cross_entropy": 8,
+    "logsumexp": 4,
+    "attention": 4,
+    "softplus": 4,
+    "adamw_step": 1e4,
+    "sgd_step": 1e4,
+    "batch_norm_update": 4,
+    "linspace": 4,
+    "erf": 1,
+    "clip_grad_norm": 4,
+    "cumsum": 2,
+    "gelu_tanh_grad": 2,
+}
 #: Their learning rate is f32, also for f64 parameters: hence the factor above, for f64 only.
 F64_ONLY = {"adamw_step", "sgd_step"}
 
@@ -70,7 +108,9 @@ def check(name, got, want, context, size=0):
         assert a.shape == w.shape, f"{context} output {j}: shape {w.shape} expected, got {a.shape}"
         if dtype in TOLERANCE:
             w = w.astype(np.float64)
-            tol = TOLERANCE[dtype] * (1 if name in F64_ONLY and dtype != "float64" else LOOSE.get(name, 1))
+            tol = TOLERANCE[dtype] * (
+                1 if name in F64_ONLY and dtype != "float64" else LOOSE.get(name, 1)
+            )
             scale = max(size, np.abs(w[np.isfinite(w)]).max(initial=0))
             limit = 65504 if dtype == "float16" else np.inf
             w = np.where(np.abs(w) > limit, np.copysign(np.inf, w), w)
@@ -80,11 +120,21 @@ def check(name, got, want, context, size=0):
             if bad.any():
                 at = np.argwhere(bad)[0]
                 at = tuple(at)
-                raise AssertionError(f"{context} output {j} {dtype} at {at}: expected {w[at]}, got {a[at]} "
-                                     f"({bad.sum()} of {bad.size} wrong)")
+                raise AssertionError(
+                    f"{context} output {j} {dtype} at {at}: expected {w[at]}, got {a[at]} "
+                    f"({bad.sum()} of {bad.size} wrong)"
+                )
         else:
-            w = w != 0 if dtype == "bool" else w.astype(np.int64).astype(dtype) if w.dtype.kind == "f" else w.astype(dtype)
-            assert np.array_equal(a.astype(w.dtype), w), f"{context} output {j} {dtype}: expected {w}, got {a}"
+            w = (
+                w != 0
+                if dtype == "bool"
+                else w.astype(np.int64).astype(dtype)
+                if w.dtype.kind == "f"
+                else w.astype(dtype)
+            )
+            assert np.array_equal(a.astype(w.dtype), w), (
+                f"{context} output {j} {dtype}: expected {w}, got {a}"
+            )
 
 
 def test_every_op_has_an_oracle():
@@ -114,8 +164,14 @@ def test_forward(name, index, dtype):
             if name in MAY_REFUSE and layout != "contiguous":
                 continue
             raise
-        size = max((np.abs(v[np.isfinite(v)]).max(initial=0) for v in values
-                    if v is not None and v.dtype.kind == "f"), default=0)
+        size = max(
+            (
+                np.abs(v[np.isfinite(v)]).max(initial=0)
+                for v in values
+                if v is not None and v.dtype.kind == "f"
+            ),
+            default=0,
+        )
         check(name, got, expected(name, index, values), f"{name}[{index}] {dtype} {layout}", size)
 
 
@@ -135,13 +191,20 @@ def test_planned(name, index, dtype):
         eager = bits(call(*fresh()))
         compiled = suan.compile(call)
         for k in range(3):
-            assert bits(compiled(*fresh())) == eager, f"{name}[{index}] {dtype}: call {k + 1} differs from eager"
+            assert bits(compiled(*fresh())) == eager, (
+                f"{name}[{index}] {dtype}: call {k + 1} differs from eager"
+            )
     assert compiled.stats()[0]["replays"] >= 1, "the third call must replay"
 
 
 def in_place_cases():
     for name, samples in SAMPLES.items():
-        if not TABLE[name]["elementwise"] and name not in ("lerp", "addcmul", "addcdiv", "masked_fill"):
+        if not TABLE[name]["elementwise"] and name not in (
+            "lerp",
+            "addcmul",
+            "addcdiv",
+            "masked_fill",
+        ):
             continue
         for index, sample in enumerate(samples):
             if sample["error"] or not sample["in"]:
@@ -155,7 +218,7 @@ def test_in_place(name, index, dtype):
     plain = make_inputs(name, index, dtype)
     for layout in LAYOUTS[:4]:
         tensors = [None if v is None else laid_out(v, n, layout)[0] for v, n in plain]
-        out, = _c.apply_sample(name, index, tensors)
+        (out,) = _c.apply_sample(name, index, tensors)
         x = tensors[0]
         if out.shape != x.shape or out.dtype is not x.dtype:
             return
@@ -174,7 +237,10 @@ def error_cases():
 def test_error(name, index):
     sample = SAMPLES[name][index]
     dtype = dtypes_of(name, sample)[-1]
-    tensors = [None if v is None else laid_out(v, n, "contiguous")[0] for v, n in make_inputs(name, index, dtype)]
+    tensors = [
+        None if v is None else laid_out(v, n, "contiguous")[0]
+        for v, n in make_inputs(name, index, dtype)
+    ]
     with pytest.raises((ValueError, TypeError, IndexError)) as caught:
         _c.apply_sample(name, index, tensors)
     text = str(caught.value)

@@ -1,5 +1,6 @@
-"""First and second gradients of every differentiable op: central differences in float64, and the narrower
-dtypes (whose gradient kernels are others) against float64."""
+"""First and second gradients of every differentiable op: central differences in float64, and the
+narrower dtypes (whose gradient kernels are others) against float64.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ STEP = 1e-6
 ROUNDS = {"cast": (2.0**-6, 1e-4)}
 #: Outputs that are by-products: no gradient flows through them.
 BYPRODUCTS = {"cross_entropy": [1]}
-#: Gradients in narrow dtypes, relative to the largest gradient of the sample. A gradient is a sum of
+#: Gradients in narrow dtypes, relative to the largest gradient of the sample. A gradient is a sum
+#: of
 #: rounded terms, so this is looser than a forward value.
 NARROW = {"float32": 1e-4, "float16": 3e-2, "bfloat16": 0.15}
 #: op: reason. Second derivatives that are not checked.
@@ -29,7 +31,10 @@ def grad_cases(dtypes=("float64",)):
         for index, sample in enumerate(samples):
             if sample["error"] or not sample["check_grad"]:
                 continue
-            if not any(s["grad"] and not s["absent"] and s["dtype"] in (None, *FLOATS) for s in sample["in"]):
+            if not any(
+                s["grad"] and not s["absent"] and s["dtype"] in (None, *FLOATS)
+                for s in sample["in"]
+            ):
                 continue
             for dtype in dtypes if not QUICK else dtypes[:1]:
                 if dtype in dtypes_of(name, sample, quick=False):
@@ -43,8 +48,11 @@ class Function:
         self.name, self.index, self.dtype = name, index, dtype
         self.inputs = make_inputs(name, index, "float64")
         specs = SAMPLES[name][index]["in"]
-        self.active = [i for i, (v, n) in enumerate(self.inputs)
-                       if v is not None and n == "float64" and specs[i]["grad"] and specs[i]["dtype"] is None]
+        self.active = [
+            i
+            for i, (v, n) in enumerate(self.inputs)
+            if v is not None and n == "float64" and specs[i]["grad"] and specs[i]["dtype"] is None
+        ]
         self.rng = np.random.default_rng(index)
         self.weights = {}
 
@@ -103,7 +111,9 @@ def along(arrays, active, direction):
 
 
 def compare(got, want, size, context, error=2e-6):
-    assert abs(got - want) <= error * (1 + abs(want) + size), f"{context}: expected {want}, got {got}"
+    assert abs(got - want) <= error * (1 + abs(want) + size), (
+        f"{context}: expected {want}, got {got}"
+    )
 
 
 @pytest.mark.parametrize("name,index,dtype", list(grad_cases()))
@@ -134,7 +144,9 @@ def test_second(name, index, dtype):
         if g is not None and g.requires_grad:
             part = (g * tensor(m, "float64")).sum()
             total = part if total is None else total + part
-    second = suan.autograd.grad(total, xs, allow_unused=True) if total is not None else [None] * len(xs)
+    second = (
+        suan.autograd.grad(total, xs, allow_unused=True) if total is not None else [None] * len(xs)
+    )
     h = numbers(second, xs)
     size = max([np.abs(a).max(initial=0) for a in h], default=0)
     for d in f.directions():
@@ -143,7 +155,12 @@ def test_second(name, index, dtype):
             at, g = f.gradient({i: s * STEP * v for i, v in d.items()})
             ends.append(sum(float((a * m).sum()) for a, m in zip(numbers(g, at), mix)))
         slope = (ends[0] - ends[1]) / (2 * STEP)
-        compare(along(h, f.active, d), slope, size * 10 + max(map(abs, ends)), f"{name}[{index}] second gradient")
+        compare(
+            along(h, f.active, d),
+            slope,
+            size * 10 + max(map(abs, ends)),
+            f"{name}[{index}] second gradient",
+        )
 
 
 @pytest.mark.parametrize("name,index,dtype", list(grad_cases(("float32", "float16", "bfloat16"))))
@@ -162,4 +179,6 @@ def test_narrow(name, index, dtype):
             continue  # the gradient itself overflows
         scale = np.abs(b).max(initial=0)
         error = np.abs(a - b).max(initial=0)
-        assert error <= NARROW[dtype] * max(scale, 1), f"{name}[{index}] {dtype} input {k}: error {error} of {scale}"
+        assert error <= NARROW[dtype] * max(scale, 1), (
+            f"{name}[{index}] {dtype} input {k}: error {error} of {scale}"
+        )

@@ -1,5 +1,6 @@
-"""Ops that an oracle cannot hold: random draws (distribution, repeatability, state), dropout, effects; and
-bits that must not depend on the number of threads."""
+"""Ops that an oracle cannot hold: random draws (distribution, repeatability, state), dropout,
+effects; and bits that must not depend on the number of threads.
+"""
 
 import numpy as np
 import pytest
@@ -52,7 +53,9 @@ def test_randint():
 
 def test_randperm():
     x = draws("randperm", 1000)
-    assert sorted(x.tolist()) == list(range(1000)) and abs(np.corrcoef(x, np.arange(1000))[0, 1]) < 0.1
+    assert (
+        sorted(x.tolist()) == list(range(1000)) and abs(np.corrcoef(x, np.arange(1000))[0, 1]) < 0.1
+    )
     assert suan.randperm(0).shape == (0,)
 
 
@@ -115,23 +118,53 @@ def test_bits_do_not_depend_on_threads(name):
     try:
         for n in (1, 2, 3, 8):
             suan.set_num_threads(n)
-            xs = [None if v is None else laid_out(v, d, "contiguous")[0] for v, d in make_inputs(name, 0, dtype)]
+            xs = [
+                None if v is None else laid_out(v, d, "contiguous")[0]
+                for v, d in make_inputs(name, 0, dtype)
+            ]
             results.append(bits(_c.apply_sample(name, 0, xs)))
     finally:
         suan.set_num_threads(before)
     assert all(r == results[0] for r in results)
 
 
-@pytest.mark.parametrize("f", [
-    lambda x, w: x @ w, lambda x, w: (x @ w).softmax(-1), lambda x, w: F.layer_norm(x, (x.shape[-1],)),
-    lambda x, w: x.sum(0), lambda x, w: x.cumsum(1), lambda x, w: F.gelu(x) * x, lambda x, w: x.var(1),
-    lambda x, w: F.conv2d(x.reshape(12, 5, 40, 75), w[:45].reshape(-1)[:900].reshape(20, 5, 3, 3), padding=1),
-    lambda x, w: F.scaled_dot_product_attention(*[x.reshape(6, 4, 125, 60)] * 3, is_causal=True),
-    lambda x, w: F.cross_entropy(x @ w, suan.arange(x.shape[0]) % 300),
-], ids=["matmul", "softmax", "layer_norm", "sum", "cumsum", "gelu", "var", "conv", "attention", "cross_entropy"])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, w: x @ w,
+        lambda x, w: (x @ w).softmax(-1),
+        lambda x, w: F.layer_norm(x, (x.shape[-1],)),
+        lambda x, w: x.sum(0),
+        lambda x, w: x.cumsum(1),
+        lambda x, w: F.gelu(x) * x,
+        lambda x, w: x.var(1),
+        lambda x, w: F.conv2d(
+            x.reshape(12, 5, 40, 75), w[:45].reshape(-1)[:900].reshape(20, 5, 3, 3), padding=1
+        ),
+        lambda x, w: F.scaled_dot_product_attention(
+            *[x.reshape(6, 4, 125, 60)] * 3, is_causal=True
+        ),
+        lambda x, w: F.cross_entropy(x @ w, suan.arange(x.shape[0]) % 300),
+    ],
+    ids=[
+        "matmul",
+        "softmax",
+        "layer_norm",
+        "sum",
+        "cumsum",
+        "gelu",
+        "var",
+        "conv",
+        "attention",
+        "cross_entropy",
+    ],
+)
 def test_large_work_has_the_same_bits_on_any_threads(f):
     rng = np.random.default_rng(0)
-    xv, wv = rng.standard_normal((600, 300)).astype(np.float32), rng.standard_normal((300, 300)).astype(np.float32)
+    xv, wv = (
+        rng.standard_normal((600, 300)).astype(np.float32),
+        rng.standard_normal((300, 300)).astype(np.float32),
+    )
     before = suan.get_num_threads()
     results = []
     try:
@@ -146,31 +179,97 @@ def test_large_work_has_the_same_bits_on_any_threads(f):
     assert all(r == results[0] for r in results)
 
 
-# ---- numbers at the edges --------------------------------------------------------------------------------
+# ---- numbers at the edges ------------------------------------------------------------------------
 
 EDGES = {
-    "float64": [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 1e-300, -1e-300, 5e-324, 1e300, -1e300, 88.7, -88.7, 700.0, -745.0,
-                1e-9, -1e-9, 1e9, -1e9, 20.5, -30.25, np.inf, -np.inf, np.nan],
-    "float32": [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 1e-37, -1e-37, 1e-45, 3e38, -3e38, 88.7, -88.7, 89.0, -104.0,
-                1e-9, -1e-9, 1e9, -1e9, 20.5, -30.25, np.inf, -np.inf, np.nan],
+    "float64": [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        2.0,
+        1e-300,
+        -1e-300,
+        5e-324,
+        1e300,
+        -1e300,
+        88.7,
+        -88.7,
+        700.0,
+        -745.0,
+        1e-9,
+        -1e-9,
+        1e9,
+        -1e9,
+        20.5,
+        -30.25,
+        np.inf,
+        -np.inf,
+        np.nan,
+    ],
+    "float32": [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        2.0,
+        1e-37,
+        -1e-37,
+        1e-45,
+        3e38,
+        -3e38,
+        88.7,
+        -88.7,
+        89.0,
+        -104.0,
+        1e-9,
+        -1e-9,
+        1e9,
+        -1e9,
+        20.5,
+        -30.25,
+        np.inf,
+        -np.inf,
+        np.nan,
+    ],
 }
-#: Sine and its kin are exact only while the argument's reduction is; a huge argument is not checked.
+#: Sine and its kin are exact only while the argument's reduction is; a huge argument is not
+#: checked.
 REDUCED = {"sin", "cos", "tan"}
 
 
-@pytest.mark.parametrize("name", [n for n in TABLE if TABLE[n]["elementwise"] and len(TABLE[n]["inputs"]) <= 2
-                                  and n != "cast" and "float32" in TABLE[n]["inputs"][0]["dtypes"]
-                                  and not n.endswith("_grad")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in TABLE
+        if TABLE[n]["elementwise"]
+        and len(TABLE[n]["inputs"]) <= 2
+        and n != "cast"
+        and "float32" in TABLE[n]["inputs"][0]["dtypes"]
+        and not n.endswith("_grad")
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_edges(name, dtype):
-    values = rounded(np.array([v for v in EDGES[dtype] if name not in REDUCED or not abs(v) > 1e4]), dtype)
+    values = rounded(
+        np.array([v for v in EDGES[dtype] if name not in REDUCED or not abs(v) > 1e4]), dtype
+    )
     args = [values]
     if len(TABLE[name]["inputs"]) == 2:
         args = [np.repeat(values, len(values)), np.tile(values, len(values))]
-    got, = _c.apply_sample(name, 0, [tensor(a, dtype) for a in args])
+    (got,) = _c.apply_sample(name, 0, [tensor(a, dtype) for a in args])
     with np.errstate(all="ignore"):
         # NumPy's own float32 overflow points are float32's: compute wide, then round.
-        want = np.asarray(ORACLE[name](*[a.astype(np.longdouble) if name not in ("erf", "gelu") else a for a in args]))
+        want = np.asarray(
+            ORACLE[name](
+                *[a.astype(np.longdouble) if name not in ("erf", "gelu") else a for a in args]
+            )
+        )
     if got.dtype is suan.bool:
         assert np.array_equal(array(got), want)
         return
@@ -181,13 +280,38 @@ def test_edges(name, dtype):
     with np.errstate(all="ignore"):
         near = np.abs(a - want) <= (1e-12 if dtype == "float64" else 2e-6) * np.abs(want) + tiny
     bad = ~(near | (a == want) | (np.isnan(a) & np.isnan(want)))
-    assert not bad.any(), [(*(float(x[i]) for x in args), "expected", want[i], "got", a[i]) for i in np.flatnonzero(bad)[:6]]
+    assert not bad.any(), [
+        (*(float(x[i]) for x in args), "expected", want[i], "got", a[i])
+        for i in np.flatnonzero(bad)[:6]
+    ]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "uint64"])
-@pytest.mark.parametrize("name", ["neg", "abs", "sign", "square", "relu", "bitwise_not", "add", "sub", "mul", "maximum",
-                                  "minimum", "bitwise_and", "bitwise_or", "bitwise_xor", "eq", "lt", "ge",
-                                  "floor_divide", "remainder", "fmod"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "neg",
+        "abs",
+        "sign",
+        "square",
+        "relu",
+        "bitwise_not",
+        "add",
+        "sub",
+        "mul",
+        "maximum",
+        "minimum",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+        "eq",
+        "lt",
+        "ge",
+        "floor_divide",
+        "remainder",
+        "fmod",
+    ],
+)
 def test_integer_edges(name, dtype):
     info = np.iinfo(dtype)
     values = np.array([0, 1, 2, 3, info.max, info.max - 1, info.min, info.min + 1], dtype)
@@ -197,15 +321,20 @@ def test_integer_edges(name, dtype):
     if len(TABLE[name]["inputs"]) == 2:
         args = [np.repeat(values, len(values)), np.tile(values, len(values))]
         if info.min < 0 and name in ("floor_divide", "remainder", "fmod"):
-            keep = ~((args[0] == info.min) & (args[1] == -1))  # overflows, or traps, where it is computed
+            keep = ~(
+                (args[0] == info.min) & (args[1] == -1)
+            )  # overflows, or traps, where it is computed
             args = [a[keep] for a in args]
-    got, = _c.apply_sample(name, 0, [tensor(a, dtype) for a in args])
+    (got,) = _c.apply_sample(name, 0, [tensor(a, dtype) for a in args])
     with np.errstate(all="ignore"):
         want = np.asarray(ORACLE[name](*args))
     want = want.astype(bool) if got.dtype is suan.bool else want.astype(dtype)
     a = array(got).astype(want.dtype)
     bad = a != want
-    assert not bad.any(), [(*(int(x[i]) for x in args), "expected", want[i], "got", a[i]) for i in np.flatnonzero(bad)[:6]]
+    assert not bad.any(), [
+        (*(int(x[i]) for x in args), "expected", want[i], "got", a[i])
+        for i in np.flatnonzero(bad)[:6]
+    ]
 
 
 def test_the_smallest_integer_divided_by_minus_one_does_not_trap():

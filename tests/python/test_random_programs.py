@@ -1,8 +1,9 @@
-"""10,000 random programs of views, in-place writes and gradients, equal to a plain NumPy interpreter.
+"""10,000 random programs of views, in-place writes and gradients, equal to a plain NumPy
+interpreter.
 
-The interpreter knows nothing of tapes or versions: a storage is a vector of values and, beside it, the
-derivative of every element with respect to every leaf element (forward mode); a tensor is an array of
-positions in a storage. All values are small integers, so that equality is exact.
+The interpreter knows nothing of tapes or versions: a storage is a vector of values and, beside
+it, the derivative of every element with respect to every leaf element (forward mode); a tensor is
+an array of positions in a storage. All values are small integers, so that equality is exact.
 """
 
 import random
@@ -27,7 +28,10 @@ class Storage:
 
 
 class Array:
-    """Positions in a storage. tracked: derivatives are seen through it (not through a detached alias)."""
+    """Positions in a storage. tracked: derivatives are seen through it (not through a detached
+
+    alias).
+    """
 
     def __init__(self, storage, at, read_only=False, tracked=True):
         self.storage, self.at, self.read_only, self.tracked = storage, at, read_only, tracked
@@ -51,7 +55,9 @@ VIEWS = {
     "permute": lambda a, dims: a.transpose(dims),
     "unsqueeze": np.expand_dims,
     "select": lambda a, dim, i: a.take(i, axis=dim),
-    "slice": lambda a, dim, start, stop, step: a[(slice(None),) * dim + (slice(start, stop, step),)],
+    "slice": lambda a, dim, start, stop, step: a[
+        (slice(None),) * dim + (slice(start, stop, step),)
+    ],
     "diagonal": lambda a, k: np.diagonal(a, k, 0, 1),
     "expand": np.broadcast_to,
     "reshape": lambda a, shape: a.reshape(shape),
@@ -65,8 +71,11 @@ class Writer:
     def __init__(self, seed):
         self.rng = random.Random(seed)
         self.program, self.registers = [], []
-        self.saved = []                      # (storage, version) that some gradient rule may keep
-        shapes = [tuple(self.number(1, 4) for _ in range(self.number(1, 4))) for _ in range(self.number(1, 4))]
+        self.saved = []  # (storage, version) that some gradient rule may keep
+        shapes = [
+            tuple(self.number(1, 4) for _ in range(self.number(1, 4)))
+            for _ in range(self.number(1, 4))
+        ]
         self.leaves = [self.numbers(s) for s in shapes]
         self.n = sum(a.size for a in self.leaves)
         at = 0
@@ -74,7 +83,12 @@ class Writer:
             slopes = np.zeros((a.size, self.n))
             slopes[np.arange(a.size), at + np.arange(a.size)] = 1
             at += a.size
-            self.add(("leaf", a), Array(Storage(a.reshape(-1).copy(), slopes), np.arange(a.size).reshape(a.shape), True))
+            self.add(
+                ("leaf", a),
+                Array(
+                    Storage(a.reshape(-1).copy(), slopes), np.arange(a.size).reshape(a.shape), True
+                ),
+            )
         for _ in range(2):
             a = self.numbers(shapes[0])
             self.add(("constant", a), self.new(a, np.zeros((*a.shape, self.n))))
@@ -88,7 +102,10 @@ class Writer:
 
     def new(self, values, slopes):
         n = values.size
-        return Array(Storage(values.reshape(-1).copy(), slopes.reshape(n, self.n).copy()), np.arange(n).reshape(values.shape))
+        return Array(
+            Storage(values.reshape(-1).copy(), slopes.reshape(n, self.n).copy()),
+            np.arange(n).reshape(values.shape),
+        )
 
     def add(self, instruction, array):
         self.program.append(instruction)
@@ -97,9 +114,13 @@ class Writer:
     def pick(self, condition=lambda a: True):
         good = [i for i, a in enumerate(self.registers) if a is not None and condition(a)]
         # Recent registers first: programs are chains more than bushes.
-        return good[max(self.rng.randrange(len(good)), self.rng.randrange(len(good)))] if good else None
+        return (
+            good[max(self.rng.randrange(len(good)), self.rng.randrange(len(good)))]
+            if good
+            else None
+        )
 
-    # ---- steps: each returns without effect when it cannot be done -----------------------------------
+    # ---- steps: each returns without effect when it cannot be done -------------------------------
 
     def view(self):
         i = self.pick()
@@ -132,8 +153,10 @@ class Writer:
         elif kind == "expand":
             if x.at.size * 3 > 64:
                 return
-            args = ([rng.randrange(2, 4)] * (1 if rank < 4 else 0)
-                    + [rng.randrange(1, 4) if s == 1 else s for s in x.shape],)
+            args = (
+                [rng.randrange(2, 4)] * (1 if rank < 4 else 0)
+                + [rng.randrange(1, 4) if s == 1 else s for s in x.shape],
+            )
         else:
             args = ([int(flat.size)] if rng.random() < 0.5 else [1, int(flat.size)],)
         try:
@@ -149,7 +172,9 @@ class Writer:
     def combine(self, kind, x, y):
         a, b, da, db = x.values(), y.values(), x.slopes(), y.slopes()
         shape = np.broadcast_shapes(a.shape, b.shape)
-        wide = lambda d, s: np.broadcast_to(d.reshape((1,) * (len(shape) - len(s)) + d.shape), (*shape, self.n))  # noqa: E731
+        wide = lambda d, s: np.broadcast_to(
+            d.reshape((1,) * (len(shape) - len(s)) + d.shape), (*shape, self.n)
+        )  # noqa: E731
         da, db = wide(da, a.shape), wide(db, b.shape)
         a, b = np.broadcast_to(a, shape), np.broadcast_to(b, shape)
         if kind == "add":
@@ -165,11 +190,17 @@ class Writer:
             except ValueError:
                 return False
             return (s == x.shape) if into else np.prod(s) <= 64
+
         return ok
 
     def arithmetic(self):
         i = self.pick()
-        x, kind = self.registers[i], self.rng.choice(["add", "sub", "mul", "neg", "relu", "sum", "clone", "square", "detach"])
+        x, kind = (
+            self.registers[i],
+            self.rng.choice(
+                ["add", "sub", "mul", "neg", "relu", "sum", "clone", "square", "detach"]
+            ),
+        )
         a, d = x.values(), x.slopes()
         if kind == "detach":
             alias = x.over(x.at)
@@ -192,7 +223,9 @@ class Writer:
             if kind in ("relu", "square"):
                 self.keep(x)
             values, slopes = {
-                "neg": lambda: (-a, -d), "clone": lambda: (a, d), "square": lambda: (a * a, 2 * a[..., None] * d),
+                "neg": lambda: (-a, -d),
+                "clone": lambda: (a, d),
+                "square": lambda: (a * a, 2 * a[..., None] * d),
                 "relu": lambda: (np.maximum(a, 0), d * (a > 0)[..., None]),
             }[kind]()
             instruction = (kind, i)
@@ -205,12 +238,13 @@ class Writer:
         self.saved += [(a.storage, a.storage.version) for a in arrays]
 
     def write(self):
-        whole = lambda a: not a.read_only and len(set(a.at.ravel().tolist())) == a.at.size  # noqa: E731
-        i = self.pick(whole)
+        i = self.pick(lambda a: not a.read_only and len(set(a.at.ravel().tolist())) == a.at.size)
         if i is None:
             return
         x = self.registers[i]
-        kind = self.rng.choice(["add_", "sub_", "mul_", "copy_", "copy_", "fill_", "neg_", "setitem"])
+        kind = self.rng.choice(
+            ["add_", "sub_", "mul_", "copy_", "copy_", "fill_", "neg_", "setitem"]
+        )
         instruction = None
         if kind in ("fill_", "neg_"):
             value = float(self.number(-2, 3))
@@ -234,7 +268,9 @@ class Writer:
             if kind in ("copy_", "setitem"):
                 values = np.broadcast_to(y.values(), target.shape)
                 slopes = np.broadcast_to(
-                    y.slopes().reshape((1,) * (target.at.ndim - y.at.ndim) + y.slopes().shape), (*target.shape, self.n))
+                    y.slopes().reshape((1,) * (target.at.ndim - y.at.ndim) + y.slopes().shape),
+                    (*target.shape, self.n),
+                )
             else:
                 values, slopes = self.combine(kind[:-1], target, y)
                 if kind == "mul_":
@@ -287,7 +323,7 @@ def apply(lib, r, op):
     if kind in ("add_", "sub_", "mul_", "copy_", "setitem"):
         y = r[a[1]].clone() if a[2] else r[a[1]]
         if kind == "setitem":
-            x[a[3]:] = y
+            x[a[3] :] = y
         else:
             getattr(x, kind)(y)
         return None
@@ -305,7 +341,7 @@ def run(lib, writer, parts, given=None):
     for op in writer.program:
         r.append(given[len(r)] if given and op[0] in ("leaf", "constant") else apply(lib, r, op))
     if given:
-        return r, sum((r[i] * w).sum() for (i, _), w in zip(parts, given[-len(parts):]))
+        return r, sum((r[i] * w).sum() for (i, _), w in zip(parts, given[-len(parts) :]))
     loss = sum((r[i] * lib.tensor(w.tolist(), dtype=lib.float64)).sum() for i, w in parts)
     return r, loss
 
@@ -336,8 +372,13 @@ def check(seed):
     except RuntimeError as error:
         assert overwritten and "overwritten" in str(error), f"{error}: {say}"
         return "overwritten"
-    got = [t.grad for t in r[:len(writer.leaves)]]
-    got = np.concatenate([np.zeros(a.size) if g is None else g.numpy().reshape(-1) for g, a in zip(got, writer.leaves)])
+    got = [t.grad for t in r[: len(writer.leaves)]]
+    got = np.concatenate(
+        [
+            np.zeros(a.size) if g is None else g.numpy().reshape(-1)
+            for g, a in zip(got, writer.leaves)
+        ]
+    )
     assert np.array_equal(got, total), f"gradient {got}, expected {total}: {say}"
     # Torch's flip copies, ours is a view: such programs mean another thing there.
     if torch is not None and not any(op[0] == "flip" for op in writer.program):
@@ -347,9 +388,15 @@ def check(seed):
         except RuntimeError:
             return "torch refuses"
         for t, a in zip(theirs, writer.registers):
-            assert a is None or np.array_equal(t.detach().numpy(), a.values()), f"torch differs: {say}"
-        theirs = np.concatenate([np.zeros(a.size) if t.grad is None else t.grad.numpy().reshape(-1)
-                                 for t, a in zip(theirs, writer.leaves)])
+            assert a is None or np.array_equal(t.detach().numpy(), a.values()), (
+                f"torch differs: {say}"
+            )
+        theirs = np.concatenate(
+            [
+                np.zeros(a.size) if t.grad is None else t.grad.numpy().reshape(-1)
+                for t, a in zip(theirs, writer.leaves)
+            ]
+        )
         assert np.array_equal(got, theirs), f"torch's gradient {theirs}: {say}"
     return "equal"
 
@@ -361,7 +408,7 @@ def test_in_place_product_keeps_the_old_value():
     h.mul_(h)  # (x y)²
     gx, gy = suan.autograd.grad(h.sum(), (x, y), create_graph=True)
     assert gx.tolist() == [100, 294] and gy.tolist() == [40, 126]
-    second, = suan.autograd.grad(gy.sum(), y)
+    (second,) = suan.autograd.grad(gy.sum(), y)
     assert second.tolist() == [8, 18]
 
 
@@ -369,25 +416,33 @@ def test_in_place_product_keeps_the_old_value():
 def test_programs(group):
     n = PROGRAMS // GROUPS
     outcomes = [check(group * n + k) for k in range(n)]
-    assert outcomes.count("equal") + outcomes.count("torch refuses") >= n // 2, {o: outcomes.count(o) for o in set(outcomes)}
+    assert outcomes.count("equal") + outcomes.count("torch refuses") >= n // 2, {
+        o: outcomes.count(o) for o in set(outcomes)
+    }
 
 
 def same(a, b):
-    return (a is None) == (b is None) and (a is None or np.array_equal(a.detach().numpy(), b.detach().numpy()))
+    return (a is None) == (b is None) and (
+        a is None or np.array_equal(a.detach().numpy(), b.detach().numpy())
+    )
 
 
 def check_compiled(seed):
-    """A program as a compiled function of its leaves and constants, recorded twice and replayed twice."""
+    """A program as a compiled function of its leaves and constants, recorded twice and replayed
+
+    twice.
+    """
     writer = Writer(seed)
     parts, _, _ = writer.make()
     if not parts:
         return "constant"
 
     def call(*given):
-        leaves = given[:len(writer.leaves)]
+        leaves = given[: len(writer.leaves)]
         r, loss = run(suan, writer, parts, given)
         grads = suan.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else ()
-        # A view of an argument that is later written says little about a plan: values are returned as copies.
+        # A view of an argument that is later written says little about a plan: values are
+        # returned as copies.
         return [t.detach().clone() for t in r if t is not None], list(grads)
 
     def fresh():

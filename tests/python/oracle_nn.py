@@ -1,0 +1,326 @@
+"""The oracle's neural network, training and random ops in NumPy (see oracle.py)."""
+
+import itertools
+import math
+
+import numpy as np
+
+
+def axes(dim, x):
+    dims = [dim] if isinstance(dim, int) else list(dim or [])
+    return tuple(d % max(x.ndim, 1) for d in dims) if dims and x.ndim else None
+
+
+def logsumexp(x, dim, keepdim):
+    return np.log(np.exp(x).sum(axis=axes(dim, x), keepdims=keepdim))
+
+
+def reduce_loss(loss, reduction):
+    return {"mean": np.mean, "sum": np.sum, "none": lambda v: v}[reduction](loss)
+
+
+def huber(x, y, reduction, delta):
+    d = np.abs(x - y)
+    return reduce_loss(np.where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta)), reduction)
+
+
+def bce(x, z, w, reduction):
+    soft = np.maximum(-x, 0) + np.log1p(np.exp(-np.abs(x)))
+    return reduce_loss((1 - z) * x + (soft if w is None else soft * (1 + (w - 1) * z)), reduction)
+
+
+def kl(x, t, reduction, log_target):
+    return reduce_loss(
+        np.exp(t) * (t - x) if log_target else t * np.log(np.where(t > 0, t, 1)) - t * x, reduction
+    )
+
+
+# ---- neural networks -----------------------------------------------------------------------------
+
+
+def softmax(x, dim):
+    if x.ndim == 0:
+        return np.ones_like(x)
+    e = np.exp(x - x.max(axis=dim, keepdims=True)) if x.shape[dim] else np.exp(x)
+    return e / e.sum(axis=dim, keepdims=True)
+
+
+def linear(x, w, b=None):
+    return np.matmul(x, w.T) + (0 if b is None else b)
+
+
+def layer_norm(x, w, b, n_dims, eps):
+    axes = tuple(range(x.ndim - n_dims, x.ndim))
+    mean = x.mean(axis=axes, keepdims=True)
+    rstd = 1 / np.sqrt(x.var(axis=axes, keepdims=True) + eps)
+    y = (x - mean) * rstd
+    outer = x.shape[: x.ndim - n_dims]
+    return (
+        y * (1 if w is None else w) + (0 if b is None else b),
+        mean.reshape(outer),
+        rstd.reshape(outer),
+    )
+
+
+def rms_norm(x, w, n_dims, eps):
+    axes = tuple(range(x.ndim - n_dims, x.ndim))
+    rstd = 1 / np.sqrt((x * x).mean(axis=axes, keepdims=True) + eps)
+    return x * rstd * (1 if w is None else w), rstd.reshape(x.shape[: x.ndim - n_dims])
+
+
+def channels(v, x, empty):
+    return empty if v is None else v.reshape([1, -1] + [1] * (x.ndim - 2))
+
+
+def batch_norm(x, w, b, mean, var, eps):
+    y = (x - channels(mean, x, 0)) / np.sqrt(channels(var, x, 1) + eps)
+    return y * channels(w, x, 1) + channels(b, x, 0)
+
+
+def batch_norm_train(x, w, b, eps):
+    axes = (0,) + tuple(range(2, x.ndim))
+    mean, var = x.mean(axis=axes), x.var(axis=axes)
+    return batch_norm(x, w, b, mean, var, eps), mean, var
+
+
+def batch_norm_any(x, w, b, mean, var, training, momentum, eps):
+    return batch_norm_train(x, w, b, eps)[0] if training else batch_norm(x, w, b, mean, var, eps)
+
+
+def group_norm(x, w, b, num_groups, eps):
+    g = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
+    y = (g - g.mean(axis=2, keepdims=True)) / np.sqrt(g.var(axis=2, keepdims=True) + eps)
+    return y.reshape(x.shape) * channels(w, x, 1) + channels(b, x, 0)
+
+
+def attention(q, k, v, mask, is_causal, scale):
+    groups = q.shape[1] // k.shape[1]
+    k, v = np.repeat(k, groups, axis=1), np.repeat(v, groups, axis=1)
+    s = np.einsum("bhqd,bhkd->bhqk", q, k) * (1 / math.sqrt(q.shape[3]) if scale is None else scale)
+    if is_causal:
+        s = np.where(np.tri(s.shape[2], s.shape[3], dtype=bool), s, -np.inf)
+    if mask is not None:
+        s = np.where(mask, s, -np.inf) if mask.dtype == bool else s + mask
+    with np.errstate(all="ignore"):
+        top = s.max(axis=-1, keepdims=True, initial=-np.inf)
+        top = np.where(np.isfinite(top), top, 0)
+        e = np.exp(s - top)
+        total = e.sum(axis=-1, keepdims=True)
+        w = np.where(total > 0, e / np.where(total > 0, total, 1), 0)
+        lse = (np.log(total) + top)[..., 0]
+    return np.einsum("bhqk,bhkd->bhqd", w, v), lse
+
+
+def cross_entropy(x, t, w, ignore_index, label_smoothing, reduction):
+    logp = x - logsumexp(x, [1], True) if x.size else x
+    w = np.ones(x.shape[1]) if w is None else w
+    rows = np.arange(len(t))
+    use = t != ignore_index
+    at = np.where(use, t, 0)
+    nll = -logp[rows, at] * w[at] * use
+    smooth = -(logp * w).sum(axis=1) * use / x.shape[1]
+    loss = (1 - label_smoothing) * nll + label_smoothing * smooth
+    total = {
+        "mean": lambda: loss.sum() / (w[at] * use).sum(),
+        "sum": loss.sum,
+        "none": lambda: loss,
+    }[reduction]()
+    return total, logsumexp(x, [1], False)
+
+
+def nll(x, t, w, ignore_index, reduction):
+    w = np.ones(x.shape[1]) if w is None else w
+    use = t != ignore_index
+    at = np.where(use, t, 0)
+    loss = -x[np.arange(len(t)), at] * w[at] * use
+    return {
+        "mean": lambda: loss.sum() / (w[at] * use).sum(),
+        "sum": loss.sum,
+        "none": lambda: loss,
+    }[reduction]()
+
+
+class Windows:
+    """Positions of a sliding window over the last axes of [batch, channels, size...]."""
+
+    def __init__(self, size, kernel, strides, padding, dilation, ceil_mode=False):
+        n = len(kernel)
+        self.kernel, self.n = kernel, n
+        self.strides = list(strides) or [1] * n
+        self.padding = list(padding) or [0] * (2 * n)
+        self.dilation = list(dilation) or [1] * n
+        self.size = size
+        self.out = []
+        for i in range(n):
+            lo, hi = self.padding[i], self.padding[n + i]
+            span = size[i] + lo + hi - self.dilation[i] * (kernel[i] - 1) - 1
+            out = -(-span // self.strides[i]) + 1 if ceil_mode else span // self.strides[i] + 1
+            if ceil_mode and (out - 1) * self.strides[i] >= size[i] + lo:
+                out -= 1
+            self.out.append(out)
+
+    def __iter__(self):
+        """(offset in the kernel, [(output positions, input positions)] per axis)."""
+        for offset in itertools.product(*map(range, self.kernel)):
+            pairs = []
+            for i, k in enumerate(offset):
+                o = np.arange(self.out[i])
+                at = o * self.strides[i] - self.padding[i] + k * self.dilation[i]
+                ok = (at >= 0) & (at < self.size[i])
+                pairs.append((o[ok], at[ok]))
+            yield offset, np.ix_(*[p[0] for p in pairs]), np.ix_(*[p[1] for p in pairs])
+
+
+_ALL = (slice(None), slice(None))
+
+
+def conv_parts(groups, channels):
+    return [slice(g * channels // groups, (g + 1) * channels // groups) for g in range(groups)]
+
+
+def conv(x, w, b, strides, padding, dilation, groups):
+    win = Windows(x.shape[2:], w.shape[2:], strides, padding, dilation)
+    out = np.zeros((x.shape[0], w.shape[0], *win.out))
+    for offset, o, i in win:
+        for co, ci in zip(conv_parts(groups, w.shape[0]), conv_parts(groups, x.shape[1])):
+            part = x[:, ci][_ALL + i]
+            out[(slice(None), co) + (slice(None),) * win.n][_ALL + o] += np.einsum(
+                "bc...,oc->bo...", part, w[co][_ALL + offset]
+            )
+    return out + (0 if b is None else b.reshape([1, -1] + [1] * win.n))
+
+
+def conv_input_grad(g, w, input_size, strides, padding, dilation, groups):
+    win = Windows(input_size, w.shape[2:], strides, padding, dilation)
+    channels = w.shape[1] * groups
+    dx = np.zeros((g.shape[0], channels, *input_size))
+    for offset, o, i in win:
+        for co, ci in zip(conv_parts(groups, w.shape[0]), conv_parts(groups, channels)):
+            dx[:, ci][_ALL + i] += np.einsum(
+                "bo...,oc->bc...", g[:, co][_ALL + o], w[co][_ALL + offset]
+            )
+    return dx
+
+
+def conv_weight_grad(x, g, kernel_size, strides, padding, dilation, groups):
+    win = Windows(x.shape[2:], kernel_size, strides, padding, dilation)
+    dw = np.zeros((g.shape[1], x.shape[1] // groups, *kernel_size))
+    for offset, o, i in win:
+        for co, ci in zip(conv_parts(groups, g.shape[1]), conv_parts(groups, x.shape[1])):
+            a, b = x[:, ci][_ALL + i], g[:, co][_ALL + o]
+            dw[co][_ALL + offset] = np.einsum(
+                "bon,bcn->oc",
+                b.reshape(*b.shape[:2], -1) if b.size else b.reshape(*b.shape[:2], 0),
+                a.reshape(*b.shape[:1], a.shape[1], -1) if b.size else a.reshape(*a.shape[:2], 0),
+            )
+    return dw
+
+
+def max_pool(x, kernel, strides, padding, dilation, ceil_mode):
+    win = Windows(x.shape[2:], kernel, strides or kernel, padding, dilation, ceil_mode)
+    best = np.full((*x.shape[:2], *win.out), -np.inf)
+    where = np.zeros(best.shape, np.int64)
+    flat = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:])
+    for _, o, i in win:
+        now, old = x[_ALL + i], best[_ALL + o]
+        better = now > old
+        where[_ALL + o] = np.where(better, np.broadcast_to(flat[i], now.shape), where[_ALL + o])
+        best[_ALL + o] = np.where(better, now, old)
+    return best, where
+
+
+def max_pool_grad(g, indices, input_size):
+    out = np.zeros((*g.shape[:2], math.prod(input_size)))
+    for b, c in np.ndindex(*g.shape[:2]):
+        np.add.at(out[b, c], indices[b, c].reshape(-1), g[b, c].reshape(-1))
+    return out.reshape(*g.shape[:2], *input_size)
+
+
+def pool_counts(win, include_pad):
+    counts = 1
+    for i in range(win.n):
+        lo, hi, size = win.padding[i], win.padding[win.n + i], win.size[i]
+        start = np.arange(win.out[i]) * win.strides[i] - lo
+        end = np.minimum(start + win.kernel[i], size + hi)
+        n = end - start if include_pad else np.minimum(end, size) - np.maximum(start, 0)
+        counts = np.multiply.outer(counts, n)
+    return counts
+
+
+def avg_pool(x, kernel, strides, padding, ceil_mode, count_include_pad):
+    win = Windows(x.shape[2:], kernel, strides or kernel, padding, [], ceil_mode)
+    out = np.zeros((*x.shape[:2], *win.out))
+    for _, o, i in win:
+        out[_ALL + o] += x[_ALL + i]
+    return out / pool_counts(win, count_include_pad)
+
+
+def avg_pool_grad(g, input_size, kernel, strides, padding, ceil_mode, count_include_pad):
+    win = Windows(input_size, kernel, strides or kernel, padding, [], ceil_mode)
+    share = g / pool_counts(win, count_include_pad)
+    out = np.zeros((*g.shape[:2], *input_size))
+    for _, o, i in win:
+        out[_ALL + i] += share[_ALL + o]
+    return out
+
+
+def adaptive_avg_pool(x, output_size):
+    rows, cols = output_size
+    h, w = x.shape[2:]
+    out = np.zeros((*x.shape[:2], rows, cols))
+    for r, c in np.ndindex(rows, cols):
+        region = x[
+            :, :, r * h // rows : -(-(r + 1) * h // rows), c * w // cols : -(-(c + 1) * w // cols)
+        ]
+        out[:, :, r, c] = region.mean(axis=(2, 3))
+    return out
+
+
+# ---- training, random ----------------------------------------------------------------------------
+
+
+def adamw(p, g, m, v, lr, step, scale, beta1, beta2, eps, weight_decay):
+    g = g if scale is None else g * scale
+    p = p * (1 - lr * weight_decay)
+    m = m + (g - m) * (1 - beta1)
+    v = beta2 * v + (1 - beta2) * g * g
+    p = p - lr / (1 - beta1**step) * m / (np.sqrt(v) / np.sqrt(1 - beta2**step) + eps)
+    return p, m, v
+
+
+def sgd(p, g, buf, lr, momentum, dampening, weight_decay, nesterov):
+    g = g + weight_decay * p
+    if buf is None:
+        return p - lr * g, None
+    buf = momentum * buf + (1 - dampening) * g
+    return p - lr * (g + momentum * buf if nesterov else buf), buf
+
+
+def batch_norm_update(running_mean, running_var, mean, var, momentum, count):
+    unbiased = var * count / (count - 1)
+    return (
+        (1 - momentum) * running_mean + momentum * mean,
+        (1 - momentum) * running_var + momentum * unbiased,
+    )
+
+
+def clip(*grads, max_norm):
+    norm = math.sqrt(sum(float((g * g).sum()) for g in grads))
+    return norm, min(1.0, max_norm / (norm + 1e-6))
+
+
+def philox(state, size):
+    n = math.prod(size)
+    seed, offset = int(state[0]), int(state[1])
+    out = np.zeros(-(-n // 4) * 4, np.uint32)
+    low = 0xFFFFFFFF
+    for i in range(-(-n // 4)):
+        counter = offset + i
+        c = [counter & low, counter >> 32 & low, 0, 0]
+        k = [seed & low, seed >> 32 & low]
+        for r in range(10):
+            a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+            c = [b >> 32 ^ c[1] ^ k[0], b & low, a >> 32 ^ c[3] ^ k[1], a & low]
+            k = [k[0] + 0x9E3779B9 & low, k[1] + 0xBB67AE85 & low]
+        out[4 * i : 4 * i + 4] = c
+    return out[:n].reshape(size)
