@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Writes docs/ops.md from the op table: PYTHONPATH=build/release/python .venv/bin/python tools/gen_ops_page.py [--check]"""
+"""Writes docs/ops.md from the op table; --check compares instead.
+
+    PYTHONPATH=build/release/python .venv/bin/python tools/gen_ops_page.py [--check]
+"""
 
 import re
 import sys
@@ -12,9 +15,10 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "ops.md"
 
 HEAD = """# Ops
 
-Every op of the table, written by `tools/gen_ops_page.py` from what `suan ops` prints; a test keeps it current.
-*Runs* is how an op executes on the CPU: a kernel, a fused kernel (with a definition in other ops beside it),
-composed of other ops, or a view that moves no data. Ops ending in `_grad` and the like belong to gradients.
+Every op of the table, written by `tools/gen_ops_page.py` from what `suan ops` prints; a test keeps
+it current. *Runs* is how an op executes on the CPU: a kernel, a fused kernel (with a definition in
+other ops beside it), composed of other ops, or a view that moves no data. Ops ending in `_grad` and
+the like belong to gradients.
 
 """
 
@@ -27,10 +31,12 @@ def first_sentence(text):
 def page():
     docs = {op["name"]: op["doc"] for op in suan._c.op_table()}
     rows = ops_rows()
-    lines = ["| op | meaning | dtypes of the first input | runs | gradient | ONNX |", "|---|---|---|---|---|---|"]
+    lines = ["| op | meaning | dtypes of the first input | runs | gradient | ONNX |",
+             "|---|---|---|---|---|---|"]
     for row in sorted(rows, key=lambda r: r["op"]):
-        lines.append(f"| `{row['op']}` | {first_sentence(docs[row['op']])} | {row['dtypes']} | {row['runs']} | "
-                     f"{row['gradient'].replace('|', '/')} | {row['onnx'] or '–'} |")
+        cells = [f"`{row['op']}`", first_sentence(docs[row["op"]]), row["dtypes"], row["runs"],
+                 row["gradient"].replace("|", "/"), row["onnx"] or "–"]
+        lines.append("| " + " | ".join(cells) + " |")
     kinds = {}
     for row in rows:
         kinds[row["runs"]] = kinds.get(row["runs"], 0) + 1

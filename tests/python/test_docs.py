@@ -1,7 +1,7 @@
-"""Every snippet of README.md and docs/ runs: python blocks (one namespace a page), console blocks, C++ blocks.
+"""Every snippet of README.md and docs/ runs. What a fence says decides how:
 
-    ```python     executed; with >>> prompts its output is compared as a doctest (... matches anything)
-    ```console    `$ suan ...` lines run in a folder of their own; what follows is compared in the same way
+    ```python     executed, one namespace a page; with >>> prompts compared as a doctest
+    ```console    `$ suan ...` lines run in a folder of their own; what follows is compared
     ```cpp        a block that begins with the name of its file must compile
     ```text       shown only: what needs a network, root or minutes
 """
@@ -78,7 +78,8 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", pages_with("python"))
 def test_python_blocks(page, tmp_path):
     done = subprocess.run([sys.executable, "-c", RUN_PAGE, str(page), str(FLAGS)], cwd=tmp_path,
-                          input=repr(of_kind(page, "python")), capture_output=True, text=True, timeout=600)
+                          input=repr(of_kind(page, "python")), capture_output=True, text=True,
+                          timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -102,10 +103,11 @@ def test_console_blocks(page, tmp_path):
             while re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 name, value = words.pop(0).split("=", 1)
                 variables[name] = value
-            assert words[0] in ("suan", "python"), f"{page.name}:{line}: expected suan or python, got {words[0]}"
+            assert words[0] in ("suan", "python"), f"{page.name}:{line}: {words[0]}"
             run = [sys.executable, *(["-m", "suan"] if words[0] == "suan" else []), *words[1:]]
-            done = subprocess.run(run, cwd=tmp_path, env={**os.environ, **variables, "COLUMNS": "200"},
-                                  capture_output=True, text=True, timeout=600)
+            env = {**os.environ, **variables, "COLUMNS": "200"}
+            done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True,
+                                  timeout=600)
             got = done.stdout + done.stderr
             assert not expected or doctest.OutputChecker().check_output(expected, got, FLAGS), \
                 f"{page.name}:{line}: $ {command}\nexpected:\n{expected}\ngot:\n{got}"
@@ -120,8 +122,9 @@ def test_cpp_blocks(page, tmp_path):
             continue
         source = tmp_path / Path(named.group(1)).name
         source.write_text(text)
-        done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-Wall", "-Werror", "-Wno-psabi",
-                               "-march=x86-64-v3", "-DSUAN_ISA=avx2", f"-I{ROOT}", str(source)],
+        done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-Wall", "-Werror",
+                               "-Wno-psabi", "-march=x86-64-v3", "-DSUAN_ISA=avx2", f"-I{ROOT}",
+                               str(source)],
                               capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, f"{page.name}:{line}\n{done.stderr}"
 

@@ -1,4 +1,4 @@
-"""What tools/bench/run.py measures: sizes, random data and first weights, the same for every library.
+"""What tools/bench/run.py measures: sizes, random data, first weights, the same for all libraries.
 
 Needs NumPy only, so that each library's worker, in its own environment, can import it.
 """
@@ -35,14 +35,16 @@ def batch(case):
     if case == "mlp":
         return (rng.standard_normal((32, 64), dtype=np.float32),
                 rng.standard_normal((32, 64), dtype=np.float32))
-    raise ValueError(f"[bench] unknown case: expected mlp, cnn or one of {list(GPTS)}, got {case!r}")
+    known = ["mlp", "cnn", *GPTS]
+    raise ValueError(f"[bench] unknown case: expected one of {known}, got {case!r}")
 
 
 def first_weight(name, shape):
-    """A parameter's first value, from its name alone: scale 0.02 for embeddings, 1/sqrt(fan in) else."""
+    """A parameter's first value, from its name alone; embeddings get scale 0.02."""
     rng = np.random.default_rng([ord(c) for c in name])
     if len(shape) == 1:
-        return np.full(shape, 1.0 if "norm" in name and name.endswith("weight") else 0.0, np.float32)
+        ones = "norm" in name and name.endswith("weight")
+        return np.full(shape, 1.0 if ones else 0.0, np.float32)
     fan_in = int(np.prod(shape[1:]))
     scale = 0.02 if name in ("token.weight", "position.weight", "head.weight") else fan_in ** -0.5
     return rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
@@ -58,7 +60,7 @@ def resident(field):
 
 
 def measure(step, seconds, group=1, warm=5):
-    """Runs step() for about that many seconds; prints times per call and the first losses as JSON."""
+    """Runs step() for about that many seconds: times per call and the first losses."""
     losses = [float(step()) for _ in range(warm)]
     times = []
     end = time.perf_counter() + seconds

@@ -6,7 +6,7 @@
         [--json FILE] [--markdown FILE] [--wheel FILE]
 
 FOLDER is the environment that tools/peers makes. Every figure is the median over the rounds of each
-process's median; the fastest single call is in the JSON. Rows that lose are printed like the others.
+process's median; the fastest call is in the JSON. Rows that lose are printed like the others.
 """
 
 import argparse
@@ -32,7 +32,8 @@ ROWS = {
              ("jax compiled", "suan compiled", 1.0)]),
     "char_gpt_small": ("char-GPT 4×128, 12×64 tokens", "char_gpt_small",
                        ["suan eager", "torch eager", "suan compiled", "torch compiled"],
-                       [("torch eager", "suan eager", 1.4), ("torch compiled", "suan compiled", 2.0)]),
+                       [("torch eager", "suan eager", 1.4),
+                        ("torch compiled", "suan compiled", 2.0)]),
     "char_gpt": ("char-GPT 6×384, 12×256 tokens", "char_gpt", ["suan compiled", "torch compiled"],
                  [("torch compiled", "suan compiled", 1.6)]),
     "cnn": ("CNN, 128 pictures of 28×28", "cnn",
@@ -49,10 +50,25 @@ def worker(pythons, who, case, seconds):
     threads = os.environ["SUAN_BENCH_THREADS"]
     env = dict(os.environ, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads, TORCH_LOGS="-all")
     command = [pythons[library], str(HERE / f"worker_{library}.py"), case, mode, str(seconds)]
+    begin, own = busy_seconds(), os.times()
     done = subprocess.run(command, env=env, capture_output=True, text=True)
+    now = os.times()
+    own = now.children_user + now.children_system - own.children_user - own.children_system
+    busy = [b - a for a, b in zip(begin, busy_seconds())]
+    others = max(0.0, busy[0] - own) / max(busy[1], 1e-9)
     if done.returncode:
-        return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"}
-    return json.loads(done.stdout.strip().splitlines()[-1])
+        said = done.stderr.strip().splitlines()
+        return {"error": said[-1] if said else f"exit {done.returncode}"}
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]), others=others)
+
+
+def busy_seconds():
+    """Seconds all processors were busy, and seconds they had, since the machine started."""
+    with open("/proc/stat") as stat:
+        ticks = [int(x) for x in stat.readline().split()[1:9]]
+    total = sum(ticks)
+    per_second = os.sysconf("SC_CLK_TCK")
+    return (total - ticks[3] - ticks[4]) / per_second, total / per_second
 
 
 def fold(results):
@@ -64,6 +80,7 @@ def fold(results):
     out["median"] = statistics.median(r["median"] for r in good)
     out["min"] = min(r["min"] for r in good)
     out["processes"] = [r["median"] for r in good]
+    out["others"] = statistics.median(r["others"] for r in good)
     if "peak" in out:
         out["rise"] = statistics.median(r["peak"] - r["imported"] for r in good)
     return out
@@ -72,7 +89,8 @@ def fold(results):
 def same_losses(records):
     """The first losses of all libraries must agree: they train the same model on the same data."""
     every = [(who, r["losses"]) for who, r in records.items() if "losses" in r]
-    return [f"{who}: losses {losses[:6]}, {every[0][0]} has {every[0][1][:6]}" for who, losses in every[1:]
+    return [f"{who}: losses {losses[:6]}, {every[0][0]} has {every[0][1][:6]}"
+            for who, losses in every[1:]
             if any(abs(a - b) > 2e-3 * max(1.0, abs(b)) for a, b in zip(losses[:5], every[0][1]))]
 
 
@@ -103,8 +121,9 @@ def start_seconds(python, code, rounds):
 
 
 def installed_bytes(python, package):
-    code = (f"import importlib.metadata as m; "
-            f"print(sum(f.locate().stat().st_size for f in m.files({package!r}) if f.locate().is_file()))")
+    code = ("import importlib.metadata as m; "
+            f"files = [f.locate() for f in m.files({package!r})]; "
+            "print(sum(f.stat().st_size for f in files if f.is_file()))")
     return int(subprocess.check_output([python, "-c", code]))
 
 
@@ -130,6 +149,12 @@ def human(seconds):
     return f"{seconds:.2f} s"
 
 
+def others(result):
+    records = [r for row in result["rows"].values() for r in row["records"].values()]
+    shares = [r["others"] for r in records if "others" in r]
+    return statistics.median(shares) if shares else 0.0
+
+
 def markdown(result):
     lines = ["| work | " + " | ".join(LIBRARIES) + " | ratio (target) |", "|---|" + "---|" * 4]
 
@@ -138,32 +163,37 @@ def markdown(result):
         for mode in ("eager", "compiled"):
             record = row["records"].get(f"{library} {mode}")
             if record:
-                time_text = human(record["median"]) if "median" in record else "failed: " + record["error"]
-                parts.append(f"{mode} {time_text}")
+                parts.append(f"{mode} " + (human(record["median"]) if "median" in record
+                                           else "failed: " + record["error"]))
         return ", ".join(parts) or "–"
 
     for row in result["rows"].values():
         ratios = ", ".join(
-            f"{r['to'].split()[1]} {r['value']:.2f}× {r['of']}" + (f" (≥ {r['target']:g})" if r["target"] else "")
+            f"{r['to'].split()[1]} {r['value']:.2f}× {r['of']}"
+            + (f" (≥ {r['target']:g})" if r["target"] else "")
             for r in row["ratios"] if r["value"])
-        lines.append(f"| {row['what']} | " + " | ".join(cell(row, x) for x in LIBRARIES) + f" | {ratios or '–'} |")
+        cells = " | ".join(cell(row, x) for x in LIBRARIES)
+        lines.append(f"| {row['what']} | {cells} | {ratios or '–'} |")
         if row is result["rows"].get("gpt2"):
             rises = [row["records"][w].get("rise") for w in ("suan compiled", "torch compiled")]
             if all(rises):
-                lines.append(f"| its resident peak over import | {rises[0] / 1e9:.2f} GB | {rises[1] / 1e9:.2f} GB "
-                             f"| – | {rises[0] / rises[1]:.2f} of PyTorch's (≤ 0.8) |")
+                lines.append(f"| its resident peak over import | {rises[0] / 1e9:.2f} GB | "
+                             f"{rises[1] / 1e9:.2f} GB | – | "
+                             f"{rises[0] / rises[1]:.2f} of PyTorch's (≤ 0.8) |")
     sizes = result.get("sizes")
     if sizes:
         lines.append(f"| import over a bare start | {sizes['suan import'] * 1e3:.0f} ms | "
                      f"{sizes['torch import'] * 1e3:.0f} ms | – | (≤ 150 ms) |")
-        lines.append(f"| core library (PyTorch: all files installed) | {sizes['suan core library'] / 1e6:.1f} MB | "
+        lines.append("| core library (PyTorch: all files installed) | "
+                     f"{sizes['suan core library'] / 1e6:.1f} MB | "
                      f"{sizes['torch installed'] / 1e6:.0f} MB | – | (≤ 15 MB) |")
         if "suan wheel" in sizes:
             lines.append(f"| wheel | {sizes['suan wheel'] / 1e6:.1f} MB | – | – | (≤ 60 MB) |")
-    lines += ["", f"{result['machine']}, {result['threads']} thread(s), {result['clock']} time, fp32, "
-              f"{result['date']}; "
+    lines += ["", f"{result['machine']}, {result['threads']} thread(s), {result['clock']} time, "
+              f"fp32, {result['date']}; "
               + ", ".join(f"{k} {v}" for k, v in result["versions"].items())
-              + f". Load average before and after: {result['load'][0]:.1f}, {result['load'][1]:.1f}."]
+              + f". Other processes used {others(result) * 100:.0f} % of the machine meanwhile"
+              + (": wall times on two threads then say little." if others(result) > 0.1 else ".")]
     for row in result["rows"].values():
         lines += [f"Warning, losses differ: {d}" for d in row["differences"]]
     return "\n".join(lines) + "\n"
@@ -195,12 +225,11 @@ def main():
     pythons = {"suan": sys.executable, "torch": peer, "jax": peer}
     only = args.only or [*ROWS, "sizes"]
 
-    load = os.getloadavg()[0]
-    result = {"date": time.strftime("%Y-%m-%d"), "machine": cpu_name(), "threads": args.threads, "clock": args.clock,
-              "rows": {n: measure_row(pythons, n, args.rounds, args.seconds) for n in ROWS if n in only}}
+    result = {"date": time.strftime("%Y-%m-%d"), "machine": cpu_name(), "threads": args.threads,
+              "clock": args.clock, "rows": {n: measure_row(pythons, n, args.rounds, args.seconds)
+                                            for n in ROWS if n in only}}
     if "sizes" in only:
         result["sizes"] = measure_sizes(pythons, 5, args.wheel)
-    result["load"] = [load, os.getloadavg()[0]]
     result["versions"] = {}
     for row in result["rows"].values():
         for who, record in row["records"].items():

@@ -24,7 +24,8 @@ def main():
     case, mode, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
     if (case, mode) != ("mlp", "compiled"):
         raise ValueError(f"[bench] case: expected mlp compiled, got {case} {mode}")
-    shapes = {"up.weight": (128, 64), "up.bias": (128,), "down.weight": (64, 128), "down.bias": (64,)}
+    shapes = {"up.weight": (128, 64), "up.bias": (128,),
+              "down.weight": (64, 128), "down.bias": (64,)}
     params = {name: jnp.asarray(cases.first_weight(name, shape)) for name, shape in shapes.items()}
     x, y = (jnp.asarray(v) for v in cases.batch(case))
 

@@ -1,8 +1,8 @@
-"""One measurement of PyTorch in a fresh process: worker_torch.py CASE eager|compiled SECONDS. Prints JSON.
+"""One measurement of PyTorch in a fresh process: worker_torch.py CASE eager|compiled SECONDS.
 
-The models have the layers and parameter names of suan.models, in plain torch.nn; AdamW and SGD run
-fused, attention is F.scaled_dot_product_attention, compiled is torch.compile of the loss (the optimizer
-is one fused call already).
+Prints JSON. The models have the layers and parameter names of suan.models, in plain torch.nn; AdamW
+and SGD run fused, attention is F.scaled_dot_product_attention, compiled is torch.compile of the
+loss (the optimizer is one fused call already).
 """
 
 import sys
@@ -106,7 +106,8 @@ def main():
     if case == "mlp":
         optimizer = torch.optim.SGD(params, lr=cases.LR, fused=True)
     else:
-        optimizer = torch.optim.AdamW(params, lr=cases.LR, weight_decay=cases.WEIGHT_DECAY, fused=True)
+        optimizer = torch.optim.AdamW(params, lr=cases.LR, weight_decay=cases.WEIGHT_DECAY,
+                                      fused=True)
     loss_fn = torch.compile(model) if mode == "compiled" else model
 
     def step():
@@ -118,7 +119,8 @@ def main():
         optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
-    result = cases.measure(step, seconds, 200 if case == "mlp" else 1, 6)
+    group, warm = 200 if case == "mlp" else 1, 3 if case == "gpt2" else 6
+    result = cases.measure(step, seconds, group, warm)
     result.update(version=torch.__version__, imported=IMPORTED, peak=cases.resident("VmHWM"))
     cases.report(result)
 
