@@ -9,8 +9,7 @@ target_compile_options(suan_flags INTERFACE
   -fno-semantic-interposition)
 if(SUAN_SANITIZE)
   set(CMAKE_CXX_FLAGS_DEBUG "-Og -g1")  # line numbers are what reports need; -g costs a quarter more
-  add_compile_options(-fsanitize=${SUAN_SANITIZE} -fno-sanitize-recover=all
-    -fno-omit-frame-pointer)
+  add_compile_options(-fsanitize=${SUAN_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${SUAN_SANITIZE})
 endif()
 
@@ -30,6 +29,10 @@ function(suan_add_kernels isa)
   # 64-byte vectors cross calls only inside one instruction set's namespace, so the warning that
   # their calling convention differs between sets does not apply.
   target_compile_options(suan_kernels_${isa} PRIVATE ${ARGN} -Wno-psabi $<$<CONFIG:Release>:-O3>)
+  if(SUAN_SANITIZE MATCHES undefined)
+    # Integer arithmetic in kernels wraps, as torch's and NumPy's does.
+    target_compile_options(suan_kernels_${isa} PRIVATE -fno-sanitize=signed-integer-overflow)
+  endif()
   suan_precompile(suan_kernels_${isa} core/op.h)
   if(suan_kernel_sources)
     set(suan_objects ${suan_objects} $<TARGET_OBJECTS:suan_kernels_${isa}> PARENT_SCOPE)
