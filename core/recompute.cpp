@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/dispatch.h"
 #include "core/pass.h"
 
 namespace suan {
@@ -50,6 +51,26 @@ double work(const Graph& g, const Node& n) {
   for (ValueId v : n.out) bytes += double(g.values[size_t(v)].type.bytes());
   Cost c = n.op->cost ? n.op->cost(InferContext{*n.op, types, n.attrs}) : Cost{};
   return bytes + c.flops / flops_per_byte;
+}
+
+// Scratch that the node's kernel asks for, with contiguous inputs.
+int64_t workspace(const Graph& g, const Node& n) {
+  if (n.op->view) return 0;
+  std::vector<Layout> layouts, out_layouts;
+  std::vector<DType> dtypes;
+  std::vector<bool> present;
+  std::vector<TensorType> out;
+  for (ValueId v : n.in) {
+    present.push_back(v != no_value);
+    layouts.push_back(v == no_value ? Layout{} : Layout(g.values[size_t(v)].type.shape));
+    dtypes.push_back(v == no_value ? DType::f32 : g.values[size_t(v)].type.dtype);
+  }
+  for (ValueId v : n.out) {
+    out.push_back(g.values[size_t(v)].type);
+    out_layouts.emplace_back(out.back().shape);
+  }
+  Device device = out.empty() ? Device{} : out[0].device;
+  return select_kernel(*n.op, n.attrs, device, layouts, dtypes, present, out, out_layouts).prepared.workspace;
 }
 
 bool repeatable(const OpDef& def) {
@@ -148,7 +169,20 @@ PeakEstimate estimate_peak(const Graph& g) {
       now += bytes;
       free_at[size_t(std::min<int>(l.last[size_t(v)], int(g.nodes.size())))] += bytes;
     }
-    if (now > best.bytes) best = {now, int(i)};
+    // An element-wise node writes over an input that ends here.
+    int64_t reused = 0;
+    if (g.nodes[i].op->flags & op_elementwise || g.nodes[i].op->name == "fused_elementwise")
+      for (ValueId v : g.nodes[i].in) {
+        if (v == no_value) continue;
+        size_t r = size_t(l.root[size_t(v)]);
+        bool same = g.values[r].type.bytes() == g.values[size_t(g.nodes[i].out[0])].type.bytes();
+        if (same && l.last[r] == int(i) && g.values[r].producer >= 0) {
+          reused = g.values[r].type.bytes();
+          break;
+        }
+      }
+    int64_t with_scratch = now - reused + workspace(g, g.nodes[i]);
+    if (with_scratch > best.bytes) best = {with_scratch, int(i)};
     now -= free_at[i];
   }
   return best;

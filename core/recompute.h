@@ -6,7 +6,7 @@
 
 namespace suan {
 
-// Bytes alive at the highest point, counting every value made by a node once (views are free).
+// Bytes alive at the highest point, kernels' scratch included; views are free.
 struct PeakEstimate {
   int64_t bytes = 0;
   int node = 0;
