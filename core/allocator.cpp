@@ -152,6 +152,8 @@ void* allocate_large(int64_t size) {
     it->second.pop_back();
     g.large_cached -= size;
   } else {
+    // No idle block fits: those that would lift the process above its earlier peak go first.
+    if (g.large_in_use + g.large_cached + size > g.peak) drop_cached_locked(g);
     p = system_allocate(size);
     if (!p) {
       drop_cached_locked(g);

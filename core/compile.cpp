@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/allocator.h"
 #include "core/apply.h"
 #include "core/pass.h"
 #include "core/recompute.h"
@@ -104,8 +105,9 @@ bool Tracer::finish(std::span<const Tensor> outputs) {
     return false;
   }
   for (const Tensor& leaf : now.leaves) leaf.set_grad(Tensor());  // replays make no .grad of their own
-  executable_ = std::make_unique<Executable>(std::move(now), options_);
   last_.reset();
+  trim_memory();  // what eager calls kept for reuse makes room for the arena
+  executable_ = std::make_unique<Executable>(std::move(now), options_);
   return true;
 }
 
