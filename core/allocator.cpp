@@ -32,7 +32,8 @@ int class_of(int64_t bytes) {
 int64_t class_bytes(int c) {
   if (c == 0) return min_block;
   int log = (c - 1) / 4 + 6, quarter = (c - 1) % 4;
-  return (int64_t(1) << log) + (int64_t(quarter + 1) << (log - 2));
+  int64_t size = (int64_t(1) << log) + (int64_t(quarter + 1) << (log - 2));
+  return (size + min_block - 1) / min_block * min_block;  // what an aligned allocation has to be
 }
 int64_t rounded(int64_t bytes) {
   if (bytes < map_limit) return class_bytes(class_of(bytes));
