@@ -14,7 +14,6 @@ constexpr size_t max_body_outputs = 8;
 
 struct Group {
   std::vector<int> nodes;   // ascending
-  bool alive = true;
 };
 
 class Fuser {
@@ -112,7 +111,6 @@ class Fuser {
     a.nodes.insert(a.nodes.end(), b.nodes.begin(), b.nodes.end());
     std::sort(a.nodes.begin(), a.nodes.end());
     b.nodes.clear();
-    b.alive = false;
   }
 
   void emit(Rebuild& b, const Group& group) const {

@@ -184,7 +184,6 @@ void Plan::add_node(int i) {
 
 void Plan::finish_outputs() {
   // Commits last: a copy onto the captured storage, unless the value was made there already.
-  std::vector<int> claimed;
   for (size_t o = 0; o < graph_.outputs.size(); ++o) {
     ValueId v = graph_.outputs[o];
     const TensorType& t = graph_.values[size_t(v)].type;

@@ -176,7 +176,7 @@ TEST(RandomGraphs, PlannedEqualsInterpreted) {
   }
 }
 
-// ---- a wrong rewrite in each pass ---------------------------------------------------------------------
+// ---- in the optimised graph, the wrong rewrite that each pass could have made ---------------------------------------------------------------------
 
 // Counts how often the comparison above notices a fault; `breaks` returns whether it changed the graph.
 template <class F>
@@ -254,9 +254,8 @@ TEST(SeededFaults, FuseWithSwappedOperandsIsCaught) {
   });
 }
 
-TEST(SeededFaults, PlanReusingALiveBufferIsCaught) {
-  // What recompute relies on: a value read late must still be there. Reading an early value late is modelled by
-  // rewiring one reader to another value of the same type.
+TEST(SeededFaults, RecomputeFeedingALateReaderTheWrongValueIsCaught) {
+  // The fault that a wrong recompute makes: a late reader gets another early value of the same type.
   expect_caught("recompute", [](Graph& g) {
     for (size_t i = g.nodes.size(); i-- > 0;)
       for (ValueId& v : g.nodes[i].in) {
