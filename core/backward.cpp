@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "core/apply.h"
+#include "core/hooks.h"
 #include "core/record.h"
 #include "core/tape.h"
 
@@ -217,6 +218,7 @@ class Engine {
 
   Tensors run_vjp(const Ref<TapeNode>& n, Tensors& grads) {
     ContextScope scope;
+    ResultSource from(n->source);
     context().grad_enabled = options_.create_graph;
     if (!n->op) {
       Tensors r = n->custom(grads);

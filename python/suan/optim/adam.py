@@ -24,7 +24,9 @@ class Adam(Optimizer):
         decoupled_weight_decay=False,
     ):
         if amsgrad:
-            raise ValueError("[Adam] amsgrad is not available: expected False, got True")
+            raise ValueError(
+                f"[{type(self).__name__}] amsgrad is not available: expected False, got True"
+            )
         super().__init__(
             params,
             {
