@@ -5,6 +5,7 @@
 
 #include "core/apply.h"
 #include "core/hooks.h"
+#include "core/interrupt.h"
 #include "core/record.h"
 #include "core/tape.h"
 
@@ -217,6 +218,7 @@ class Engine {
   }
 
   Tensors run_vjp(const Ref<TapeNode>& n, Tensors& grads) {
+    check_interrupt();
     ContextScope scope;
     ResultSource from(n->source);
     context().grad_enabled = options_.create_graph;

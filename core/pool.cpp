@@ -264,10 +264,9 @@ void parallel_for(int64_t n, FunctionRef<void(int64_t)> fn) {
                      "this process was forked after the thread pool started: expected a process "
                      "begun with 'spawn', got 'fork'");
   }
-  if (n <= 1 || inside_task) {
-    run_inline(n, fn);
-    return;
-  }
+  if (n == 1) return fn(0);
+  if (n <= 0) return;
+  if (inside_task) return run_inline(n, fn);
   Pool::get().run(n, fn);
 }
 
