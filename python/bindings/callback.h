@@ -53,4 +53,8 @@ struct CustomFunction {
 // Python's cyclic collector: visits the callables that nothing but this tensor keeps alive.
 int visit_callbacks(const Tensor& t, visitproc visit, void* arg);
 
+// The Python object of a tensor goes, and with it the reader of a gradient that retain_grad() asked for: the node
+// that would write it need not keep the tensor, which keeps the node.
+void forget_retained(const Tensor& t);
+
 }  // namespace suan::py

@@ -89,4 +89,10 @@ int visit_callbacks(const Tensor& t, visitproc visit, void* arg) {
   return Walk(visit, arg).run(*t.impl());
 }
 
+void forget_retained(const Tensor& t) {
+  const AutogradState* s = t.impl()->autograd;
+  if (!s || !s->retain_grad || !s->node) return;
+  std::erase_if(s->node->retained, [&](const auto& r) { return r.second == t.ref(); });
+}
+
 }  // namespace suan::py

@@ -24,7 +24,10 @@ int n_spare = 0;
 void dealloc(PyObject* self) {
   PyTensor* t = as_object(self);
   PyObject_GC_UnTrack(self);
-  if (t->tensor.defined()) t->tensor.impl()->python = nullptr;  // first: nothing may find a dying object
+  if (t->tensor.defined()) {
+    t->tensor.impl()->python = nullptr;  // first: nothing may find a dying object
+    forget_retained(t->tensor);
+  }
   if (t->weak) PyObject_ClearWeakRefs(self);
   Py_CLEAR(t->dict);
   t->tensor.~Tensor();

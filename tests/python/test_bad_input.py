@@ -150,7 +150,7 @@ def test_no_memory_in_an_eager_step():
     x, y = batch()
     step(x, y)
     failures, loss = until_it_passes(lambda: step(x, y), check_engine)
-    assert failures > 50 and np.isfinite(loss.item())
+    assert failures > 15 and np.isfinite(loss.item())
     assert all(np.isfinite(p.detach().numpy()).all() for p in model.parameters())
 
 
