@@ -206,7 +206,7 @@ def test_collecting_beside_threads_that_compute():
     threads = [threading.Thread(target=work) for _ in range(3)]
     for t in threads:
         t.start()
-    for _ in range(200):
+    for _ in range(40):
         gc.collect()
     stop.set()
     for t in threads:
