@@ -199,7 +199,7 @@ void correlate(const ConvPlan& p, const S* in, const T* packed, S* out, const Pa
         const int64_t cols = std::min<int64_t>(panel_cols<T>, t.cols - col);
         const int64_t vectors = ceil_div(cols, lanes<T>);
         panel_kernels<T, false>[rows - 1][vectors - 1](kc, a, 1, panel, vectors* lanes<T>, to + col,
-                                                       ld, cols, k0 > 0);
+                                                       ld, cols, k0 > 0, nothing_ahead(a));
       }
       if (k0 + kc < p.k) continue;
       if constexpr (!in_place) {
@@ -275,7 +275,7 @@ void add_pixels(const ConvPlan& p, const S* x, const S* dy, T* partial, const Pa
                   const int64_t vectors = ceil_div(cols, lanes<T>);
                   panel_kernels<T, false>[rows - 1][vectors - 1](
                       t.cols, panel, 1, strip + col* k_block<T>, vectors* lanes<T>, to + col,
-                      s.out_per_group, cols, add);
+                      s.out_per_group, cols, add, nothing_ahead(panel));
                 }
               }
             });
