@@ -108,6 +108,13 @@ struct KnownCode {
 constexpr size_t code_slots = 4096;
 KnownCode code_cache[code_slots];
 
+// Models and the trainer are programs that use the engine: their lines say more than their caller's.
+bool is_internal(std::string_view file) {
+  if (!package_root || !file.starts_with(*package_root)) return false;
+  file.remove_prefix(package_root->size());
+  return !file.starts_with("models/") && !file.starts_with("train/");
+}
+
 bool known_internal(PyObject* code) {
   KnownCode& slot = code_cache[(reinterpret_cast<uintptr_t>(code) >> 4) & (code_slots - 1)];
   if (slot.code == code) return slot.internal;
@@ -119,7 +126,7 @@ bool known_internal(PyObject* code) {
     Py_ssize_t n = 0;
     const char* s = file ? PyUnicode_AsUTF8AndSize(file.get(), &n) : nullptr;
     if (!s) PyErr_Clear();
-    else it->second = package_root && std::string_view(s, size_t(n)).starts_with(*package_root);
+    else it->second = is_internal({s, size_t(n)});
   }
   slot = {code, it->second};
   return it->second;

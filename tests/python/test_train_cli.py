@@ -54,7 +54,8 @@ def test_plan(tmp_path):
     )
     facts = json.loads(suan("plan", str(tmp_path / "r.yaml"), "--json").stdout)
     assert facts["peak_bytes"] > 0 and facts["captured_bytes"] > 0 and facts["nodes"] > 10
-    assert "peak" in suan("plan", str(tmp_path / "r.yaml")).stdout
+    text = suan("plan", str(tmp_path / "r.yaml")).stdout
+    assert text.startswith("peak ") and "models/gpt.py:" in text and "typer" not in text
 
 
 @pytest.mark.parametrize(
