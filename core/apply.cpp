@@ -39,6 +39,7 @@ Context& context() { return thread_state().context; }
 ApplyCounters& apply_counters() { return thread_state().counters; }
 
 ResultHook set_result_hook(ResultHook hook) { return std::exchange(thread_state().hook, hook); }
+bool watching_results() { return thread_state().hook; }
 
 void require_finite(const OpDef& def, std::span<const Tensor> outputs) {
   for (size_t j = 0; j < outputs.size(); ++j) {

@@ -181,7 +181,7 @@ int dce_pass(Graph& g) {
 
 const std::vector<PassInfo>& optimization_passes() {
   static const std::vector<PassInfo> passes = {
-      {"fold", fold_pass}, {"cse", cse_pass}, {"dce", dce_pass}, {"fuse", fuse_pass}};
+      {"fold", fold_pass}, {"cse", cse_pass}, {"dce", dce_pass}, {"accumulate", accumulate_pass}, {"fuse", fuse_pass}};
   return passes;
 }
 

@@ -14,6 +14,8 @@ struct PlanOptions {
   int64_t memory_limit = 0;          // bytes for arena and outputs; 0: none
   // Output k of the graph replaces the content of input `commits[k]` once everything else has run; -1: returned.
   std::vector<int> commits;
+  bool commit_early = false;         // a committed value may be made in its input's memory before the end
+  bool own_outputs = false;          // returned outputs never share memory
 };
 
 // Where a value's bytes are.
@@ -58,6 +60,9 @@ class Plan {
 
  private:
   friend class Run;
+  friend Tensors run_once(const Plan&, std::vector<Ref<Storage>>);
+  // Runs one step over buffers that begin at `base`; in and out have room for its pointers.
+  void run_step(const Step& s, std::byte* const* base, const void** in, void** out) const;
   struct Place {
     int buffer = -1;
     Layout layout;          // offset in elements into the buffer
@@ -67,6 +72,8 @@ class Plan {
   void add_view(const Node& n);
   Operand use(const Place& p, DType t) const;
   Place copied(const Place& p, DType t);
+  bool commits_to(ValueId v, const Buffer& b) const;  // v is what input b becomes
+  bool read_elsewhere(int node, ValueId v) const;     // by another operand of the node, or through a view from there on
   int new_buffer(Home home, int index, int64_t bytes, ValueId value);
   void finish_outputs();
   void lay_out();
@@ -82,6 +89,8 @@ class Plan {
   std::vector<Tensor> constants_;
   std::vector<int> output_buffers_;
   int64_t arena_bytes_ = 0, output_bytes_ = 0, constant_bytes_ = 0;
+  size_t most_in_ = 0, most_out_ = 0;         // operands of a step
+  std::vector<int> by_first_, by_last_;       // buffers in the order they begin and end
 };
 
 // One arena and the pointer tables of one call; not for two threads at once.
@@ -98,6 +107,10 @@ class Run {
   std::vector<const void*> in_;
   std::vector<void*> out_;
 };
+
+// One call without an arena: a buffer is allocated for its first step and given back after its last one, and an
+// input is let go after its last step. Inputs are whole storages. Memory stays as low as an interpreter's.
+Tensors run_once(const Plan& plan, std::vector<Ref<Storage>> inputs);
 
 // Runs of one plan, lent to callers one each.
 class RunPool {
