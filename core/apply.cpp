@@ -3,12 +3,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "core/allocator.h"
-#include "core/convert.h"
 #include "core/dispatch.h"
 #include "core/hash.h"
 #include "core/hooks.h"
@@ -37,24 +34,8 @@ ThreadState& thread_state() {
 
 Context& context() { return thread_state().context; }
 ApplyCounters& apply_counters() { return thread_state().counters; }
-
 ResultHook set_result_hook(ResultHook hook) { return std::exchange(thread_state().hook, hook); }
-bool watching_results() { return thread_state().hook; }
-
-void require_finite(const OpDef& def, std::span<const Tensor> outputs) {
-  for (size_t j = 0; j < outputs.size(); ++j) {
-    const Tensor& t = outputs[j];
-    if (!is_floating(t.dtype()) || t.is_dry() || !t.is_contiguous()) continue;
-    int64_t item = item_size(t.dtype());
-    for (int64_t i = 0; i < t.numel(); ++i) {
-      double v = load_as(t.raw() + i * item, t.dtype());
-      if (!(std::fabs(v) <= std::numeric_limits<double>::max()))
-        fail<StateError>(def.name, "non-finite result: expected finite values in output {} ({}), got {} at element "
-                                   "{} ({})",
-                         j, to_string(t.type()), v, i, to_string(capture_source()));
-    }
-  }
-}
+ResultHook result_hook() { return thread_state().hook; }
 
 namespace {
 
@@ -501,7 +482,7 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
   if (!ctx.dry) {
     ++state.counters.kernels;
     run_kernel(e, in, {out, n});
-    if (state.hook) state.hook(def, {out, n});
+    if (state.hook) state.hook(def, in, {out, n});
   }
   if (in_place)
     for (size_t k = 0; k < n; ++k)
@@ -668,7 +649,7 @@ void apply_into(const OpDef& def, std::span<const Tensor> in, const Attrs& given
   if (!ctx.dry) {
     ++state.counters.kernels;
     write_into(e, def, in, attrs, out);
-    if (state.hook) state.hook(def, {&out, 1});
+    if (state.hook) state.hook(def, in, {&out, 1});
   }
   out.storage()->bump_version(capture_source());
   if (node) {

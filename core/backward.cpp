@@ -5,6 +5,8 @@
 
 #include "core/apply.h"
 #include "core/backward_plan.h"
+#include "core/hooks.h"
+#include "core/interrupt.h"
 #include "core/record.h"
 #include "core/tape.h"
 
@@ -237,7 +239,9 @@ class Engine {
   }
 
   Tensors run_vjp(const Ref<TapeNode>& n, Tensors& grads) {
+    check_interrupt();
     ContextScope scope;
+    ResultSource from(n->source);
     context().grad_enabled = options_.create_graph;
     if (!n->op) {
       Tensors r = n->custom(grads);

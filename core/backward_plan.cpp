@@ -319,7 +319,7 @@ BackwardPlanCounters& backward_plan_counters() { return plans().counters; }
 bool replay_backward(const BackwardPass& pass, const std::function<std::vector<char>()>& walk) {
   const Context& c = context();
   Plans& all = plans();
-  if (c.dry || c.recorder || c.inference || watching_results() || interpret_requested()) return false;
+  if (c.dry || c.recorder || c.inference || result_hook() || interpret_requested()) return false;
   Describer describer(pass);
   if (!describer.run()) return false;
   Description& d = describer.result();

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/apply.h"
+#include "core/interrupt.h"
 
 namespace suan {
 namespace {
@@ -105,6 +106,7 @@ bool Plan::read_elsewhere(int node, ValueId v) const {
 }
 
 void Plan::add_node(int i) {
+  check_interrupt();
   const Node& n = graph_.nodes[size_t(i)];
   if (n.op->view) return add_view(n);
   std::vector<Layout> layouts;

@@ -55,6 +55,7 @@ class Plan {
   int64_t peak_bytes() const { return arena_bytes_ + output_bytes_; }
   const std::vector<Step>& steps() const { return steps_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
+  const std::vector<int>& commits() const { return options_.commits; }
   // The arena buffers alive at the highest point, largest first.
   std::vector<const Buffer*> peak_holders() const;
 
@@ -98,14 +99,24 @@ class Run {
  public:
   explicit Run(std::shared_ptr<const Plan> plan);
   // Inputs in the graph's order, contiguous and of the planned types. Returns the outputs that are not commits.
+  // A call that throws (an index out of range, Ctrl-C) leaves captured state as it was, up to the last steps,
+  // which only commit and are not interrupted.
   Tensors operator()(std::span<const Tensor> inputs);
 
  private:
+  // A committed input that is written before the last steps: kept to be put back.
+  struct Early { int step; int buffer; int64_t at; };
+  void find_early_commits();
+  void run_steps();
+
   std::shared_ptr<const Plan> plan_;
   Ref<Storage> arena_;
   std::vector<std::byte*> base_;        // by buffer
   std::vector<const void*> in_;
   std::vector<void*> out_;
+  std::vector<Early> early_;            // by step
+  std::vector<std::byte> kept_;         // what early_ overwrote
+  int commits_from_ = 0;                // first step that is not given up any more
 };
 
 // One call without an arena: a buffer is allocated for its first step and given back after its last one, and an
@@ -121,6 +132,7 @@ class RunPool {
   void trim();
 
  private:
+  Tensors watched(std::span<const Tensor> inputs) const;
   std::shared_ptr<const Plan> plan_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Run>> idle_;

@@ -1,8 +1,13 @@
 // Executing a plan: resolve pointers, call the prepared kernels in order.
+#include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "core/allocator.h"
 #include "core/apply.h"
+#include "core/hooks.h"
+#include "core/interrupt.h"
 #include "core/plan.h"
 
 namespace suan {
@@ -22,6 +27,7 @@ Run::Run(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
   }
   in_.resize(plan_->most_in_);
   out_.resize(plan_->most_out_);
+  find_early_commits();
 }
 
 void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
@@ -57,6 +63,35 @@ void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, v
   }
 }
 
+// A call is not given up once it has begun the steps at the end, which only commit. What is committed earlier
+// (random state, running statistics) is small and can be put back; where it is not, the end begins there.
+void Run::find_early_commits() {
+  constexpr size_t most_kept = 256 * 1024;
+  const std::vector<Step>& steps = plan_->steps_;
+  auto commits = [&](const Operand& o) { return plan_->buffers_[size_t(o.buffer)].home == Home::input; };
+  size_t last = steps.size();
+  auto only_commits = [&](const Step& s) {
+    return s.node < 0 || std::all_of(s.out.begin(), s.out.end(), commits);
+  };
+  while (last > 0 && only_commits(steps[last - 1])) --last;
+  commits_from_ = int(last);
+  std::vector<char> seen(plan_->buffers_.size(), 0);
+  size_t bytes = 0;
+  for (size_t i = 0; i < last; ++i)
+    for (const Operand& o : steps[i].out) {
+      if (!commits(o) || std::exchange(seen[size_t(o.buffer)], 1)) continue;
+      const int64_t size = plan_->buffers_[size_t(o.buffer)].bytes;
+      if (bytes + size_t(size) > most_kept) {
+        commits_from_ = int(i);
+        kept_.resize(bytes);
+        return;
+      }
+      early_.push_back({int(i), o.buffer, int64_t(bytes)});
+      bytes += size_t(size);
+    }
+  kept_.resize(bytes);
+}
+
 Tensors Run::operator()(std::span<const Tensor> inputs) {
   const Plan& p = *plan_;
   if (inputs.size() != p.graph_.inputs.size())
@@ -79,7 +114,7 @@ Tensors Run::operator()(std::span<const Tensor> inputs) {
     if (b.home == Home::input) base_[i] = kept[size_t(b.index)].raw();
     if (b.home == Home::output) base_[i] = outs[size_t(b.index)]->data();
   }
-  for (const Step& step : p.steps_) p.run_step(step, base_.data(), in_.data(), out_.data());
+  run_steps();
   Tensors result;
   for (const Plan::Result& r : p.results_) {
     const TensorType& t = p.graph_.values[size_t(p.graph_.outputs[size_t(r.output)])].type;
@@ -136,6 +171,7 @@ Tensors run_once(const Plan& p, std::vector<Ref<Storage>> inputs) {
   end_until(-1);  // what no step reads
   for (int i = 0; i < int(p.steps_.size()); ++i) {
     for (; first != p.by_first_.end() && p.buffers_[size_t(*first)].first <= i; ++first) begin(size_t(*first));
+    check_interrupt();
     p.run_step(p.steps_[size_t(i)], blocks.base.data(), in.data(), out.data());
     end_until(i);
   }
@@ -147,7 +183,41 @@ Tensors run_once(const Plan& p, std::vector<Ref<Storage>> inputs) {
   return result;
 }
 
+void Run::run_steps() {
+  const Plan& p = *plan_;
+  auto swap_early = [&](const Early& e, bool back) {
+    std::byte *held = kept_.data() + e.at, *state = base_[size_t(e.buffer)];
+    std::memcpy(back ? state : held, back ? held : state, size_t(p.buffers_[size_t(e.buffer)].bytes));
+  };
+  std::optional<InterruptShield> shield;
+  size_t n_kept = 0;
+  try {
+    for (size_t i = 0; i < p.steps_.size(); ++i) {
+      if (int(i) == commits_from_) shield.emplace();
+      check_interrupt();
+      for (; n_kept < early_.size() && early_[n_kept].step == int(i); ++n_kept) swap_early(early_[n_kept], false);
+      p.run_step(p.steps_[i], base_.data(), in_.data(), out_.data());
+    }
+  } catch (...) {
+    if (!shield)
+      while (n_kept > 0) swap_early(early_[--n_kept], true);
+    throw;
+  }
+}
+
+// Node by node through apply(), for a hook that wants to see each result.
+Tensors RunPool::watched(std::span<const Tensor> inputs) const {
+  NoGrad off;
+  Tensors all = interpret(plan_->graph(), inputs), out;
+  InterruptShield commit;
+  for (size_t k = 0; k < all.size(); ++k)
+    if (int to = plan_->commits()[k]; to >= 0) apply_into(op("copy"), {all[k]}, {}, inputs[size_t(to)]);
+    else out.push_back(all[k]);
+  return out;
+}
+
 Tensors RunPool::operator()(std::span<const Tensor> inputs) {
+  if (result_hook()) return watched(inputs);
   std::unique_ptr<Run> run;
   {
     std::lock_guard lock(mutex_);

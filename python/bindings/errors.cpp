@@ -1,6 +1,7 @@
 // C++ exceptions to Python's, with the user's line; and the source hooks that find that line.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "core/source.h"
@@ -97,7 +98,20 @@ FrameLasti frame_lasti;
 FrameBack frame_back;
 GilCheck gil_check;
 
-std::string* package_root;
+// The longest root that a file's name begins with says whether it is library code or the user's own.
+struct SourceRoots {
+  std::vector<std::string> library, user;
+  bool is_library(std::string_view file) const {
+    auto longest = [&](const std::vector<std::string>& roots) {
+      size_t n = 0;
+      for (const std::string& r : roots)
+        if (file.starts_with(r)) n = std::max(n, r.size());
+      return n;
+    };
+    return longest(library) > longest(user);
+  }
+};
+SourceRoots* source_roots;
 thread_local SourceMark mark_before_release;
 
 // Code objects seen so far: kept alive for ever, since a mark is only their address.
@@ -107,13 +121,6 @@ struct KnownCode {
 };
 constexpr size_t code_slots = 4096;
 KnownCode code_cache[code_slots];
-
-// Models and the trainer are programs that use the engine: their lines say more than their caller's.
-bool is_internal(std::string_view file) {
-  if (!package_root || !file.starts_with(*package_root)) return false;
-  file.remove_prefix(package_root->size());
-  return !file.starts_with("models/") && !file.starts_with("train/");
-}
 
 bool known_internal(PyObject* code) {
   KnownCode& slot = code_cache[(reinterpret_cast<uintptr_t>(code) >> 4) & (code_slots - 1)];
@@ -126,7 +133,7 @@ bool known_internal(PyObject* code) {
     Py_ssize_t n = 0;
     const char* s = file ? PyUnicode_AsUTF8AndSize(file.get(), &n) : nullptr;
     if (!s) PyErr_Clear();
-    else it->second = is_internal({s, size_t(n)});
+    else it->second = source_roots && source_roots->is_library({s, size_t(n)});
   }
   slot = {code, it->second};
   return it->second;
@@ -140,7 +147,7 @@ int lasti_of(PyFrameObject* f) {
   return at;
 }
 
-// The innermost frame outside the suan package.
+// The innermost frame that is the user's own code.
 SourceMark capture() {
   if (!gil_check || !gil_check()) return mark_before_release;
   PyFrameObject* f = PyEval_GetFrame();
@@ -206,9 +213,9 @@ void install_source_hooks() {
   source_hooks = {capture, format};
 }
 
-void set_package_root(const std::string& path) {
-  delete package_root;
-  package_root = new std::string(path);
+void set_source_roots(std::vector<std::string> library, std::vector<std::string> user) {
+  delete source_roots;
+  source_roots = new SourceRoots{std::move(library), std::move(user)};
 }
 
 }  // namespace suan::py

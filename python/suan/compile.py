@@ -83,6 +83,8 @@ class CompiledFunction:
             return variant
 
     def __call__(self, *args, **kwargs):
+        if _c.nan_guarded():  # debug.nan_guard: each op is to be seen
+            return self._fn(*args, **kwargs)
         leaves = []
         tree = _flatten((args, kwargs), leaves)
         key = (tree, tuple((t.dtype, tuple(t.shape), t.requires_grad) for t in leaves), self._mode())
@@ -143,8 +145,8 @@ def compile(fn=None, *, memory_limit=None, check=False):
             whether a function may be compiled).
 
     Raises:
-        RuntimeError: a Python number that keeps changing, data-dependent control flow or a tensor read with
-            ``item()`` inside the function, each naming the line.
+        RuntimeError: a Python number that keeps changing, a captured tensor that is a new one at every call,
+            data-dependent control flow or a tensor read with ``item()`` inside the function, each naming the line.
     """
     if fn is None:
         return functools.partial(compile, memory_limit=memory_limit, check=check)
