@@ -2,6 +2,7 @@
 // mutex. Blocks of 4 MiB and more are mapped directly, so that the system gets them back on trim.
 #include "core/allocator.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -256,6 +257,7 @@ void trim_memory() {
     drop_cached_locked(global());
   }
   if (ThreadCache* t = thread_cache()) t->release();
+  malloc_trim(0);  // blocks below map_limit come from malloc, which keeps what it was given back
 }
 
 void set_memory_limit(int64_t bytes) { limit = bytes; }

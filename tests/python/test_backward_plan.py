@@ -358,5 +358,5 @@ def test_second_derivatives_and_custom_functions_stay_interpreted():
         assert x.grad.tolist() == [2, 2, 2]
         x.grad = None
         (x * x * x).sum().backward(create_graph=True)
-        assert np.allclose(suan.grad(x.grad.sum(), x)[0].tolist(), 6 * np.array(x.tolist()))
+        assert np.allclose(suan.autograd.grad(x.grad.sum(), x)[0].tolist(), 6 * np.array(x.tolist()))
     assert replays() == before
