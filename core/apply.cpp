@@ -379,7 +379,7 @@ Ref<TapeNode> make_node(const OpDef& def, std::span<const Tensor> in, const Attr
 void attach(const Ref<TapeNode>& node, std::span<const Tensor> out, uint64_t keep_out) {
   node->saved_out.resize(out.size());
   for (size_t j = 0; j < out.size(); ++j) {
-    if (keep_out >> j & 1) node->saved_out[j] = {out[j].detach(), out[j].storage()->version()};
+    if (j < 64 && (keep_out >> j & 1)) node->saved_out[j] = {out[j].detach(), out[j].storage()->version()};
     if (!is_floating(out[j].dtype()) && !is_complex(out[j].dtype())) continue;
     AutogradState& s = autograd_state(*out[j].impl());
     s.node = node;

@@ -68,13 +68,22 @@ class Plan {
     int buffer = -1;
     Layout layout;          // offset in elements into the buffer
   };
+  // A value that is only laid out anew by a copy or cat is made where that would put it.
+  struct Target {
+    ValueId sink = no_value;
+    Layout layout;          // in elements of the sink's buffer
+  };
   void place_values();
+  void find_targets();
+  bool find_target(const Node& sink, size_t part, const Layout& into);
+  bool reads_strided(ValueId v) const;
+  bool add_sink(const Node& n);
+  bool shared(ValueId v, int buffer, int node) const;
   void add_node(int i);
   void add_view(const Node& n);
   Operand use(const Place& p, DType t) const;
   Place copied(const Place& p, DType t);
   bool commits_to(ValueId v, const Buffer& b) const;  // v is what input b becomes
-  bool read_elsewhere(int node, ValueId v) const;     // by another operand of the node, or through a view from there on
   int new_buffer(Home home, int index, int64_t bytes, ValueId value);
   void finish_outputs();
   void lay_out();
@@ -83,6 +92,8 @@ class Plan {
   PlanOptions options_;
   std::vector<Place> place_;            // by value
   std::vector<int> last_use_;           // by value: last node that reads it (nodes.size() for outputs)
+  std::vector<Target> target_;          // by value
+  std::vector<int> sink_;               // by value: the buffer that parts of it are already in, or -1
   std::vector<Buffer> buffers_;
   std::vector<Step> steps_;
   struct Result { int output; int buffer = -1; int64_t offset = 0; Layout layout; int alias_input = -1; };
