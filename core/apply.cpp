@@ -23,7 +23,7 @@ struct ThreadState {
   Context context;
   ApplyCounters counters;
   ResultHook hook = nullptr;
-  SignatureTable* signatures = nullptr;  // reachable until exit: handles may outlive it
+  SignatureTable* signatures = nullptr;  // made by the first lookup, freed when the thread ends
 };
 ThreadState& thread_state() {
   static thread_local ThreadState s;
@@ -148,6 +148,23 @@ struct SignatureTable {
   Signature scratch;
 };
 
+// Frees a thread's table. Apart from the state, whose destructor would cost every call a check.
+struct TableOwner {
+  SignatureTable* table;
+  explicit TableOwner(ThreadState& state) : table(state.signatures = new SignatureTable) {}
+  ~TableOwner() {
+    thread_state().signatures = nullptr;
+    for (Entry* e : table->slots) delete e;
+    delete table;
+  }
+  TableOwner(const TableOwner&) = delete;
+};
+SignatureTable& make_table(ThreadState& state) {
+  static thread_local TableOwner owner(state);
+  if (!state.signatures) state.signatures = new SignatureTable;  // a call from a later destructor
+  return *state.signatures;
+}
+
 bool sign(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
           Signature& s) {
   if (in.size() > 24) return false;
@@ -216,8 +233,7 @@ std::unique_ptr<Entry> make_entry(const OpDef& def, std::span<const Tensor> in, 
 template <class Make>
 Entry* lookup(ThreadState& state, const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
               uint64_t grad_mask, Make&& make) {
-  if (!state.signatures) state.signatures = new SignatureTable;
-  Signature& s = state.signatures->scratch;
+  Signature& s = (state.signatures ? *state.signatures : make_table(state)).scratch;
   if (!sign(def, in, attrs, grad_mask, s)) {
     ++state.counters.cache_misses;
     Entry* e = make().release();
@@ -363,7 +379,7 @@ Ref<TapeNode> make_node(const OpDef& def, std::span<const Tensor> in, const Attr
 void attach(const Ref<TapeNode>& node, std::span<const Tensor> out, uint64_t keep_out) {
   node->saved_out.resize(out.size());
   for (size_t j = 0; j < out.size(); ++j) {
-    if (keep_out >> j & 1) node->saved_out[j] = {out[j].detach(), out[j].storage()->version()};
+    if (j < 64 && (keep_out >> j & 1)) node->saved_out[j] = {out[j].detach(), out[j].storage()->version()};
     if (!is_floating(out[j].dtype()) && !is_complex(out[j].dtype())) continue;
     AutogradState& s = autograd_state(*out[j].impl());
     s.node = node;

@@ -157,10 +157,24 @@ void Tracer::explain_difference(const Trace& now) {
 
 // ---- Executable --------------------------------------------------------------------------------------
 
+namespace {
+// Splitting the joined nodes let cheap rows be dropped; what is left of them joins again.
+void join_where_it_fits(Graph& g, const PlanOptions& p) {
+  Graph joined = g;
+  if (epilogue_pass(joined) == 0) return;
+  joined.verify("epilogue");
+  if (Plan(joined, {.commits = p.commits}).peak_bytes() <= p.memory_limit) g = std::move(joined);
+}
+}  // namespace
+
 // The estimate ignores gaps between buffers, so it is tightened a few times before the planner's refusal stands.
 void fit_memory(Graph& g, const PlanOptions& p) {
   if (!p.memory_limit) return;
   int64_t peak = Plan(g, {.commits = p.commits}).peak_bytes();
+  if (peak > p.memory_limit && split_epilogues(g)) {
+    fuse_pass(g);
+    peak = Plan(g, {.commits = p.commits}).peak_bytes();
+  }
   for (double share : {1.0, 0.97, 0.94, 0.9, 0.85}) {
     if (peak <= p.memory_limit) return;
     Graph tried = g;
@@ -170,6 +184,7 @@ void fit_memory(Graph& g, const PlanOptions& p) {
     peak = Plan(tried, {.commits = p.commits}).peak_bytes();
     if (peak <= p.memory_limit) {
       g = std::move(tried);
+      join_where_it_fits(g, p);
       return;
     }
   }

@@ -185,10 +185,19 @@ struct KernelDesc {
   bool has(int i) const { return i < int(in.size()) && in[i]; }
 };
 
+template <class Signature>
+class FunctionRef;  // core/pool.h
+
+// Called on each finished tile of output 0, still in cache, on the thread that made it. `tile` is the
+// address of element [row0, col0] of the batch's matrix, whose rows are `ld` elements apart.
+using TileFn = FunctionRef<void(void* tile, int64_t batch, int64_t row0, int64_t rows, int64_t col0,
+                                int64_t cols, int64_t ld)>;
+
 struct KernelArgs {
   const void* const* in;  // one pointer per input, null when absent
   void* const* out;
   void* workspace;        // 64-byte aligned, as many bytes as Prepared asked for
+  const TileFn* epilogue = nullptr;  // given only where Prepared::epilogue_row is not 0
 };
 
 // Pure in shapes: made once per signature, run many times from any thread. run allocates nothing.
@@ -196,6 +205,8 @@ struct Prepared {
   void (*run)(const void* state, const KernelArgs&) = nullptr;
   std::shared_ptr<const void> state;
   int64_t workspace = 0;
+  // Elements in a row of the tiles that run hands to KernelArgs::epilogue; 0: it takes no epilogue.
+  int64_t epilogue_row = 0;
 };
 
 enum KernelFlags : uint32_t {

@@ -18,6 +18,7 @@ int64_t aligned(int64_t n) { return (n + alignment - 1) / alignment * alignment;
 Plan::Plan(Graph graph, const PlanOptions& options) : graph_(std::move(graph)), options_(options) {
   options_.commits.resize(graph_.outputs.size(), -1);
   place_values();
+  find_targets();
   for (int i = 0; i < int(graph_.nodes.size()); ++i) add_node(i);
   finish_outputs();
   lay_out();
@@ -90,10 +91,144 @@ void Plan::add_view(const Node& n) {
   place_[size_t(n.out[0])] = {from.buffer, *l};
 }
 
+bool Plan::commits_to(ValueId v, const Buffer& b) const {
+  if (b.home != Home::input) return false;
+  for (size_t o = 0; o < graph_.outputs.size(); ++o)
+    if (options_.commits[o] == b.index && graph_.outputs[o] == v) return true;
+  return false;
+}
+
+namespace {
+
+// Where each part of a copy's or cat's result lies in it; empty for other nodes.
+std::vector<Layout> part_layouts(const Graph& g, const Node& n) {
+  static const OpDef &copy = op("copy"), &cat = op("cat");
+  std::vector<Layout> parts;
+  if (n.op != &copy && n.op != &cat) return parts;
+  const Layout whole(g.values[size_t(n.out[0])].type.shape);
+  int64_t at = 0;
+  for (ValueId v : n.in) {
+    Layout part = whole;
+    part.shape = g.values[size_t(v)].type.shape;
+    if (n.op == &cat) {
+      const int axis = normalize_axis("cat", n.attrs.integer(0), whole.rank());
+      part.offset = at * whole.strides[axis];
+      at += part.shape[axis];
+    }
+    parts.push_back(part);
+  }
+  return parts;
+}
+
+bool same_elements(const Layout& a, const Layout& b) {
+  if (a.offset != b.offset || !(a.shape == b.shape)) return false;
+  for (int d = 0; d < a.rank(); ++d)
+    if (a.shape[d] > 1 && a.strides[d] != b.strides[d]) return false;
+  return true;
+}
+
+}  // namespace
+
+// Views that only reorder axes, and kernels that take any strides.
+bool Plan::reads_strided(ValueId v) const {
+  static const OpDef& permute = op("permute");
+  for (const Node& n : graph_.nodes) {
+    if (std::find(n.in.begin(), n.in.end(), v) == n.in.end()) continue;
+    if (n.op == &permute) continue;
+    const Kernel* k = n.op->view ? nullptr : find_kernel(*n.op, graph_.values[size_t(v)].type.device);
+    if (!k || !(k->flags & kernel_strided_in)) return false;
+  }
+  return true;
+}
+
+bool Plan::find_target(const Node& sink, size_t part, const Layout& into) {
+  static const OpDef& strided = op("as_strided");
+  std::vector<const Node*> views;
+  ValueId v = sink.in[part];
+  for (int p; (p = graph_.values[size_t(v)].producer) >= 0 && graph_.nodes[size_t(p)].op->view;) {
+    const Node& n = graph_.nodes[size_t(p)];
+    if (n.op == &strided) return false;
+    views.push_back(&n);
+    v = n.in[0];
+  }
+  const Value& root = graph_.values[size_t(v)];
+  if (views.empty() || root.producer < 0 || target_[size_t(v)].sink != no_value) return false;
+  const Node& maker = graph_.nodes[size_t(root.producer)];
+  const Kernel* kernel = find_kernel(*maker.op, root.type.device);
+  if (!kernel || !(kernel->flags & kernel_strided_out) || !maker.op->updates.empty()) return false;
+  if (last_use_[size_t(v)] == int(graph_.nodes.size()) || numel(root.type.shape) == 0) return false;
+  if (!reads_strided(v)) return false;
+  // Which axis of the part each axis of the value became, by their strides.
+  Layout seen(root.type.shape);
+  const Layout own = seen;
+  for (size_t k = views.size(); k-- > 0;) {
+    const TensorType type{root.type.dtype, seen.shape, root.type.device};
+    const TensorType* ptr = &type;
+    std::optional<Layout> l = views[k]->op->view({*views[k]->op, {&ptr, 1}, views[k]->attrs}, seen);
+    if (!l) return false;
+    seen = *l;
+  }
+  if (seen.offset != 0 || seen.numel() != own.numel()) return false;
+  Layout layout = own;
+  layout.offset = into.offset;
+  for (int d = 0; d < own.rank(); ++d) {
+    if (own.shape[d] == 1) continue;
+    int axis = -1;
+    for (int e = 0; e < seen.rank(); ++e)
+      if (seen.shape[e] == own.shape[d] && seen.strides[e] == own.strides[d]) axis = e;
+    if (axis < 0) return false;
+    layout.strides[d] = into.strides[axis];
+  }
+  target_[size_t(v)] = {sink.out[0], layout};
+  return true;
+}
+
+void Plan::find_targets() {
+  target_.resize(graph_.values.size());
+  sink_.assign(graph_.values.size(), -1);
+  for (const Node& n : graph_.nodes) {
+    std::vector<Layout> parts = part_layouts(graph_, n);
+    for (size_t k = 0; k < parts.size(); ++k) find_target(n, k, parts[k]);
+  }
+}
+
+// A copy or cat some of whose parts were made in place; the others are copied there. False: none was.
+bool Plan::add_sink(const Node& n) {
+  const ValueId out = n.out.empty() ? no_value : n.out[0];
+  if (out == no_value || sink_[size_t(out)] < 0) return false;
+  const int buffer = sink_[size_t(out)];
+  const TensorType& type = graph_.values[size_t(out)].type;
+  static const OpDef& copy = op("copy");
+  static const Attrs none;
+  const std::vector<Layout> parts = part_layouts(graph_, n);
+  for (size_t k = 0; k < parts.size(); ++k) {
+    const Place& from = place_[size_t(n.in[k])];
+    if (from.buffer == buffer && same_elements(from.layout, parts[k])) continue;
+    if (parts[k].numel() == 0) continue;
+    const TensorType part{type.dtype, parts[k].shape, type.device};
+    Step s;
+    s.prepared = select_kernel(copy, none, {}, {&from.layout, 1}, {&type.dtype, 1}, std::vector<bool>{true},
+                               {&part, 1}, {&parts[k], 1}).prepared;
+    s.in = {use(from, type.dtype)};
+    s.out = {use({buffer, parts[k]}, type.dtype)};
+    steps_.push_back(std::move(s));
+  }
+  place_[size_t(out)] = {buffer, Layout(type.shape)};
+  return true;
+}
+
+// Whether another value in that buffer is still read at the node or after it.
+bool Plan::shared(ValueId v, int buffer, int node) const {
+  for (size_t u = 0; u < place_.size(); ++u)
+    if (ValueId(u) != v && place_[u].buffer == buffer && last_use_[u] >= node) return true;
+  return false;
+}
+
 void Plan::add_node(int i) {
   check_interrupt();
   const Node& n = graph_.nodes[size_t(i)];
   if (n.op->view) return add_view(n);
+  if (add_sink(n)) return;
   std::vector<Layout> layouts;
   std::vector<DType> dtypes;
   std::vector<bool> present;
@@ -113,8 +248,29 @@ void Plan::add_node(int i) {
     out_layouts.emplace_back(out_types.back().shape);
   }
   Device device = out_types.empty() ? Device{} : out_types[0].device;
-  Selected sel = select_kernel(*n.op, n.attrs, device, layouts, dtypes, present, out_types, out_layouts,
-                               constant_mask);
+  auto select = [&] {
+    return select_kernel(*n.op, n.attrs, device, layouts, dtypes, present, out_types, out_layouts, constant_mask);
+  };
+  bool aimed = false;
+  for (size_t k = 0; k < n.out.size(); ++k)
+    if (const Target& t = target_[size_t(n.out[k])]; t.sink != no_value) {
+      out_layouts[k] = t.layout;
+      aimed = true;
+    }
+  Selected sel = select();
+  if (aimed && !sel.kernel) {
+    for (size_t k = 0; k < n.out.size(); ++k) out_layouts[k] = Layout(out_types[k].shape);
+    aimed = false;
+    sel = select();
+  }
+  for (size_t k = 0; aimed && k < n.out.size(); ++k) {
+    const Target& t = target_[size_t(n.out[k])];
+    if (t.sink == no_value) continue;
+    int& buffer = sink_[size_t(t.sink)];
+    if (buffer < 0)
+      buffer = new_buffer(Home::arena, 0, graph_.values[size_t(t.sink)].type.bytes(), t.sink);
+    place_[size_t(n.out[k])] = {buffer, t.layout};
+  }
   Step s;
   s.node = i;
   s.host = !sel.kernel;
@@ -133,12 +289,8 @@ void Plan::add_node(int i) {
     ValueId v = n.in[size_t(j)];
     const Buffer& b = buffers_[size_t(in[size_t(j)].buffer)];
     bool last_reader = last_use_[size_t(v)] == i && in[size_t(j)].layout.is_contiguous();
-    bool committed = false;
-    if (b.home == Home::input)
-      for (size_t o = 0; o < graph_.outputs.size(); ++o)
-        committed |= options_.commits[o] == b.index && graph_.outputs[o] == n.out[k];
-    bool whole = b.value == v;
-    if (!(last_reader && whole && (b.home == Home::arena || committed)))
+    bool whole = b.value == v && std::count(n.in.begin(), n.in.end(), v) == 1 && !shared(v, in[size_t(j)].buffer, i);
+    if (!(last_reader && whole && (b.home == Home::arena || commits_to(n.out[k], b))))
       in[size_t(j)] = copied(in[size_t(j)], dtypes[size_t(j)]);
     place_[size_t(n.out[k])] = in[size_t(j)];
     Buffer& target = buffers_[size_t(in[size_t(j)].buffer)];
@@ -153,18 +305,15 @@ void Plan::add_node(int i) {
     if (sel.kernel && (sel.kernel->flags & kernel_in_place)) {
       for (size_t j = 0; j < n.in.size(); ++j) {
         ValueId v = n.in[j];
-        if (v == no_value || last_use_[size_t(v)] != i || std::count(n.in.begin(), n.in.end(), v) != 1) continue;
+        if (v == no_value || last_use_[size_t(v)] != i) continue;
         Buffer& b = buffers_[size_t(in[j].buffer)];
-        if (b.home != Home::arena || b.value != v || !in[j].layout.is_contiguous() || in[j].layout.offset != 0)
-          continue;
+        bool ours = b.home == Home::arena || (options_.commit_early && commits_to(n.out[k], b));
+        if (!ours || b.value != v || !in[j].layout.is_contiguous() || in[j].layout.offset != 0) continue;
         if (b.bytes != out_types[k].bytes() || graph_.values[size_t(v)].type.dtype != out_types[k].dtype ||
             !(in[j].layout.shape == out_layouts[k].shape))
           continue;
-        // Views of it may still be read.
-        bool viewed = false;
-        for (size_t u = 0; u < place_.size() && !viewed; ++u)
-          viewed = ValueId(u) != v && place_[u].buffer == in[j].buffer && last_use_[u] >= i;
-        if (viewed) continue;
+        // It may be read by another operand, or through a view.
+        if (std::count(n.in.begin(), n.in.end(), v) != 1 || shared(v, in[j].buffer, i)) continue;
         p.buffer = in[j].buffer;
         b.value = n.out[k];
         break;
@@ -196,7 +345,7 @@ void Plan::finish_outputs() {
     // A returned value that fills an arena buffer of its own moves out of the arena.
     bool whole = b.home == Home::arena && p.layout.is_contiguous() && p.layout.offset == 0 &&
                  b.bytes == t.bytes();
-    if (!whole && !(b.home == Home::output)) {
+    if (!whole && !(b.home == Home::output && !options_.own_outputs)) {
       p = copied(p, t.dtype);
       buffers_[size_t(p.buffer)].value = v;
     }
@@ -243,6 +392,20 @@ void Plan::lay_out() {
     for (const Operand& o : steps_[size_t(i)].out) touch(o.buffer);
     touch(steps_[size_t(i)].workspace);
   }
+  for (const Step& s : steps_) {
+    most_in_ = std::max(most_in_, s.in.size());
+    most_out_ = std::max(most_out_, s.out.size());
+  }
+  for (int i = 0; i < int(buffers_.size()); ++i)
+    if (buffers_[size_t(i)].home != Home::constant) by_first_.push_back(i);
+  by_last_ = by_first_;
+  auto sort_by = [&](std::vector<int>& list, int Buffer::*step) {
+    std::stable_sort(list.begin(), list.end(), [&](int a, int b) {
+      return buffers_[size_t(a)].*step < buffers_[size_t(b)].*step;
+    });
+  };
+  sort_by(by_first_, &Buffer::first);
+  sort_by(by_last_, &Buffer::last);
   // Largest first, each at the lowest offset free over its whole life.
   std::vector<int> order;
   for (int i = 0; i < int(buffers_.size()); ++i)

@@ -14,6 +14,8 @@ struct PlanOptions {
   int64_t memory_limit = 0;          // bytes for arena and outputs; 0: none
   // Output k of the graph replaces the content of input `commits[k]` once everything else has run; -1: returned.
   std::vector<int> commits;
+  bool commit_early = false;         // a committed value may be made in its input's memory before the end
+  bool own_outputs = false;          // returned outputs never share memory
 };
 
 // Where a value's bytes are.
@@ -59,15 +61,29 @@ class Plan {
 
  private:
   friend class Run;
+  friend Tensors run_once(const Plan&, std::vector<Ref<Storage>>);
+  // Runs one step over buffers that begin at `base`; in and out have room for its pointers.
+  void run_step(const Step& s, std::byte* const* base, const void** in, void** out) const;
   struct Place {
     int buffer = -1;
     Layout layout;          // offset in elements into the buffer
   };
+  // A value that is only laid out anew by a copy or cat is made where that would put it.
+  struct Target {
+    ValueId sink = no_value;
+    Layout layout;          // in elements of the sink's buffer
+  };
   void place_values();
+  void find_targets();
+  bool find_target(const Node& sink, size_t part, const Layout& into);
+  bool reads_strided(ValueId v) const;
+  bool add_sink(const Node& n);
+  bool shared(ValueId v, int buffer, int node) const;
   void add_node(int i);
   void add_view(const Node& n);
   Operand use(const Place& p, DType t) const;
   Place copied(const Place& p, DType t);
+  bool commits_to(ValueId v, const Buffer& b) const;  // v is what input b becomes
   int new_buffer(Home home, int index, int64_t bytes, ValueId value);
   void finish_outputs();
   void lay_out();
@@ -76,6 +92,8 @@ class Plan {
   PlanOptions options_;
   std::vector<Place> place_;            // by value
   std::vector<int> last_use_;           // by value: last node that reads it (nodes.size() for outputs)
+  std::vector<Target> target_;          // by value
+  std::vector<int> sink_;               // by value: the buffer that parts of it are already in, or -1
   std::vector<Buffer> buffers_;
   std::vector<Step> steps_;
   struct Result { int output; int buffer = -1; int64_t offset = 0; Layout layout; int alias_input = -1; };
@@ -83,6 +101,8 @@ class Plan {
   std::vector<Tensor> constants_;
   std::vector<int> output_buffers_;
   int64_t arena_bytes_ = 0, output_bytes_ = 0, constant_bytes_ = 0;
+  size_t most_in_ = 0, most_out_ = 0;         // operands of a step
+  std::vector<int> by_first_, by_last_;       // buffers in the order they begin and end
 };
 
 // One arena and the pointer tables of one call; not for two threads at once.
@@ -99,7 +119,6 @@ class Run {
   struct Early { int step; int buffer; int64_t at; };
   void find_early_commits();
   void run_steps();
-  void run_host(const Step& s);
 
   std::shared_ptr<const Plan> plan_;
   Ref<Storage> arena_;
@@ -110,6 +129,10 @@ class Run {
   std::vector<std::byte> kept_;         // what early_ overwrote
   int commits_from_ = 0;                // first step that is not given up any more
 };
+
+// One call without an arena: a buffer is allocated for its first step and given back after its last one, and an
+// input is let go after its last step. Inputs are whole storages. Memory stays as low as an interpreter's.
+Tensors run_once(const Plan& plan, std::vector<Ref<Storage>> inputs);
 
 // Runs of one plan, lent to callers one each.
 class RunPool {

@@ -89,6 +89,7 @@ const char* const family[] = {"reshape",
                               "argsort",
                               "embedding",
                               "embedding_grad",
+                              "embedding_grad_add",
                               "random_bits"};
 
 Tensor sample_input(const SampleInput& s, DType swept, unsigned seed) {

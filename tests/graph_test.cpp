@@ -20,6 +20,7 @@ class RandomGraph {
   explicit RandomGraph(uint32_t seed) : rng_(seed) {
     int n_inputs = 1 + pick(3);
     for (int i = 0; i < n_inputs; ++i) pool_.push_back(g.add_input({DType::f32, shape(), {}}));
+    index_ = g.add_input({DType::i64, {4}, {}});
     int n = 6 + pick(22);
     for (int i = 0; i < n; ++i) step();
     // Late readers of early values, as a backward pass has them.
@@ -36,6 +37,11 @@ class RandomGraph {
     std::normal_distribution<float> normal;
     for (ValueId v : g.inputs) {
       Tensor t = Tensor::empty(g.values[size_t(v)].type);
+      if (t.dtype() == DType::i64) {
+        for (int64_t i = 0; i < t.numel(); ++i) t.data<int64_t>()[i] = pick(4);
+        in.push_back(t);
+        continue;
+      }
       for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = normal(rng_);
       in.push_back(t);
     }
@@ -75,7 +81,7 @@ class RandomGraph {
   void step() {
     ValueId a = as_float(any());
     const Shape s = type(a).shape;
-    switch (pick(14)) {
+    switch (pick(19)) {
       case 0: case 1: {
         static const char* names[] = {"neg", "abs", "square", "tanh", "sigmoid", "relu", "exp", "erf", "gelu", "silu"};
         return append(names[pick(10)], {a});
@@ -117,6 +123,32 @@ class RandomGraph {
         append("permute", {a}, {Dims{1, 0}});
         return append("matmul", {a, pool_.back()});
       }
+      case 13: return rows(tiled(a));
+      case 14: {  // the same through a reshape, as a gradient of linear has it
+        const ValueId t = tiled(a);
+        if (type(t).shape.size() != 2) return;
+        append("reshape", {t}, {Shape{1, type(t).shape[0], type(t).shape[1]}});
+        return rows(pool_.back());
+      }
+      case 15: {  // a rectified picture, pooled, and back
+        if (numel(s) != 24) return;
+        append("reshape", {a}, {Shape{2, 3, 4}});
+        append("relu", {pool_.back()});
+        const ValueId y = pool_.back();
+        append("max_pool", {y}, {Dims{2}, Dims{int64_t(1 + pick(2))}, Dims{}, Dims{}, false});
+        const ValueId where = pool_.back();
+        append("neg", {pool_[pool_.size() - 2]});
+        append("max_pool_grad", {pool_.back(), where}, {Dims{4}});
+        return append("relu_grad", {pool_.back(), y});
+      }
+      case 16: case 17: {  // a table read at random rows, its gradient beside another
+        if (s.size() != 2 || s[0] != 4) return;
+        ValueId table = partner(a);
+        if (!(type(table).shape == s)) return;
+        append("embedding_grad", {a, index_}, {int64_t(4)});
+        ValueId rows = pool_.back();
+        return append("add", pick(2) ? std::vector{table, rows} : std::vector{rows, table});
+      }
       default: {
         if (s.empty() || s[0] < 2) return;
         return append("slice", {a}, {int64_t(0), int64_t(1), s[0], int64_t(1)});
@@ -124,8 +156,41 @@ class RandomGraph {
     }
   }
 
+  // The result of an op that hands its result on tile by tile.
+  ValueId tiled(ValueId a) {
+    const Shape s = type(a).shape;
+    const int64_t one = 1;
+    const Attrs norm{one, 1e-5};
+    if (numel(s) == 24 && pick(4) == 0) {
+      append("reshape", {a}, {Shape{2, 3, 4}});
+      append("conv", {pool_.back(), pool_.back()}, {Dims{}, Dims{1, 1}, Dims{}, one});
+    } else if (s.size() == 2 && pick(2)) {
+      append("linear", {a, a});
+    } else if (s.empty()) {
+      return a;
+    } else if (pick(2)) {
+      append("softmax", {a}, {int64_t(-1)});
+    } else {
+      append("layer_norm", {a}, norm);
+      const ValueId mean = pool_[pool_.size() - 2], rstd = pool_.back();
+      if (pick(2)) return pool_[pool_.size() - 3];
+      append("layer_norm_grad", {pool_[pool_.size() - 3], a, no_value, mean, rstd},
+             {one, 1e-5, false, false});
+      return pool_[pool_.size() - 3];
+    }
+    return pool_.back();
+  }
+  void rows(ValueId v) {
+    for (int n = 1 + pick(3); n > 0; --n) {
+      if (pick(2)) append(pick(2) ? "tanh" : "relu", {v});
+      else append(pick(2) ? "sub" : "mul", {v, partner(v)});
+      v = pool_.back();
+    }
+  }
+
   std::mt19937 rng_;
   std::vector<ValueId> pool_;
+  ValueId index_;
 };
 
 bool equal_bits(const Tensor& a, const Tensor& b) {
@@ -156,6 +221,11 @@ TEST(RandomGraphs, PlannedEqualsInterpreted) {
     Graph g = r.g;
     for (auto& [name, count] : optimize(g).rewrites) fired[name] += count > 0;
     ASSERT_TRUE(equal_bits(interpret(g, in), want)) << "interpreted, seed " << seed << "\n" << r.g.print() << g.print();
+    Graph apart = g;
+    if (split_epilogues(apart)) {
+      apart.verify("split");
+      ASSERT_TRUE(equal_bits(interpret(apart, in), want)) << "split, seed " << seed << "\n" << apart.print();
+    }
     RunPool pool(std::make_shared<Plan>(g, PlanOptions{}));
     ASSERT_TRUE(equal_bits(pool(in), want)) << "planned, seed " << seed << "\n" << r.g.print() << g.print();
     ASSERT_TRUE(equal_bits(pool(in), want)) << "planned twice, seed " << seed;
@@ -170,7 +240,8 @@ TEST(RandomGraphs, PlannedEqualsInterpreted) {
     }
   }
   fired["recompute"] = n_recomputed;
-  for (const char* pass : {"fold", "cse", "dce", "fuse", "recompute"}) {
+  for (const char* pass : {"fold", "cse", "dce", "accumulate", "fuse", "recompute"}) {
+  for (const char* pass : {"fold", "cse", "rewrite", "dce", "fuse", "epilogue", "recompute"}) {
     std::printf("pass %-10s fired in %d of %d graphs\n", pass, fired[pass], n);
     EXPECT_GE(fired[pass], n / 20) << pass;
   }
@@ -236,22 +307,56 @@ TEST(SeededFaults, DceRemovingALiveNodeIsCaught) {
   });
 }
 
-TEST(SeededFaults, FuseWithSwappedOperandsIsCaught) {
-  expect_caught("fuse", [](Graph& g) {
+TEST(SeededFaults, AccumulateAddingToTheWrongTableIsCaught) {
+  expect_caught("accumulate", [](Graph& g) {
     for (Node& n : g.nodes) {
-      if (n.op->name != "fused_elementwise") continue;
-      auto body = std::make_shared<Graph>(*n.attrs.graph(0));
-      for (Node& m : body->nodes)
-        if ((m.op->name == "sub" || m.op->name == "div") && m.in[0] != m.in[1] &&
-            body->values[size_t(m.in[0])].type == body->values[size_t(m.in[1])].type &&
-            body->values[size_t(m.in[0])].type.bytes() > 0) {
-          std::swap(m.in[0], m.in[1]);
-          n.attrs = Attrs{GraphPtr(body)};
-          return true;
-        }
+      if (n.op->name != "embedding_grad_add") continue;
+      if (n.in[0] == n.in[1]) continue;
+      std::swap(n.in[0], n.in[1]);  // both have 4 rows: the gradient becomes the table
+      return true;
     }
     return false;
   });
+}
+
+TEST(SeededFaults, FuseWithSwappedOperandsIsCaught) {
+  expect_caught("fuse", [](Graph& g) {
+TEST(SeededFaults, RewriteLosingTheMaskIsCaught) {
+  expect_caught("rewrite", [](Graph& g) {
+    for (Node& n : g.nodes) {
+      if (n.op->name != "max_pool_grad") continue;
+      const int pool = g.values[size_t(n.in[1])].producer;
+      if (pool < 0 || g.nodes[size_t(pool)].out[0] == n.in[0]) continue;
+      n.in[0] = g.nodes[size_t(pool)].out[0];
+      return true;
+    }
+    return false;
+  });
+}
+
+// In the body of a node of that op, the operands of one row.
+bool swap_operands(Graph& g, std::string_view op_name) {
+  for (Node& n : g.nodes) {
+    if (n.op->name != op_name) continue;
+    auto body = std::make_shared<Graph>(*n.attrs.graph(0));
+    for (Node& m : body->nodes)
+      if ((m.op->name == "sub" || m.op->name == "div") && m.in[0] != m.in[1] &&
+          body->values[size_t(m.in[0])].type == body->values[size_t(m.in[1])].type &&
+          body->values[size_t(m.in[0])].type.bytes() > 0) {
+        std::swap(m.in[0], m.in[1]);
+        n.attrs = Attrs{GraphPtr(body)};
+        return true;
+      }
+  }
+  return false;
+}
+
+TEST(SeededFaults, FuseWithSwappedOperandsIsCaught) {
+  expect_caught("fuse", [](Graph& g) { return swap_operands(g, "fused_elementwise"); });
+}
+
+TEST(SeededFaults, EpilogueWithSwappedOperandsIsCaught) {
+  expect_caught("epilogue", [](Graph& g) { return swap_operands(g, "fused_epilogue"); });
 }
 
 TEST(SeededFaults, RecomputeFeedingALateReaderTheWrongValueIsCaught) {

@@ -43,9 +43,9 @@ Prepared prepare(const KernelDesc& d) {
 
 Kernel kernel_attention() {
   Kernel k;
-  k.flags = kernel_strided_in;
+  k.flags = kernel_strided_in | kernel_strided_out;
   k.prepare = [](const KernelDesc& d) { return widened(d, prepare); };
-  k.supports = [](const KernelDesc& d) { return attention_supported(d, 0); };
+  k.supports = [](const KernelDesc& d) { return attention_supported(d, 0) && rows_stay(d, 1); };
   return k;
 }
 

@@ -68,10 +68,10 @@ Prepared prepare(const KernelDesc& d) {
 
 Kernel kernel_attention_grad() {
   Kernel k;
-  k.flags = kernel_strided_in;
+  k.flags = kernel_strided_in | kernel_strided_out;
   k.prepare = [](const KernelDesc& d) { return widened(d, prepare); };
   // A gradient for logsumexp itself is rare: by definition.
-  k.supports = [](const KernelDesc& d) { return !d.has(7) && attention_supported(d, 1); };
+  k.supports = [](const KernelDesc& d) { return !d.has(7) && attention_supported(d, 1) && rows_stay(d, 3); };
   return k;
 }
 

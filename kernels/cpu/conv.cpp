@@ -35,17 +35,20 @@ void run(const void* state, const KernelArgs& a) {
   const ConvState& s = *static_cast<const ConvState*>(state);
   const void* bias = s.biased ? a.in[2] : nullptr;
   const DType t = s.dtype;
-  const auto epilogue = [bias, t](void* tile, int64_t, int64_t channel, int64_t channels, int64_t,
-                                  int64_t pixels, int64_t ld) {
+  const TileEpilogue next = a.epilogue ? *a.epilogue : TileEpilogue{};
+  const auto epilogue = [bias, t, next](void* tile, int64_t image, int64_t channel,
+                                        int64_t channels, int64_t pixel, int64_t pixels,
+                                        int64_t ld) {
     if (t == DType::f64) add_bias<double>(t, tile, bias, channel, channels, pixels, ld);
     else add_bias<float>(t, tile, bias, channel, channels, pixels, ld);
+    if (next) next(tile, image, channel, channels, pixel, pixels, ld);
   };
   if (s.empty) {  // no input channels
     std::memset(a.out[0], 0, size_t(s.out_bytes));
     return;
   }
   if (bias) conv_run(s.plan, a.in[0], a.in[1], a.out[0], a.workspace, epilogue);
-  else conv_run(s.plan, a.in[0], a.in[1], a.out[0], a.workspace);
+  else conv_run(s.plan, a.in[0], a.in[1], a.out[0], a.workspace, next);
 }
 
 }  // namespace
@@ -53,8 +56,12 @@ void run(const void* state, const KernelArgs& a) {
 Kernel kernel_conv() {
   Kernel k;
   k.prepare = [](const KernelDesc& d) {
-    return prepare_conv(ConvKind::forward, d, d.in[0]->layout.shape, d.in[1]->layout.shape,
-                        d.out[0]->layout.shape, 0, run);
+    const Shape& y = d.out[0]->layout.shape;
+    Prepared p = prepare_conv(ConvKind::forward, d, d.in[0]->layout.shape, d.in[1]->layout.shape, y,
+                              0, run);
+    if (!static_cast<const ConvState*>(p.state.get())->empty)
+      p.epilogue_row = numel(ops::spatial(y));
+    return p;
   };
   return k;
 }

@@ -22,9 +22,9 @@ struct Make {
               layer_norm_forward<T>({input<T>(a, 0), m.n}, optional_input<T>(a, 1, m.n_in),
                                     optional_input<T>(a, 2, m.n_in), m.eps,
                                     m.rows, m.n, {output<T>(a, 0), m.n}, output<T>(a, 1),
-                                    output<T>(a, 2));
+                                    output<T>(a, 2), epilogue_of(a));
             },
-            made};
+            made, 0, made->n};
   }
 };
 

@@ -21,9 +21,10 @@ struct Make {
               layer_norm_backward<T>({input<T>(a, 0), m.n}, {input<T>(a, 1), m.n}, input<T>(a, 2),
                                      input<T>(a, 3), input<T>(a, 4), m.rows, m.n,
                                      {output<T>(a, 0), m.n}, m.weight ? output<T>(a, 1) : nullptr,
-                                     m.bias ? output<T>(a, 2) : nullptr, a.workspace);
+                                     m.bias ? output<T>(a, 2) : nullptr, a.workspace,
+                                     epilogue_of(a));
             },
-            made, workspace};
+            made, workspace, made->n};
   }
 };
 

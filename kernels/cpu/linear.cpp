@@ -39,7 +39,8 @@ void add_bias(DType t, void* tile, const void* bias, int64_t rows, int64_t col0,
 
 void run(const void* state, const KernelArgs& x) {
   const State& s = *static_cast<const State*>(state);
-  if (!s.biased) return run_product(s.product, x.in[0], x.in[1], x.out[0], x.workspace);
+  const TileEpilogue next = x.epilogue ? *x.epilogue : TileEpilogue{};
+  if (!s.biased) return run_product(s.product, x.in[0], x.in[1], x.out[0], x.workspace, next);
   const void* bias = x.in[2];
   if (s.copy_bias) {
     std::byte* to = static_cast<std::byte*>(x.workspace) + s.product.workspace;
@@ -47,22 +48,24 @@ void run(const void* state, const KernelArgs& x) {
     bias = to;
   }
   if (s.dtype == DType::f32) {
-    auto epilogue = [bias](void* tile, int64_t, int64_t, int64_t rows, int64_t col0, int64_t cols,
-                           int64_t ldc) {
+    auto epilogue = [bias, next](void* tile, int64_t batch, int64_t row0, int64_t rows,
+                                 int64_t col0, int64_t cols, int64_t ldc) {
       const float* b = static_cast<const float*>(bias) + col0;
       for (int64_t i = 0; i < rows; ++i) {
         float* row = static_cast<float*>(tile) + i * ldc;
         for (int64_t j = 0; j < cols; ++j) row[j] += b[j];
       }
+      if (next) next(tile, batch, row0, rows, col0, cols, ldc);
     };
     return run_product(s.product, x.in[0], x.in[1], x.out[0], x.workspace, epilogue);
   }
   const DType t = s.dtype;
-  auto epilogue = [bias, t](void* tile, int64_t, int64_t, int64_t rows, int64_t col0, int64_t cols,
-                            int64_t ldc) {
+  auto epilogue = [bias, t, next](void* tile, int64_t batch, int64_t row0, int64_t rows,
+                                  int64_t col0, int64_t cols, int64_t ldc) {
     with_compute(t, [&](auto v) {
       add_bias<decltype(v)>(t, tile, bias, rows, col0, cols, ldc);
     });
+    if (next) next(tile, batch, row0, rows, col0, cols, ldc);
   };
   run_product(s.product, x.in[0], x.in[1], x.out[0], x.workspace, epilogue);
 }
@@ -89,7 +92,8 @@ Kernel kernel_linear() {
                                           int(item_size(t)));
       workspace += d.in[2]->layout.numel() * item_size(t);
     }
-    return Prepared{run, std::move(s), workspace};
+    const int64_t row = d.out[0]->layout.shape.back();
+    return Prepared{run, std::move(s), workspace, row};
   };
   return k;
 }

@@ -15,12 +15,12 @@ Kernel kernel_matmul() {
     if (b.rank() == 1) b.shape.insert(1, 1), b.strides.insert(1, 0);
     const DType t = d.in[0]->dtype;
     auto plan = std::make_shared<ProductPlan>(plan_product(t, t, a, b, batch));
-    const int64_t workspace = plan->workspace;
+    const int64_t workspace = plan->workspace, row = b.shape.back();
     return Prepared{[](const void* s, const KernelArgs& x) {
                       run_product(*static_cast<const ProductPlan*>(s), x.in[0], x.in[1], x.out[0],
-                                  x.workspace);
+                                  x.workspace, x.epilogue ? *x.epilogue : TileEpilogue{});
                     },
-                    std::move(plan), workspace};
+                    std::move(plan), workspace, row};
   };
   return k;
 }

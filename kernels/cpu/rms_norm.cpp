@@ -21,9 +21,9 @@ struct Make {
               const Make& m = *static_cast<const Make*>(state);
               rms_norm_forward<T>({input<T>(a, 0), m.n}, optional_input<T>(a, 1, m.n_in),
                                   m.eps, m.rows, m.n,
-                                  {output<T>(a, 0), m.n}, output<T>(a, 1));
+                                  {output<T>(a, 0), m.n}, output<T>(a, 1), epilogue_of(a));
             },
-            made};
+            made, 0, made->n};
   }
 };
 

@@ -20,9 +20,10 @@ struct Make {
               const Make& m = *static_cast<const Make*>(state);
               rms_norm_backward<T>({input<T>(a, 0), m.n}, {input<T>(a, 1), m.n}, input<T>(a, 2),
                                    input<T>(a, 3), m.rows, m.n, {output<T>(a, 0), m.n},
-                                   m.weight ? output<T>(a, 1) : nullptr, a.workspace);
+                                   m.weight ? output<T>(a, 1) : nullptr, a.workspace,
+                                   epilogue_of(a));
             },
-            made, workspace};
+            made, workspace, made->n};
   }
 };
 

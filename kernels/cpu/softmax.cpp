@@ -17,9 +17,10 @@ struct Make {
     return {[](const void* state, const KernelArgs& a) {
               const Make& m = *static_cast<const Make*>(state);
               if (m.outer * m.n * m.inner == 0) return;
-              softmax_forward<T>(input<T>(a, 0), output<T>(a, 0), m.outer, m.n, m.inner, false);
+              softmax_forward<T>(input<T>(a, 0), output<T>(a, 0), m.outer, m.n, m.inner, false,
+                                 epilogue_of(a));
             },
-            made};
+            made, 0, made->inner == 1 ? made->n : 0};
   }
 };
 

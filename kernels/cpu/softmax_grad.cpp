@@ -18,9 +18,9 @@ struct Make {
               const Make& m = *static_cast<const Make*>(state);
               if (m.outer * m.n * m.inner == 0) return;
               softmax_backward<T>(input<T>(a, 0), input<T>(a, 1), output<T>(a, 0), m.outer, m.n,
-                                  m.inner, false);
+                                  m.inner, false, epilogue_of(a));
             },
-            made};
+            made, 0, made->inner == 1 ? made->n : 0};
   }
 };
 

@@ -48,6 +48,14 @@ OpDef op_def_split() {
     }
     return out;
   };
+  // One copy for all pieces; each slice's own rule would pad every one to the whole.
+  d.vjp = [](VjpContext& c) {
+    if (!c.needs(0)) return;
+    const int axis = normalize_axis("split", c.attrs.integer(2), c.shape(0).size());
+    Tensors parts;
+    for (int j = 0; j < int(c.out_types.size()); ++j) parts.push_back(c.grad_or_zeros(j));
+    c.set(0, apply(SUAN_OP("cat"), parts, {int64_t(axis)}));
+  };
   d.samples = [] {
     using I [[maybe_unused]] = int64_t;
     return std::vector<Sample>{

@@ -17,6 +17,14 @@ OpDef op_def_unbind() {
       out.push_back(apply(SUAN_OP("select"), {c[0]}, {int64_t(axis), i}));
     return out;
   };
+  d.vjp = [](VjpContext& c) {
+    if (!c.needs(0)) return;
+    if (c.out_types.empty()) return c.set(0, ops::zeros(*c.in_types[0]));
+    const int axis = normalize_axis("unbind", c.attrs.integer(0), c.shape(0).size());
+    Tensors parts;
+    for (int j = 0; j < int(c.out_types.size()); ++j) parts.push_back(c.grad_or_zeros(j));
+    c.set(0, apply(SUAN_OP("stack"), parts, {int64_t(axis)}));
+  };
   d.samples = [] {
     using I [[maybe_unused]] = int64_t;
     return std::vector<Sample>{{{{{3, 5, 7}}}, {I(1)}}, {{{{4}}}, {}, "to 0-d"}};

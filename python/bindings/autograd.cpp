@@ -1,6 +1,8 @@
 // Autograd for Python: backward, grad, modes, hooks and custom functions.
 #include <atomic>
 
+#include "core/backward_plan.h"
+#include "core/tape.h"
 #include "python/bindings/callback.h"
 
 namespace suan::py {
@@ -76,6 +78,15 @@ void bind_autograd(nb::module_& m) {
     }
     return nb::steal(wrap_many(out));
   }, "Gradients of roots with respect to inputs, as a tuple.");
+
+  m.def("backward_plans", [] {
+    const BackwardPlanCounters& c = backward_plan_counters();
+    nb::dict d;
+    d["plans"] = c.plans;
+    d["replays"] = c.replays;
+    d["kept"] = c.kept;
+    return d;
+  }, "Plans of backward passes that this thread made, replayed and keeps.");
 
   m.def("is_grad_enabled", [] { return context().grad_enabled && !context().inference; },
         "True if ops are recorded for backward on this thread.");

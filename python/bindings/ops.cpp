@@ -243,7 +243,7 @@ bool is_method(const OpDef& op) {
   if (op.inputs.empty() || op.inputs[0].arity != Arity::required) return false;
   for (const char* tail : {"_grad", "_step", "_update", "_forward", "_train", "_scatter_add"})
     if (op.name.ends_with(tail)) return op.name == "scatter_add";
-  return op.name != "fused_elementwise";
+  return op.name != "fused_elementwise" && op.name != "fused_epilogue";
 }
 
 PyMethodDef* definition(const std::string& name, Trampoline f, const std::string& doc) {

@@ -129,11 +129,7 @@ def split(tensor, split_size_or_sections, dim=0):
         sizes = list(split_size_or_sections)
         if _py.sum(sizes) != n:
             raise ValueError(f"[split] sizes do not fit: expected a sum of {n}, got {sizes}")
-    out, at = [], 0
-    for s in sizes:
-        out.append(ops.slice(tensor, dim, at, at + s, 1))
-        at += s
-    return tuple(out)
+    return tuple(ops.split(tensor, None, sizes, dim))
 
 
 def chunk(input, chunks, dim=0):
@@ -146,7 +142,7 @@ def chunk(input, chunks, dim=0):
 
 def unbind(input, dim=0):
     """All slices along one dimension; views."""
-    return tuple(select(input, dim, i) for i in range(input.shape[_axis(dim, input.dim(), "unbind")]))
+    return tuple(ops.unbind(input, _axis(dim, input.dim(), "unbind")))
 
 
 def hstack(tensors):

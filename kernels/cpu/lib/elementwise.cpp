@@ -166,6 +166,11 @@ TileShape tile_shape(const Program& p, const Operand* in, const Operand* out, in
                 std::any_of(out, out + p.out_register.size(), transposed);
   // A transposed operand is read in squares, so that its cache lines are used whole.
   if (square && rows >= 8 && cols > 32) return {std::min(rows, p.tile / 32), 32};
+  // Results whose rows are apart, as in a product's tile: one row at a time is written where it lies.
+  auto apart = [&](const Operand& o) { return o.row_stride != cols * o.col_stride; };
+  if (rows > 1 && cols >= 128 && cols <= p.tile &&
+      std::any_of(out, out + p.out_register.size(), apart))
+    return {1, cols};
   if (cols * 2 <= p.tile) return {std::min(rows, p.tile / std::max<int64_t>(cols, 1)), cols};
   const int64_t pieces = (cols + p.tile - 1) / p.tile;
   const int64_t width = ((cols + pieces - 1) / pieces + 15) / 16 * 16;

@@ -66,6 +66,17 @@ void set_mask(AttentionProblem<T>& p, const void* mask) {
   else p.mask.additive = static_cast<const T*>(mask);
 }
 
+// Outputs [0, n) may have any strides but the last one's; the others, and narrow ones, are contiguous.
+inline bool rows_stay(const KernelDesc& d, size_t n) {
+  for (size_t j = 0; j < d.out.size(); ++j) {
+    const Layout& l = d.out[j]->layout;
+    const bool direct = d.out[j]->dtype == compute_type(d.out[j]->dtype);
+    if (l.is_contiguous()) continue;
+    if (j >= n || !direct || (l.shape[3] > 1 && l.strides[3] != 1)) return false;
+  }
+  return true;
+}
+
 // The blocked kernel wants one width for q, k and v; what does not fit runs by definition.
 inline bool attention_supported(const KernelDesc& d, int first) {
   const Shape &q = d.in[first]->layout.shape, &v = d.in[first + 2]->layout.shape;

@@ -11,12 +11,12 @@ constexpr std::int64_t kMaxBlocks = 64;
 
 template <class T, bool Centered>
 void forward(RowsView<const T> xs, const T* weight, const T* bias, T eps, std::int64_t rows,
-             std::int64_t n, RowsView<T> ys, T* means, T* rstds) {
+             std::int64_t n, RowsView<T> ys, T* means, T* rstds, TileFn epilogue) {
   const std::int64_t per_task = rows_per_task(rows, n, kMaxBlocks * 16);
   const T inverse_n = T(1) / static_cast<T>(n);
   parallel_for((rows + per_task - 1) / per_task, [&](std::int64_t task) {
-    const std::int64_t end = std::min(rows, (task + 1) * per_task);
-    for (std::int64_t r = task * per_task; r < end; ++r) {
+    const std::int64_t begin = task * per_task, end = std::min(rows, begin + per_task);
+    for (std::int64_t r = begin; r < end; ++r) {
       const T* x = xs.data + r * xs.stride;
       T* y = ys.data + r * ys.stride;
       const T mean =
@@ -35,6 +35,7 @@ void forward(RowsView<const T> xs, const T* weight, const T* bias, T eps, std::i
       if (Centered && means != nullptr) means[r] = mean;
       if (rstds != nullptr) rstds[r] = rstd;
     }
+    if (epilogue) epilogue(ys.data + begin * ys.stride, 0, begin, end - begin, 0, n, ys.stride);
   });
 }
 
@@ -43,7 +44,7 @@ void forward(RowsView<const T> xs, const T* weight, const T* bias, T eps, std::i
 template <class T, bool Centered>
 void backward(RowsView<const T> dys, RowsView<const T> xs, const T* weight, const T* means,
               const T* rstds, std::int64_t rows, std::int64_t n, RowsView<T> dxs, T* dweight,
-              T* dbias, T* partial) {
+              T* dbias, T* partial, TileFn epilogue) {
   const std::int64_t per_task = rows_per_task(rows, n, kMaxBlocks);
   const std::int64_t blocks = (rows + per_task - 1) / per_task;
   const T inverse_n = T(1) / static_cast<T>(n);
@@ -52,8 +53,8 @@ void backward(RowsView<const T> dys, RowsView<const T> xs, const T* weight, cons
     T* db = dbias != nullptr ? partial + (block * 2 + 1) * n : nullptr;
     if (dw != nullptr) std::fill_n(dw, n, T(0));
     if (db != nullptr) std::fill_n(db, n, T(0));
-    const std::int64_t end = std::min(rows, (block + 1) * per_task);
-    for (std::int64_t r = block * per_task; r < end; ++r) {
+    const std::int64_t begin = block * per_task, end = std::min(rows, begin + per_task);
+    for (std::int64_t r = begin; r < end; ++r) {
       const T* dy = dys.data + r * dys.stride;
       const T* x = xs.data + r * xs.stride;
       const T mean = Centered ? means[r] : T(0), rstd = rstds[r];
@@ -70,6 +71,9 @@ void backward(RowsView<const T> dys, RowsView<const T> xs, const T* weight, cons
       const T shift = Centered ? sum_row<T>(n, grad) * inverse_n : T(0);
       T* dx = dxs.data + r * dxs.stride;
       each_vec<T>(n, [&](auto at) { at.put(dx, (grad(at) - shift - normed(at) * along) * rstd); });
+    }
+    if (epilogue && dxs.data != nullptr) {
+      epilogue(dxs.data + begin * dxs.stride, 0, begin, end - begin, 0, n, dxs.stride);
     }
   });
   if (dweight == nullptr && dbias == nullptr) return;
@@ -98,39 +102,40 @@ std::int64_t norm_backward_workspace(std::int64_t rows, std::int64_t n,
 
 template <class T>
 void layer_norm_forward(RowsView<const T> x, const T* weight, const T* bias, T eps,
-                        std::int64_t rows, std::int64_t n, RowsView<T> y, T* mean, T* rstd) {
-  forward<T, true>(x, weight, bias, eps, rows, n, y, mean, rstd);
+                        std::int64_t rows, std::int64_t n, RowsView<T> y, T* mean, T* rstd,
+                        TileFn epilogue) {
+  forward<T, true>(x, weight, bias, eps, rows, n, y, mean, rstd, epilogue);
 }
 template <class T>
 void rms_norm_forward(RowsView<const T> x, const T* weight, T eps, std::int64_t rows,
-                      std::int64_t n, RowsView<T> y, T* rstd) {
-  forward<T, false>(x, weight, nullptr, eps, rows, n, y, nullptr, rstd);
+                      std::int64_t n, RowsView<T> y, T* rstd, TileFn epilogue) {
+  forward<T, false>(x, weight, nullptr, eps, rows, n, y, nullptr, rstd, epilogue);
 }
 template <class T>
 void layer_norm_backward(RowsView<const T> dy, RowsView<const T> x, const T* weight, const T* mean,
                          const T* rstd, std::int64_t rows, std::int64_t n, RowsView<T> dx,
-                         T* dweight, T* dbias, void* workspace) {
+                         T* dweight, T* dbias, void* workspace, TileFn epilogue) {
   backward<T, true>(dy, x, weight, mean, rstd, rows, n, dx, dweight, dbias,
-                    static_cast<T*>(workspace));
+                    static_cast<T*>(workspace), epilogue);
 }
 template <class T>
 void rms_norm_backward(RowsView<const T> dy, RowsView<const T> x, const T* weight, const T* rstd,
                        std::int64_t rows, std::int64_t n, RowsView<T> dx, T* dweight,
-                       void* workspace) {
+                       void* workspace, TileFn epilogue) {
   backward<T, false>(dy, x, weight, nullptr, rstd, rows, n, dx, dweight, nullptr,
-                     static_cast<T*>(workspace));
+                     static_cast<T*>(workspace), epilogue);
 }
 
 #define SUAN_NORM(T)                                                                              \
   template void layer_norm_forward<T>(RowsView<const T>, const T*, const T*, T, std::int64_t,     \
-                                      std::int64_t, RowsView<T>, T*, T*);                         \
+                                      std::int64_t, RowsView<T>, T*, T*, TileFn);                 \
   template void rms_norm_forward<T>(RowsView<const T>, const T*, T, std::int64_t, std::int64_t,   \
-                                    RowsView<T>, T*);                                             \
+                                    RowsView<T>, T*, TileFn);                                     \
   template void layer_norm_backward<T>(RowsView<const T>, RowsView<const T>, const T*, const T*,  \
                                        const T*, std::int64_t, std::int64_t, RowsView<T>, T*, T*, \
-                                       void*);                                                    \
+                                       void*, TileFn);                                            \
   template void rms_norm_backward<T>(RowsView<const T>, RowsView<const T>, const T*, const T*,    \
-                                     std::int64_t, std::int64_t, RowsView<T>, T*, void*);
+                                     std::int64_t, std::int64_t, RowsView<T>, T*, void*, TileFn);
 SUAN_NORM(float)
 SUAN_NORM(double)
 #undef SUAN_NORM

@@ -1,9 +1,13 @@
 // layer_norm and rms_norm over the last axis, forward and backward, f32 and f64. Statistics in the
 // compute type, two passes over a row in L1 (mean, then squared deviations). Weight and bias
-// gradients: partial sums over fixed row blocks, added in order, so threads never change a bit.
+// gradients: partial sums over fixed row blocks, added in order, so threads never change a bit. An
+// epilogue gets y, or dx, a task's rows at a time.
 #pragma once
 
 #include <cstdint>
+
+#include "core/op.h"
+#include "core/pool.h"
 
 namespace suan::cpu {
 
@@ -20,12 +24,13 @@ namespace SUAN_ISA {
 // be null when nothing is to be saved.
 template <class T>
 void layer_norm_forward(RowsView<const T> x, const T* weight, const T* bias, T eps,
-                        std::int64_t rows, std::int64_t n, RowsView<T> y, T* mean, T* rstd);
+                        std::int64_t rows, std::int64_t n, RowsView<T> y, T* mean, T* rstd,
+                        TileFn epilogue = {});
 
 // y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps).
 template <class T>
 void rms_norm_forward(RowsView<const T> x, const T* weight, T eps, std::int64_t rows,
-                      std::int64_t n, RowsView<T> y, T* rstd);
+                      std::int64_t n, RowsView<T> y, T* rstd, TileFn epilogue = {});
 
 // Bytes of `workspace` for both backwards (partial weight and bias gradients).
 std::int64_t norm_backward_workspace(std::int64_t rows, std::int64_t n, std::int64_t element_bytes);
@@ -34,11 +39,11 @@ std::int64_t norm_backward_workspace(std::int64_t rows, std::int64_t n, std::int
 template <class T>
 void layer_norm_backward(RowsView<const T> dy, RowsView<const T> x, const T* weight, const T* mean,
                          const T* rstd, std::int64_t rows, std::int64_t n, RowsView<T> dx,
-                         T* dweight, T* dbias, void* workspace);
+                         T* dweight, T* dbias, void* workspace, TileFn epilogue = {});
 template <class T>
 void rms_norm_backward(RowsView<const T> dy, RowsView<const T> x, const T* weight, const T* rstd,
                        std::int64_t rows, std::int64_t n, RowsView<T> dx, T* dweight,
-                       void* workspace);
+                       void* workspace, TileFn epilogue = {});
 
 }  // namespace SUAN_ISA
 }  // namespace suan::cpu

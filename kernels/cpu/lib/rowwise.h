@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "core/pool.h"
 #include "kernels/cpu/lib/strided.h"
 #include "kernels/cpu/lib/widened.h"
 
@@ -32,6 +33,8 @@ const T* optional_input(const KernelArgs& a, int i, int n_in) {
 }
 template <class T>
 T* output(const KernelArgs& a, int j) { return static_cast<T*>(a.out[j]); }
+
+inline TileFn epilogue_of(const KernelArgs& a) { return a.epilogue ? *a.epilogue : TileFn{}; }
 
 // For an op that updates its input: the output begins as the input, which it usually is already.
 template <class T>

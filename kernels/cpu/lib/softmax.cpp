@@ -10,13 +10,15 @@ namespace {
 
 constexpr std::int64_t kMaxTasks = 1024;
 
-// Runs body(slice) for outer slices along contiguous rows, in tasks cut by shape.
-template <class F>
-void over_rows(std::int64_t outer, std::int64_t n, F body) {
+// Runs body(slice) for outer slices along contiguous rows, in tasks cut by shape, then the epilogue
+// on the task's results.
+template <class T, class F>
+void over_rows(T* to, std::int64_t outer, std::int64_t n, TileFn epilogue, F body) {
   const std::int64_t per_task = rows_per_task(outer, n, kMaxTasks);
   parallel_for((outer + per_task - 1) / per_task, [&](std::int64_t task) {
-    const std::int64_t end = std::min(outer, (task + 1) * per_task);
-    for (std::int64_t r = task * per_task; r < end; ++r) body(r);
+    const std::int64_t begin = task * per_task, end = std::min(outer, begin + per_task);
+    for (std::int64_t r = begin; r < end; ++r) body(r);
+    if (epilogue) epilogue(to + begin * n, 0, begin, end - begin, 0, n, n);
   });
 }
 
@@ -58,10 +60,11 @@ void forward_row(const T* x, T* y, std::int64_t n, bool log_form) {
 
 template <class T>
 void softmax_forward(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner,
-                     bool log_form) {
+                     bool log_form, TileFn epilogue) {
   if (outer * n * inner == 0) return;
   if (inner == 1) {
-    over_rows(outer, n, [&](std::int64_t r) { forward_row(x + r * n, y + r * n, n, log_form); });
+    over_rows(y, outer, n, epilogue,
+              [&](std::int64_t r) { forward_row(x + r * n, y + r * n, n, log_form); });
     return;
   }
   using V = vec_of<T>;
@@ -83,10 +86,10 @@ void softmax_forward(const T* x, T* y, std::int64_t outer, std::int64_t n, std::
 
 template <class T>
 void softmax_backward(const T* dy, const T* y, T* dx, std::int64_t outer, std::int64_t n,
-                      std::int64_t inner, bool log_form) {
+                      std::int64_t inner, bool log_form, TileFn epilogue) {
   if (outer * n * inner == 0) return;
   if (inner == 1) {
-    over_rows(outer, n, [&](std::int64_t r) {
+    over_rows(dx, outer, n, epilogue, [&](std::int64_t r) {
       const T* g = dy + r * n;
       const T* out = y + r * n;
       T* to = dx + r * n;
@@ -117,10 +120,11 @@ void softmax_backward(const T* dy, const T* y, T* dx, std::int64_t outer, std::i
   });
 }
 
-#define SUAN_SOFTMAX(T)                                                                           \
-  template void softmax_forward<T>(const T*, T*, std::int64_t, std::int64_t, std::int64_t, bool); \
-  template void softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t,           \
-                                    std::int64_t, bool);
+#define SUAN_SOFTMAX(T)                                                                    \
+  template void softmax_forward<T>(const T*, T*, std::int64_t, std::int64_t, std::int64_t, \
+                                   bool, TileFn);                                          \
+  template void softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t,    \
+                                    std::int64_t, bool, TileFn);
 SUAN_SOFTMAX(float)
 SUAN_SOFTMAX(double)
 #undef SUAN_SOFTMAX

@@ -39,7 +39,7 @@ class Attention(nn.Module):
         batch, seq, width = x.shape
         # [batch, seq, 3, heads, head_dim] -> three of [batch, heads, seq, head_dim], without a copy
         qkv = self.qkv(x).view(batch, seq, 3, self.heads, width // self.heads)
-        q, k, v = (qkv[:, :, i].transpose(1, 2) for i in range(3))
+        q, k, v = (t.transpose(1, 2) for t in qkv.unbind(2))
         p = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
         return self.out(y.transpose(1, 2).reshape(batch, seq, width))

@@ -1,0 +1,245 @@
+// fused_epilogue: the first node's own kernel, with the rest of the body as a program that it runs on each
+// finished tile. A tile is found in the result by its address; the program's other operands are whole, one
+// value per row, one per column, or one in all.
+#include <utility>
+
+#include "core/backend.h"
+#include "core/pool.h"
+#include "kernels/cpu/lib/elementwise.h"
+#include "kernels/cpu/lib/strided.h"
+
+namespace suan::cpu::SUAN_ISA {
+namespace {
+
+constexpr int most_outputs = 8;
+
+// An input of the node as the inner kernel or the program takes it, perhaps through a contiguous copy.
+struct Source {
+  int input = -1;          // of the node; -1: absent
+  bool copied = false;
+  Move move;
+  int64_t at = 0;          // bytes into the workspace
+};
+
+struct Side {              // an operand of the program
+  Source source;
+  int64_t row_stride = 0, col_stride = 0, item = 0;
+};
+
+struct State {
+  Prepared anchor;
+  ProgramPtr program;
+  std::vector<Source> anchor_in;
+  std::vector<int> anchor_out;         // the node's output, or -1: into the workspace
+  std::vector<int64_t> anchor_out_at;  // bytes into the workspace
+  std::vector<Side> sides;             // inputs of the program after the tile itself
+  std::vector<int> row_out;            // the node's output of each of the program's
+  std::vector<int64_t> row_item;
+  int64_t item = 0, row = 0;           // of the anchor's result
+};
+
+// How an operand of `shape` broadcasts to rows of `row` elements that fill `to`; false when it does so in
+// no such way.
+bool classify(const Shape& shape, const Shape& to, int64_t row, Side& s) {
+  const int64_t n = numel(shape), total = numel(to);
+  s.row_stride = s.col_stride = 0;
+  if (n == 1) return true;
+  if (shape == to) {
+    s.row_stride = row;
+    s.col_stride = 1;
+    return true;
+  }
+  int64_t tail = 1, head = 1;
+  const int lead = to.size() - shape.size();
+  int d = to.size() - 1;
+  for (; d >= lead && shape[d - lead] == to[d]; --d) tail *= to[d];
+  if (tail == row && n == row) {
+    s.col_stride = 1;
+    return true;
+  }
+  if (lead > 0) return false;
+  for (d = 0; d < to.size() && shape[d] == to[d]; ++d) head *= to[d];
+  if (head * row == total && n == head) {
+    s.row_stride = 1;
+    return true;
+  }
+  return false;
+}
+
+struct Parts {
+  std::shared_ptr<State> state;
+  int64_t workspace = 0;
+};
+
+// Null when the body is not what the pass makes or what the kernels can do.
+Parts build(const KernelDesc& d) {
+  const Graph& body = *d.attrs.graph(0);
+  if (body.nodes.empty() || !body.constants.empty() || body.outputs.size() > size_t(most_outputs)) return {};
+  const Node& first = body.nodes[0];
+  const Kernel* kernel = find_kernel(*first.op, {});
+  if (!kernel) return {};
+  auto type = [&](ValueId v) -> const TensorType& { return body.values[size_t(v)].type; };
+  auto input_of = [&](ValueId v) {
+    for (size_t i = 0; i < body.inputs.size(); ++i)
+      if (body.inputs[i] == v) return int(i);
+    return -1;
+  };
+  auto s = std::make_shared<State>();
+  int64_t workspace = 0;
+  auto take = [&](int64_t bytes) { return std::exchange(workspace, workspace + (bytes + 63) / 64 * 64); };
+  auto source = [&](int input, bool contiguous) {
+    Source from{input};
+    const TensorDesc& t = *d.in[size_t(input)];
+    if (contiguous && !t.layout.is_contiguous()) {
+      from.copied = true;
+      from.move = plan_contiguous_move(t.layout.shape, t.layout.strides, int(item_size(t.dtype)));
+      from.at = take(t.layout.numel() * item_size(t.dtype));
+    }
+    return from;
+  };
+
+  std::vector<TensorDesc> descs(first.in.size() + first.out.size());
+  std::vector<const TensorDesc*> in, out;
+  for (size_t k = 0; k < first.in.size(); ++k) {
+    if (first.in[k] == no_value) {
+      s->anchor_in.emplace_back();
+      in.push_back(nullptr);
+      continue;
+    }
+    const int i = input_of(first.in[k]);
+    if (i < 0) return {};
+    s->anchor_in.push_back(source(i, !(kernel->flags & kernel_strided_in)));
+    descs[k] = *d.in[size_t(i)];
+    if (s->anchor_in.back().copied) descs[k].layout = Layout(descs[k].layout.shape);
+    in.push_back(&descs[k]);
+  }
+  while (s->anchor_in.size() < first.op->inputs.size()) s->anchor_in.emplace_back();
+  if (s->anchor_in.size() > size_t(max_program_inputs)) return {};
+  for (size_t k = 0; k < first.out.size(); ++k) {
+    TensorDesc& o = descs[first.in.size() + k];
+    o.dtype = type(first.out[k]).dtype;
+    o.layout = Layout(type(first.out[k]).shape);
+    out.push_back(&o);
+  }
+  const KernelDesc desc{*first.op, first.attrs, in, out};
+  if (kernel->supports && !kernel->supports(desc)) return {};
+  s->anchor = kernel->prepare(desc);
+  s->row = s->anchor.epilogue_row;
+  const TensorType& result = type(first.out[0]);
+  if (s->row <= 0 || numel(result.shape) == 0) return {};
+  s->item = item_size(result.dtype);
+
+  // The rows alone, as a graph whose first input is the result; a reshape of it is the same memory.
+  Graph rows;
+  std::vector<ValueId> inner(body.values.size(), no_value);
+  ValueId tile = first.out[0];
+  size_t k = 1;
+  if (k < body.nodes.size() && body.nodes[k].op->name == "reshape") tile = body.nodes[k++].out[0];
+  const Shape shape = type(tile).shape;
+  inner[size_t(tile)] = rows.add_input(type(tile));
+  for (; k < body.nodes.size(); ++k) {
+    const Node& n = body.nodes[k];
+    std::vector<ValueId> args;
+    for (ValueId v : n.in) {
+      if (v != no_value && inner[size_t(v)] == no_value) {
+        const int i = input_of(v);
+        Side side;
+        if (i < 0 || !classify(type(v).shape, shape, s->row, side)) return {};
+        side.source = source(i, true);
+        side.item = item_size(type(v).dtype);
+        s->sides.push_back(side);
+        inner[size_t(v)] = rows.add_input(type(v));
+      }
+      args.push_back(v == no_value ? no_value : inner[size_t(v)]);
+    }
+    if (n.out.size() != 1 || !(type(n.out[0]).shape == shape)) return {};
+    const int at = rows.append_typed(*n.op, args, n.attrs, {&type(n.out[0]), 1});
+    inner[size_t(n.out[0])] = rows.nodes[size_t(at)].out[0];
+  }
+  s->anchor_out.assign(first.out.size(), -1);
+  s->anchor_out_at.assign(first.out.size(), 0);
+  for (size_t j = 0; j < body.outputs.size(); ++j) {
+    const ValueId v = body.outputs[j];
+    bool own = false;
+    for (size_t p = 0; p < first.out.size(); ++p)
+      if (first.out[p] == v) {
+        s->anchor_out[p] = int(j);
+        own = true;
+      }
+    if (own) continue;
+    if (inner[size_t(v)] == no_value || v == tile) return {};
+    rows.outputs.push_back(inner[size_t(v)]);
+    s->row_out.push_back(int(j));
+    s->row_item.push_back(item_size(type(v).dtype));
+  }
+  s->program = graph_program(rows);
+  if (!s->program) return {};
+  // A result that nobody else reads is made where the program's own result of its dtype goes.
+  for (size_t j = 0; j < s->row_out.size() && s->anchor_out[0] < 0; ++j)
+    if (type(body.outputs[size_t(s->row_out[j])]).dtype == result.dtype) s->anchor_out[0] = s->row_out[j];
+  for (size_t p = 0; p < first.out.size(); ++p)
+    if (s->anchor_out[p] < 0) s->anchor_out_at[p] = take(type(first.out[p]).bytes());
+  return {s, workspace};
+}
+
+const void* resolve(const Source& s, const KernelArgs& a) {
+  if (s.input < 0) return nullptr;
+  if (!s.copied) return a.in[s.input];
+  auto* to = static_cast<std::byte*>(a.workspace) + s.at;
+  run_move(s.move, to, a.in[s.input]);
+  return to;
+}
+
+void run(const void* state, const KernelArgs& a) {
+  const State& s = *static_cast<const State*>(state);
+  auto* workspace = static_cast<std::byte*>(a.workspace);
+  const void* in[max_program_inputs];
+  void* out[most_outputs];
+  for (size_t i = 0; i < s.anchor_in.size(); ++i) in[i] = resolve(s.anchor_in[i], a);
+  for (size_t j = 0; j < s.anchor_out.size(); ++j)
+    out[j] = s.anchor_out[j] < 0 ? workspace + s.anchor_out_at[j] : a.out[s.anchor_out[j]];
+  void* sides[max_program_inputs];
+  for (size_t i = 0; i < s.sides.size(); ++i) sides[i] = const_cast<void*>(resolve(s.sides[i].source, a));
+
+  const auto* base = static_cast<const std::byte*>(out[0]);
+  const auto epilogue = [&](void* tile, int64_t, int64_t, int64_t rows, int64_t, int64_t cols, int64_t) {
+    const int64_t at = (static_cast<const std::byte*>(tile) - base) / s.item;
+    const int64_t row = at / s.row, col = at % s.row;
+    Operand from[max_program_inputs], to[most_outputs];
+    from[0] = {tile, s.row, 1};
+    for (size_t i = 0; i < s.sides.size(); ++i) {
+      const Side& x = s.sides[i];
+      from[i + 1] = {static_cast<std::byte*>(sides[i]) +
+                         (row * x.row_stride + col * x.col_stride) * x.item,
+                     x.row_stride, x.col_stride};
+    }
+    for (size_t j = 0; j < s.row_out.size(); ++j)
+      to[j] = {static_cast<std::byte*>(a.out[s.row_out[j]]) + at * s.row_item[j], s.row, 1};
+    rows_run(*s.program, from, to, rows, cols);
+  };
+  const TileFn each_tile = epilogue;
+  KernelArgs inner{in, out, workspace, &each_tile};
+  s.anchor.run(s.anchor.state.get(), inner);
+}
+
+}  // namespace
+
+Kernel kernel_fused_epilogue() {
+  Kernel k;
+  k.flags = kernel_strided_in;
+  k.supports = [](const KernelDesc& d) { return build(d).state != nullptr; };
+  k.prepare = [](const KernelDesc& d) {
+    auto [state, workspace] = build(d);
+    const int64_t own = state->anchor.workspace;
+    // The inner kernel's workspace comes first, what is ours after it.
+    const int64_t shift = (own + 63) / 64 * 64;
+    auto move = [&](Source& s) { s.at += shift; };
+    for (Source& s : state->anchor_in) move(s);
+    for (Side& s : state->sides) move(s.source);
+    for (int64_t& at : state->anchor_out_at) at += shift;
+    return Prepared{run, std::move(state), shift + workspace};
+  };
+  return k;
+}
+
+}  // namespace suan::cpu::SUAN_ISA

@@ -1,0 +1,243 @@
+// Element-wise rows joined to products, convolutions, norms and softmax: which graphs the pass joins, and
+// that the joined node gives the bits of its parts for every dtype, tile, split and operand it admits.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "core/apply.h"
+#include "core/convert.h"
+#include "core/pass.h"
+#include "core/plan.h"
+#include "core/pool.h"
+
+namespace suan {
+namespace {
+
+// A graph under construction; every input is filled with random values.
+struct Build {
+  Graph g;
+  ValueId in(DType t, Shape s) { return g.add_input({t, std::move(s), {}}); }
+  std::vector<ValueId> all(const char* name, std::vector<ValueId> args, const Attrs& attrs = {}) {
+    const int k = g.append(op(name), std::move(args), attrs);
+    return g.nodes[size_t(k)].out;
+  }
+  ValueId operator()(const char* name, std::vector<ValueId> args, const Attrs& attrs = {}) {
+    return all(name, std::move(args), attrs)[0];
+  }
+  const TensorType& type(ValueId v) const { return g.values[size_t(v)].type; }
+};
+
+Tensors random_inputs(const Graph& g) {
+  std::mt19937 rng(5);
+  std::normal_distribution<double> normal;
+  Tensors in;
+  for (ValueId v : g.inputs) {
+    const TensorType& t = g.values[size_t(v)].type;
+    Tensor wide = Tensor::empty({DType::f64, t.shape, {}});
+    for (int64_t i = 0; i < wide.numel(); ++i) wide.data<double>()[i] = normal(rng) * 3;
+    in.push_back(t.dtype == DType::f64 ? wide : apply(op("cast"), {wide}, {t.dtype}));
+  }
+  return in;
+}
+
+int count(const Graph& g, std::string_view name) {
+  int n = 0;
+  for (const Node& node : g.nodes) n += node.op->name == name;
+  return n;
+}
+
+void expect_equal_bits(const Tensors& got, const Tensors& want, const std::string& what) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_TRUE(got[i].type() == want[i].type()) << what;
+    const Tensor x = apply(op("copy"), {got[i]}), y = apply(op("copy"), {want[i]});
+    EXPECT_EQ(std::memcmp(x.raw(), y.raw(), size_t(x.type().bytes())), 0) << what << ", output " << i;
+  }
+}
+
+// Every part of the graph joins into `n` nodes, and the plan gives the bits of the graph as it was.
+void expect_joined(const Build& b, int n, const std::string& what) {
+  const Tensors in = random_inputs(b.g);
+  const Tensors want = interpret(b.g, in);
+  Graph g = b.g;
+  EXPECT_EQ(epilogue_pass(g), n) << what;
+  g.verify(what);
+  RunPool pool(std::make_shared<Plan>(g, PlanOptions{}));
+  const int threads = num_threads();
+  for (int t : {1, 3}) {
+    set_num_threads(t);
+    expect_equal_bits(pool(in), want, what);
+  }
+  set_num_threads(threads);
+  expect_equal_bits(interpret(g, in), want, what);
+}
+
+// Rows over `v` with every kind of operand: whole, per column, per row, one.
+void add_rows(Build& b, ValueId v, int kind) {
+  const DType t = b.type(v).dtype;
+  const Shape s = b.type(v).shape;
+  Shape column = s, line = s;
+  column.back() = 1;
+  for (int i = 0; i + 1 < s.size(); ++i) line[i] = 1;
+  switch (kind) {
+    case 0: b.g.outputs = {b("relu", {v})}; return;
+    case 1: b.g.outputs = {v, b("sub", {b.in(t, s), v})}; return;
+    case 2: b.g.outputs = {b("sub", {v, b.in(t, {s.back()})})}; return;
+    case 3: b.g.outputs = {b("mul", {b.in(t, column), v})}; return;
+    case 4: b.g.outputs = {b("sub", {v, b.in(t, line)}), b("add", {v, b.in(t, {})})}; return;
+    default: b.g.outputs = {b("cast", {v}, {t == DType::f64 ? DType::f32 : DType::f64})};
+  }
+}
+constexpr int n_kinds = 6;
+
+TEST(Epilogue, ProductsOfEveryDtypeAndShape) {
+  struct Case { int64_t m, n, k; };
+  for (DType t : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i32})
+    for (auto [m, n, k] : {Case{5, 7, 3}, Case{70, 530, 40}, Case{33, 40, 900}, Case{8, 8, 5000}, Case{9, 4, 0}})
+      for (int kind = 0; kind < n_kinds; ++kind) {
+        const std::string what = fmt::format("{} {}x{}x{} rows {}", name(t), m, n, k, kind);
+        Build b;
+        add_rows(b, b("matmul", {b.in(t, {m, k}), b.in(t, {k, n})}), kind);
+        // Two readers that are not one group cannot both join.
+        Graph fused = b.g;
+        fuse_pass(fused);
+        b.g = fused;
+        expect_joined(b, 1, what);
+      }
+}
+
+TEST(Epilogue, LinearWithBiasAndBatches) {
+  for (DType t : {DType::f32, DType::bf16})
+    for (bool biased : {false, true}) {
+      Build b;
+      const ValueId x = b.in(t, {3, 21, 40}), w = b.in(t, {65, 40}), bias = biased ? b.in(t, {65}) : no_value;
+      const ValueId y = b("linear", {x, w, bias});
+      b.g.outputs = {y, b("add", {b("gelu_tanh", {y}), b.in(t, {3, 21, 65})})};
+      fuse_pass(b.g);
+      expect_joined(b, 1, fmt::format("linear {} bias {}", name(t), biased));
+    }
+}
+
+TEST(Epilogue, BatchedProductsAndBroadcastBatches) {
+  Build b;
+  const ValueId y = b("matmul", {b.in(DType::f32, {2, 1, 9, 12}), b.in(DType::f32, {3, 12, 10})});
+  b.g.outputs = {b("sub", {y, b.in(DType::f32, {2, 3, 9, 10})})};
+  expect_joined(b, 1, "outer batches");
+}
+
+TEST(Epilogue, ThroughAReshapeWhoseOtherReadersFollow) {
+  Build b;
+  const ValueId y = b("matmul", {b.in(DType::f32, {24, 8}), b.in(DType::f32, {8, 10})});
+  const ValueId folded = b("reshape", {y}, {Shape{4, 6, 10}});
+  const ValueId early = b("permute", {folded}, {Dims{1, 0, 2}});
+  const ValueId rows = b("sub", {b.in(DType::f32, {4, 6, 10}), folded});
+  b.g.outputs = {rows, b("sum", {early}, {Dims{0}, false}), b("neg", {y})};
+  expect_joined(b, 1, "reshape");
+}
+
+TEST(Epilogue, StridedOperands) {
+  Build b;
+  const ValueId y = b("layer_norm", {b("permute", {b.in(DType::f32, {40, 30})}, {Dims{1, 0}})}, {int64_t(1), 1e-5});
+  b.g.outputs = {b("sub", {y, b("permute", {b.in(DType::f32, {40, 30})}, {Dims{1, 0}})})};
+  expect_joined(b, 1, "strided");
+}
+
+TEST(Epilogue, Convolutions) {
+  for (DType t : {DType::f32, DType::bf16, DType::f64})
+    for (int64_t groups : {1, 2})
+      for (int kind : {0, 1, 5}) {
+        Build b;
+        const ValueId x = b.in(t, {2, 4, 17, 19}), w = b.in(t, {6, 4 / groups, 3, 3}), bias = b.in(t, {6});
+        add_rows(b, b("conv", {x, w, bias}, {Dims{}, Dims{1, 1, 1, 1}, Dims{}, groups}), kind);
+        expect_joined(b, 1, fmt::format("conv {} groups {} rows {}", name(t), groups, kind));
+        Build c;
+        const ValueId g = c.in(t, {2, 6, 17, 19}), v = c.in(t, {6, 4 / groups, 3, 3});
+        add_rows(c, c("conv_input_grad", {g, v}, {Dims{17, 19}, Dims{}, Dims{1, 1, 1, 1}, Dims{}, groups}), kind);
+        expect_joined(c, 1, fmt::format("conv_input_grad {} groups {} rows {}", name(t), groups, kind));
+      }
+}
+
+TEST(Epilogue, NormsAndSoftmax) {
+  const int64_t one = 1;
+  for (DType t : {DType::f32, DType::f64})
+    for (int kind = 0; kind < n_kinds; ++kind) {
+      const Shape s{3, 50, 70};
+      auto check = [&](Build& b, ValueId v, const char* what) {
+        add_rows(b, v, kind);
+        fuse_pass(b.g);
+        expect_joined(b, 1, fmt::format("{} {} rows {}", what, name(t), kind));
+      };
+      Build b;
+      check(b, b("layer_norm", {b.in(t, s), b.in(t, {70}), b.in(t, {70})}, {one, 1e-5}), "layer_norm");
+      Build c;
+      check(c, c("rms_norm", {c.in(t, s), c.in(t, {70})}, {one, 1e-5}), "rms_norm");
+      Build d;
+      const auto grads = d.all("layer_norm_grad", {d.in(t, s), d.in(t, s), d.in(t, {70}), d.in(t, {3, 50}), d.in(t, {3, 50})},
+                               {one, 1e-5, true, true});
+      check(d, grads[0], "layer_norm_grad");
+      Build e;
+      check(e, e("softmax", {e.in(t, s)}, {int64_t(-1)}), "softmax");
+      Build f;
+      check(f, f("softmax_grad", {f.in(t, s), f.in(t, s)}, {int64_t(-1)}), "softmax_grad");
+      Build h;
+      check(h, h("log_softmax_grad", {h.in(t, s), h.in(t, s)}, {int64_t(-1)}), "log_softmax_grad");
+    }
+}
+
+TEST(Epilogue, OtherOutputsOfTheFirstOpStay) {
+  Build b;
+  const auto out = b.all("layer_norm", {b.in(DType::f32, {20, 30})}, {int64_t(1), 1e-5});
+  b.g.outputs = {b("neg", {out[0]}), out[2], out[1]};
+  expect_joined(b, 1, "mean and rstd");
+}
+
+// What has to stay apart does: no join, the same bits.
+TEST(Epilogue, LeavesAloneWhatItCannotJoin) {
+  {
+    Build b;  // read before the rows
+    const ValueId y = b("matmul", {b.in(DType::f32, {6, 8}), b.in(DType::f32, {8, 10})});
+    const ValueId total = b("sum", {y}, {Dims{}, false});
+    b.g.outputs = {b("sub", {y, total})};
+    expect_joined(b, 0, "a reader in between");
+  }
+  {
+    Build b;  // an operand that is neither whole nor a row nor a column
+    const ValueId y = b("matmul", {b.in(DType::f32, {2, 3, 8}), b.in(DType::f32, {8, 10})});
+    b.g.outputs = {b("sub", {y, b.in(DType::f32, {1, 3, 10})})};
+    expect_joined(b, 0, "a periodic operand");
+  }
+  {
+    Build b;  // softmax along another axis has no rows
+    b.g.outputs = {b("neg", {b("softmax", {b.in(DType::f32, {6, 8})}, {int64_t(0)})})};
+    expect_joined(b, 0, "columns");
+  }
+  {
+    Build b;  // the result broadcasts
+    const ValueId y = b("matmul", {b.in(DType::f32, {1, 8}), b.in(DType::f32, {8, 10})});
+    b.g.outputs = {b("sub", {b.in(DType::f32, {4, 10}), y})};
+    expect_joined(b, 0, "broadcast result");
+  }
+}
+
+TEST(Rewrite, MaskMovesBelowThePooling) {
+  for (int64_t stride : {1, 2}) {
+    Build b;
+    const ValueId y = b("relu", {b.in(DType::f32, {2, 3, 9, 10})});
+    const auto pooled = b.all("max_pool", {y}, {Dims{2, 2}, Dims{stride, stride}, Dims{}, Dims{}, false});
+    const ValueId g = b.in(DType::f32, b.type(pooled[0]).shape);
+    b.g.outputs = {pooled[0], b("relu_grad", {b("max_pool_grad", {g, pooled[1]}, {Dims{9, 10}}), y})};
+    const Tensors in = random_inputs(b.g);
+    const Tensors want = interpret(b.g, in);
+    Graph after = b.g;
+    EXPECT_EQ(rewrite_pass(after), 1);
+    dce_pass(after);
+    after.verify("rewrite");
+    EXPECT_EQ(count(after, "max_pool_grad"), 1);
+    EXPECT_EQ(count(after, "relu_grad"), 1);
+    expect_equal_bits(interpret(after, in), want, fmt::format("stride {}", stride));
+  }
+}
+
+}  // namespace
+}  // namespace suan
