@@ -318,8 +318,6 @@ TEST(SeededFaults, AccumulateAddingToTheWrongTableIsCaught) {
   });
 }
 
-TEST(SeededFaults, FuseWithSwappedOperandsIsCaught) {
-  expect_caught("fuse", [](Graph& g) {
 TEST(SeededFaults, RewriteLosingTheMaskIsCaught) {
   expect_caught("rewrite", [](Graph& g) {
     for (Node& n : g.nodes) {
