@@ -82,13 +82,13 @@ class Joiner {
     return n.op == &fused || ((n.op->flags & op_elementwise) && n.out.size() == 1 && mergeable(*n.op));
   }
 
-  // Where the first node that needs v stands, views counting as their readers.
-  int first_reader(ValueId v, int without) const {
+  // Where the first node that needs v stands, views counting as their readers; `rows` may read `own`.
+  int first_reader(ValueId v, int rows, ValueId own) const {
     int first = int(g_.nodes.size());
     for (int r : readers_[size_t(v)]) {
-      if (r == without) continue;
+      if (r == rows && v == own) continue;
       const Node& n = g_.nodes[size_t(r)];
-      first = std::min(first, n.op->view && !taken_[size_t(r)] ? first_reader(n.out[0], without)
+      first = std::min(first, n.op->view && !taken_[size_t(r)] ? first_reader(n.out[0], rows, own)
                                                                 : place_[size_t(r)]);
     }
     return first;
@@ -114,7 +114,7 @@ class Joiner {
       return false;
     // The joined node stands where the rows stood: nobody else may need the anchor before.
     for (ValueId o : anchor.out)
-      if (first_reader(o, rows) < rows) return false;
+      if (first_reader(o, rows, v) <= rows) return false;
     build(join, v, result);
     if (join.in.size() > max_inputs || join.out.size() > max_outputs || !supported(join)) return false;
     taken_[size_t(join.anchor)] = 1;
