@@ -2,6 +2,7 @@
 // mutex. Blocks of 4 MiB and more are mapped directly, so that the system gets them back on trim.
 #include "core/allocator.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -21,6 +22,11 @@ constexpr int64_t min_block = 64;
 constexpr int64_t small_limit = 64 << 10;
 constexpr int64_t map_limit = 4 << 20;
 constexpr int64_t thread_cache_bytes = 1 << 20;  // per size class
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool cache_small = false;  // each small block its own, so that ASan sees its end and its life
+#else
+constexpr bool cache_small = true;
+#endif
 
 // Four classes per power of two: at most 25 % over the request.
 int class_of(int64_t bytes) {
@@ -203,7 +209,9 @@ void* cpu_allocate(int64_t bytes) {
       return b;
     }
   }
-  void* p = std::aligned_alloc(64, size_t(size));
+  void* p = nullptr;
+  if constexpr (cache_small) p = std::aligned_alloc(64, size_t(size));
+  else if (posix_memalign(&p, 64, size_t(bytes))) p = nullptr;
   if (!p) {
     if (t) t->note(-size);
     out_of_memory(bytes);
@@ -219,7 +227,7 @@ void cpu_free(void* p, int64_t bytes) {
   ThreadCache* t = thread_cache();
   if (!t) return std::free(p);
   t->note(-size);
-  if (t->count[c] * size >= thread_cache_bytes) return std::free(p);
+  if (!cache_small || t->count[c] * size >= thread_cache_bytes) return std::free(p);
   auto* b = static_cast<FreeBlock*>(p);
   b->next = t->list[c];
   t->list[c] = b;
@@ -249,6 +257,7 @@ void trim_memory() {
     drop_cached_locked(global());
   }
   if (ThreadCache* t = thread_cache()) t->release();
+  malloc_trim(0);  // blocks below map_limit come from malloc, which keeps what it was given back
 }
 
 void set_memory_limit(int64_t bytes) { limit = bytes; }

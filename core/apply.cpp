@@ -3,12 +3,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "core/allocator.h"
-#include "core/convert.h"
 #include "core/dispatch.h"
 #include "core/hash.h"
 #include "core/hooks.h"
@@ -26,7 +23,7 @@ struct ThreadState {
   Context context;
   ApplyCounters counters;
   ResultHook hook = nullptr;
-  SignatureTable* signatures = nullptr;  // reachable until exit: handles may outlive it
+  SignatureTable* signatures = nullptr;  // made by the first lookup, freed when the thread ends
 };
 ThreadState& thread_state() {
   static thread_local ThreadState s;
@@ -37,23 +34,8 @@ ThreadState& thread_state() {
 
 Context& context() { return thread_state().context; }
 ApplyCounters& apply_counters() { return thread_state().counters; }
-
 ResultHook set_result_hook(ResultHook hook) { return std::exchange(thread_state().hook, hook); }
-
-void require_finite(const OpDef& def, std::span<const Tensor> outputs) {
-  for (size_t j = 0; j < outputs.size(); ++j) {
-    const Tensor& t = outputs[j];
-    if (!is_floating(t.dtype()) || t.is_dry() || !t.is_contiguous()) continue;
-    int64_t item = item_size(t.dtype());
-    for (int64_t i = 0; i < t.numel(); ++i) {
-      double v = load_as(t.raw() + i * item, t.dtype());
-      if (!(std::fabs(v) <= std::numeric_limits<double>::max()))
-        fail<StateError>(def.name, "non-finite result: expected finite values in output {} ({}), got {} at element "
-                                   "{} ({})",
-                         j, to_string(t.type()), v, i, to_string(capture_source()));
-    }
-  }
-}
+ResultHook result_hook() { return thread_state().hook; }
 
 namespace {
 
@@ -166,6 +148,23 @@ struct SignatureTable {
   Signature scratch;
 };
 
+// Frees a thread's table. Apart from the state, whose destructor would cost every call a check.
+struct TableOwner {
+  SignatureTable* table;
+  explicit TableOwner(ThreadState& state) : table(state.signatures = new SignatureTable) {}
+  ~TableOwner() {
+    thread_state().signatures = nullptr;
+    for (Entry* e : table->slots) delete e;
+    delete table;
+  }
+  TableOwner(const TableOwner&) = delete;
+};
+SignatureTable& make_table(ThreadState& state) {
+  static thread_local TableOwner owner(state);
+  if (!state.signatures) state.signatures = new SignatureTable;  // a call from a later destructor
+  return *state.signatures;
+}
+
 bool sign(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
           Signature& s) {
   if (in.size() > 24) return false;
@@ -234,8 +233,7 @@ std::unique_ptr<Entry> make_entry(const OpDef& def, std::span<const Tensor> in, 
 template <class Make>
 Entry* lookup(ThreadState& state, const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
               uint64_t grad_mask, Make&& make) {
-  if (!state.signatures) state.signatures = new SignatureTable;
-  Signature& s = state.signatures->scratch;
+  Signature& s = (state.signatures ? *state.signatures : make_table(state)).scratch;
   if (!sign(def, in, attrs, grad_mask, s)) {
     ++state.counters.cache_misses;
     Entry* e = make().release();
@@ -500,7 +498,7 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
   if (!ctx.dry) {
     ++state.counters.kernels;
     run_kernel(e, in, {out, n});
-    if (state.hook) state.hook(def, {out, n});
+    if (state.hook) state.hook(def, in, {out, n});
   }
   if (in_place)
     for (size_t k = 0; k < n; ++k)
@@ -667,7 +665,7 @@ void apply_into(const OpDef& def, std::span<const Tensor> in, const Attrs& given
   if (!ctx.dry) {
     ++state.counters.kernels;
     write_into(e, def, in, attrs, out);
-    if (state.hook) state.hook(def, {&out, 1});
+    if (state.hook) state.hook(def, in, {&out, 1});
   }
   out.storage()->bump_version(capture_source());
   if (node) {

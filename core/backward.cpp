@@ -4,6 +4,9 @@
 #include <unordered_map>
 
 #include "core/apply.h"
+#include "core/backward_plan.h"
+#include "core/hooks.h"
+#include "core/interrupt.h"
 #include "core/record.h"
 #include "core/tape.h"
 
@@ -121,9 +124,36 @@ class Engine {
   }
 
   void run() {
-    std::sort(order_.begin(), order_.end(),
-              [](auto& a, auto& b) { return a->sequence > b->sequence; });
+    sort();
+    if (!capturing_ && !options_.create_graph && replay()) return;
+    walk();
+  }
+
+  Tensors captured;
+
+ private:
+  struct Slot {
+    Tensors grads;
+    bool needed = true;
+  };
+
+  void sort() {
+    std::sort(order_.begin(), order_.end(), [](auto& a, auto& b) { return a->sequence > b->sequence; });
+  }
+
+  bool replay() {
+    return replay_backward({order_, pending_, options_.retain_graph}, [this] {
+      Engine dry({.retain_graph = true});
+      dry.order_ = order_;
+      dry.pending_ = pending_;
+      dry.walk();
+      return std::move(dry.reached_);
+    });
+  }
+
+  void walk() {
     slots_.resize(order_.size());
+    reached_.resize(order_.size());
     for (size_t i = 0; i < order_.size(); ++i) {
       index_[order_[i].get()] = i;
       slots_[i].grads.resize(order_[i]->out_types.size());
@@ -136,14 +166,6 @@ class Engine {
       if (!options_.retain_graph) order_[i] = nullptr;
     }
   }
-
-  Tensors captured;
-
- private:
-  struct Slot {
-    Tensors grads;
-    bool needed = true;
-  };
 
   void collect(const Ref<TapeNode>& root) {
     std::vector<Ref<TapeNode>> stack{root};
@@ -190,6 +212,7 @@ class Engine {
         for (size_t k : it->second) captured[k] = g;
     }
     if (!any || !slot.needed) return;
+    reached_[i] = 1;
     if (n->freed)
       fail<StateError>(n->op ? n->op->name : "custom function",
                        "backward a second time: expected retain_graph=True in the first call, got freed buffers "
@@ -216,7 +239,9 @@ class Engine {
   }
 
   Tensors run_vjp(const Ref<TapeNode>& n, Tensors& grads) {
+    check_interrupt();
     ContextScope scope;
+    ResultSource from(n->source);
     context().grad_enabled = options_.create_graph;
     if (!n->op) {
       Tensors r = n->custom(grads);
@@ -297,6 +322,7 @@ class Engine {
   std::vector<Ref<TapeNode>> order_;
   std::unordered_map<const TapeNode*, size_t> index_;
   std::vector<Slot> slots_;
+  std::vector<char> reached_;   // by node: a gradient flowed there
   std::vector<std::pair<Edge, Tensor>> pending_;
   std::unordered_map<const TensorImpl*, std::vector<size_t>> leaf_capture_;
   std::map<std::pair<const TapeNode*, int>, std::vector<size_t>> node_capture_;

@@ -7,6 +7,7 @@
 
 #include "core/allocator.h"
 #include "core/apply.h"
+#include "core/interrupt.h"
 #include "core/pass.h"
 #include "core/recompute.h"
 #include "core/tape.h"
@@ -132,13 +133,25 @@ void Tracer::explain_difference(const Trace& now) {
   for (const auto& lit : now.literals) {
     auto old = a.constants.find(lit.constant), cur = b.constants.find(lit.constant);
     if (old == a.constants.end() || cur == b.constants.end()) continue;
-    double x = old->second.item(), y = cur->second.item();
-    if (std::memcmp(&x, &y, sizeof x) == 0) continue;
+    const Tensor &x = old->second, &y = cur->second;
+    if (x.type() == y.type() && std::memcmp(x.raw(), y.raw(), size_t(x.type().bytes())) == 0) continue;
     if (++literal_changes_ < patience) return;
+    auto text = [](const Tensor& t) {
+      return t.numel() == 1 && !is_complex(t.dtype()) ? fmt::format("{}", t.item()) : to_string(t.type());
+    };
     fail<StateError>("compile",
                      "a Python number keeps changing: expected the same value as before ({}), got {} at {} "
                      "(pass it as a tensor, or keep it in one)",
-                     x, y, to_string(lit.source));
+                     text(x), text(y), to_string(lit.source));
+  }
+  for (size_t i = 0; i < now.captured.size(); ++i) {
+    const Recorder::Captured &old = last_->captured[i], &cur = now.captured[i];
+    if (cur.argument || old.argument || cur.root.storage() == old.root.storage()) continue;
+    if (++capture_changes_ < patience) return;
+    fail<StateError>("compile",
+                     "a tensor from outside is another one at every call: expected the same storage as before, "
+                     "got a new {} at {} (make it once before, or pass it as an argument)",
+                     to_string(cur.source.type()), to_string(cur.line));
   }
 }
 
@@ -276,6 +289,7 @@ Tensors Executable::run_forward(std::span<const Tensor> inputs) {
   Tensors all = interpret(forward_graph_, inputs), out;
   for (size_t k = 0; k < all.size(); ++k)
     if (commits_[k] < 0) out.push_back(all[k]);
+  InterruptShield commit;
   for (size_t k = 0; k < all.size(); ++k)
     if (commits_[k] >= 0) apply_into(op("copy"), {all[k]}, {}, inputs[size_t(commits_[k])]);
   return out;

@@ -77,7 +77,7 @@ class Tracer {
   std::unique_ptr<ContextScope> scope_;
   std::optional<Trace> last_;
   std::unique_ptr<Executable> executable_;
-  int recordings_ = 0, literal_changes_ = 0, shape_changes_ = 0;
+  int recordings_ = 0, literal_changes_ = 0, shape_changes_ = 0, capture_changes_ = 0;
 };
 
 // Trades time for space in an optimised graph until its plan fits options.memory_limit, if it can.

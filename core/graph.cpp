@@ -6,6 +6,8 @@
 
 #include "core/apply.h"
 #include "core/hash.h"
+#include "core/hooks.h"
+#include "core/interrupt.h"
 
 namespace suan {
 
@@ -196,6 +198,8 @@ Tensors interpret(const Graph& g, std::span<const Tensor> inputs) {
   for (const auto& [v, t] : g.constants) at[size_t(v)] = t;
   std::vector<int> uses = g.use_counts();
   for (const Node& n : g.nodes) {
+    check_interrupt();
+    ResultSource from(n.source);
     Tensors in;
     for (size_t k = 0; k < n.in.size(); ++k) {
       ValueId v = n.in[k];

@@ -182,7 +182,7 @@ int dce_pass(Graph& g) {
 const std::vector<PassInfo>& optimization_passes() {
   static const std::vector<PassInfo> passes = {
       {"fold", fold_pass}, {"cse", cse_pass}, {"rewrite", rewrite_pass}, {"dce", dce_pass},
-      {"fuse", fuse_pass}, {"epilogue", epilogue_pass}};
+      {"accumulate", accumulate_pass}, {"fuse", fuse_pass}, {"epilogue", epilogue_pass}};
   return passes;
 }
 

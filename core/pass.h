@@ -28,6 +28,7 @@ class Rebuild {
 int fold_pass(Graph& g);    // constant inputs -> constants; views of views; identities that keep bits
 int cse_pass(Graph& g);     // equal nodes merge, except random, effect, updating and opaque ones
 int dce_pass(Graph& g);     // nodes nobody reads leave, except effects
+int accumulate_pass(Graph& g);  // x + embedding_grad(...) adds into x
 int rewrite_pass(Graph& g); // gradient rules meeting one another: the same bits from less memory
 int fuse_pass(Graph& g);    // element-wise neighbours become one fused_elementwise node
 int epilogue_pass(Graph& g);  // element-wise nodes join the product, convolution or norm they follow

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/apply.h"
+#include "core/interrupt.h"
 
 namespace suan {
 namespace {
@@ -88,6 +89,13 @@ void Plan::add_view(const Node& n) {
   }
   l->offset += shift;
   place_[size_t(n.out[0])] = {from.buffer, *l};
+}
+
+bool Plan::commits_to(ValueId v, const Buffer& b) const {
+  if (b.home != Home::input) return false;
+  for (size_t o = 0; o < graph_.outputs.size(); ++o)
+    if (options_.commits[o] == b.index && graph_.outputs[o] == v) return true;
+  return false;
 }
 
 namespace {
@@ -217,6 +225,7 @@ bool Plan::shared(ValueId v, int buffer, int node) const {
 }
 
 void Plan::add_node(int i) {
+  check_interrupt();
   const Node& n = graph_.nodes[size_t(i)];
   if (n.op->view) return add_view(n);
   if (add_sink(n)) return;
@@ -280,12 +289,8 @@ void Plan::add_node(int i) {
     ValueId v = n.in[size_t(j)];
     const Buffer& b = buffers_[size_t(in[size_t(j)].buffer)];
     bool last_reader = last_use_[size_t(v)] == i && in[size_t(j)].layout.is_contiguous();
-    bool committed = false;
-    if (b.home == Home::input)
-      for (size_t o = 0; o < graph_.outputs.size(); ++o)
-        committed |= options_.commits[o] == b.index && graph_.outputs[o] == n.out[k];
-    bool whole = b.value == v && !shared(v, in[size_t(j)].buffer, i);
-    if (!(last_reader && whole && (b.home == Home::arena || committed)))
+    bool whole = b.value == v && std::count(n.in.begin(), n.in.end(), v) == 1 && !shared(v, in[size_t(j)].buffer, i);
+    if (!(last_reader && whole && (b.home == Home::arena || commits_to(n.out[k], b))))
       in[size_t(j)] = copied(in[size_t(j)], dtypes[size_t(j)]);
     place_[size_t(n.out[k])] = in[size_t(j)];
     Buffer& target = buffers_[size_t(in[size_t(j)].buffer)];
@@ -300,15 +305,15 @@ void Plan::add_node(int i) {
     if (sel.kernel && (sel.kernel->flags & kernel_in_place)) {
       for (size_t j = 0; j < n.in.size(); ++j) {
         ValueId v = n.in[j];
-        if (v == no_value || last_use_[size_t(v)] != i || std::count(n.in.begin(), n.in.end(), v) != 1) continue;
+        if (v == no_value || last_use_[size_t(v)] != i) continue;
         Buffer& b = buffers_[size_t(in[j].buffer)];
-        if (b.home != Home::arena || b.value != v || !in[j].layout.is_contiguous() || in[j].layout.offset != 0)
-          continue;
+        bool ours = b.home == Home::arena || (options_.commit_early && commits_to(n.out[k], b));
+        if (!ours || b.value != v || !in[j].layout.is_contiguous() || in[j].layout.offset != 0) continue;
         if (b.bytes != out_types[k].bytes() || graph_.values[size_t(v)].type.dtype != out_types[k].dtype ||
             !(in[j].layout.shape == out_layouts[k].shape))
           continue;
-        // Views of it may still be read.
-        if (shared(v, in[j].buffer, i)) continue;
+        // It may be read by another operand, or through a view.
+        if (std::count(n.in.begin(), n.in.end(), v) != 1 || shared(v, in[j].buffer, i)) continue;
         p.buffer = in[j].buffer;
         b.value = n.out[k];
         break;
@@ -340,7 +345,7 @@ void Plan::finish_outputs() {
     // A returned value that fills an arena buffer of its own moves out of the arena.
     bool whole = b.home == Home::arena && p.layout.is_contiguous() && p.layout.offset == 0 &&
                  b.bytes == t.bytes();
-    if (!whole && !(b.home == Home::output)) {
+    if (!whole && !(b.home == Home::output && !options_.own_outputs)) {
       p = copied(p, t.dtype);
       buffers_[size_t(p.buffer)].value = v;
     }
@@ -387,6 +392,20 @@ void Plan::lay_out() {
     for (const Operand& o : steps_[size_t(i)].out) touch(o.buffer);
     touch(steps_[size_t(i)].workspace);
   }
+  for (const Step& s : steps_) {
+    most_in_ = std::max(most_in_, s.in.size());
+    most_out_ = std::max(most_out_, s.out.size());
+  }
+  for (int i = 0; i < int(buffers_.size()); ++i)
+    if (buffers_[size_t(i)].home != Home::constant) by_first_.push_back(i);
+  by_last_ = by_first_;
+  auto sort_by = [&](std::vector<int>& list, int Buffer::*step) {
+    std::stable_sort(list.begin(), list.end(), [&](int a, int b) {
+      return buffers_[size_t(a)].*step < buffers_[size_t(b)].*step;
+    });
+  };
+  sort_by(by_first_, &Buffer::first);
+  sort_by(by_last_, &Buffer::last);
   // Largest first, each at the lowest offset free over its whole life.
   std::vector<int> order;
   for (int i = 0; i < int(buffers_.size()); ++i)

@@ -14,6 +14,8 @@ struct PlanOptions {
   int64_t memory_limit = 0;          // bytes for arena and outputs; 0: none
   // Output k of the graph replaces the content of input `commits[k]` once everything else has run; -1: returned.
   std::vector<int> commits;
+  bool commit_early = false;         // a committed value may be made in its input's memory before the end
+  bool own_outputs = false;          // returned outputs never share memory
 };
 
 // Where a value's bytes are.
@@ -53,11 +55,15 @@ class Plan {
   int64_t peak_bytes() const { return arena_bytes_ + output_bytes_; }
   const std::vector<Step>& steps() const { return steps_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
+  const std::vector<int>& commits() const { return options_.commits; }
   // The arena buffers alive at the highest point, largest first.
   std::vector<const Buffer*> peak_holders() const;
 
  private:
   friend class Run;
+  friend Tensors run_once(const Plan&, std::vector<Ref<Storage>>);
+  // Runs one step over buffers that begin at `base`; in and out have room for its pointers.
+  void run_step(const Step& s, std::byte* const* base, const void** in, void** out) const;
   struct Place {
     int buffer = -1;
     Layout layout;          // offset in elements into the buffer
@@ -77,6 +83,7 @@ class Plan {
   void add_view(const Node& n);
   Operand use(const Place& p, DType t) const;
   Place copied(const Place& p, DType t);
+  bool commits_to(ValueId v, const Buffer& b) const;  // v is what input b becomes
   int new_buffer(Home home, int index, int64_t bytes, ValueId value);
   void finish_outputs();
   void lay_out();
@@ -94,6 +101,8 @@ class Plan {
   std::vector<Tensor> constants_;
   std::vector<int> output_buffers_;
   int64_t arena_bytes_ = 0, output_bytes_ = 0, constant_bytes_ = 0;
+  size_t most_in_ = 0, most_out_ = 0;         // operands of a step
+  std::vector<int> by_first_, by_last_;       // buffers in the order they begin and end
 };
 
 // One arena and the pointer tables of one call; not for two threads at once.
@@ -101,15 +110,29 @@ class Run {
  public:
   explicit Run(std::shared_ptr<const Plan> plan);
   // Inputs in the graph's order, contiguous and of the planned types. Returns the outputs that are not commits.
+  // A call that throws (an index out of range, Ctrl-C) leaves captured state as it was, up to the last steps,
+  // which only commit and are not interrupted.
   Tensors operator()(std::span<const Tensor> inputs);
 
  private:
+  // A committed input that is written before the last steps: kept to be put back.
+  struct Early { int step; int buffer; int64_t at; };
+  void find_early_commits();
+  void run_steps();
+
   std::shared_ptr<const Plan> plan_;
   Ref<Storage> arena_;
   std::vector<std::byte*> base_;        // by buffer
   std::vector<const void*> in_;
   std::vector<void*> out_;
+  std::vector<Early> early_;            // by step
+  std::vector<std::byte> kept_;         // what early_ overwrote
+  int commits_from_ = 0;                // first step that is not given up any more
 };
+
+// One call without an arena: a buffer is allocated for its first step and given back after its last one, and an
+// input is let go after its last step. Inputs are whole storages. Memory stays as low as an interpreter's.
+Tensors run_once(const Plan& plan, std::vector<Ref<Storage>> inputs);
 
 // Runs of one plan, lent to callers one each.
 class RunPool {
@@ -120,6 +143,7 @@ class RunPool {
   void trim();
 
  private:
+  Tensors watched(std::span<const Tensor> inputs) const;
   std::shared_ptr<const Plan> plan_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Run>> idle_;

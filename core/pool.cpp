@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace suan {
 namespace {
@@ -41,6 +42,14 @@ void relax() {
 #else
   std::this_thread::yield();
 #endif
+}
+
+// Tasks that run one after the other on their caller's thread.
+void run_inline(int64_t n, FunctionRef<void(int64_t)> fn) {
+  for (int64_t i = 0; i < n; ++i) {
+    if (current_index == 0) check_interrupt();
+    fn(i);
+  }
 }
 
 // Spins until ready() or the time is up; false when the time is up.
@@ -109,7 +118,7 @@ class Pool {
   void run(int64_t n, FunctionRef<void(int64_t)> fn) {
     std::unique_lock lock(caller_, std::defer_lock);
     if (size() == 1 || !lock.try_lock()) {
-      for (int64_t i = 0; i < n; ++i) fn(i);
+      run_inline(n, fn);
       return;
     }
     if (static_cast<int>(workers_.size()) + 1 != size()) start_workers();
@@ -141,6 +150,7 @@ class Pool {
   void work() {
     for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) {
       try {
+        if (current_index == 0) check_interrupt();
         fn_(i);
       } catch (...) {
         std::lock_guard lock(error_lock_);
@@ -254,10 +264,9 @@ void parallel_for(int64_t n, FunctionRef<void(int64_t)> fn) {
                      "this process was forked after the thread pool started: expected a process "
                      "begun with 'spawn', got 'fork'");
   }
-  if (n <= 1 || inside_task) {
-    for (int64_t i = 0; i < n; ++i) fn(i);
-    return;
-  }
+  if (n == 1) return fn(0);
+  if (n <= 0) return;
+  if (inside_task) return run_inline(n, fn);
   Pool::get().run(n, fn);
 }
 

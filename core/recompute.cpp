@@ -10,6 +10,7 @@
 namespace suan {
 namespace {
 
+constexpr size_t max_chain = 8;       // nodes run again to get one value back: what is dropped needs neighbours that stay
 constexpr double flops_per_byte = 8;  // machine balance: how many flops cost as much as moving one byte
 
 struct Lives {
@@ -108,22 +109,47 @@ class Rewriter {
   }
   bool dropped(ValueId v) const { return drop_[size_t(lives_.root[size_t(v)])]; }
 
+  // Collects what has to run again for node i: itself, and what made those of its inputs that are gone by
+  // then or dropped. False when one of them must not run twice or they are too many.
+  bool chain(int i, std::vector<int>& nodes) const {
+    if (std::find(nodes.begin(), nodes.end(), i) != nodes.end()) return true;
+    const Node& n = g_.nodes[size_t(i)];
+    if (!repeatable(*n.op) || nodes.size() == max_chain) return false;
+    nodes.push_back(i);
+    for (ValueId v : n.in) {
+      if (v == no_value || g_.values[size_t(lives_.root[size_t(v)])].producer < 0) continue;
+      if (crosses(v) && !dropped(v)) continue;
+      if (!chain(g_.values[size_t(v)].producer, nodes)) return false;
+    }
+    return true;
+  }
+
+  // Costs nothing more: a view, or made again for another value already.
+  bool runs_again(int i) const {
+    const Node& n = g_.nodes[size_t(i)];
+    return n.op->view || std::any_of(n.out.begin(), n.out.end(), [&](ValueId v) { return dropped(v); });
+  }
+
   void choose(double threshold) {
     drop_.assign(g_.values.size(), 0);
     std::vector<char> pinned(g_.values.size(), 0);
     for (ValueId v : g_.outputs) pinned[size_t(lives_.root[size_t(v)])] = 1;
     for (size_t i = 0; i < g_.nodes.size() && int(i) < at_; ++i) {
       const Node& n = g_.nodes[i];
-      if (n.op->view || !repeatable(*n.op)) continue;
+      if (n.op->view) continue;
       double freed = 0;
       for (ValueId v : n.out)
         if (crosses(v) && !pinned[size_t(v)]) freed += double(g_.values[size_t(v)].type.bytes());
-      if (freed == 0 || work(g_, n) > threshold * freed) continue;
-      // Its inputs must be there at the time: waiting anyway, dropped themselves, or from outside.
-      bool possible = true;
-      for (ValueId v : n.in)
-        if (v != no_value && g_.values[size_t(lives_.root[size_t(v)])].producer >= 0) possible &= crosses(v);
-      if (!possible) continue;
+      if (freed == 0) continue;
+      std::vector<int> again;
+      if (!chain(int(i), again)) continue;
+      double cost = 0;
+      for (int k : again)
+        if (!runs_again(k)) cost += work(g_, g_.nodes[size_t(k)]);
+      if (cost > threshold * freed) continue;
+      for (int k : again)
+        for (ValueId v : g_.nodes[size_t(k)].out)
+          if (!crosses(v)) drop_[size_t(lives_.root[size_t(v)])] = 1;
       for (ValueId v : n.out)
         if (crosses(v) && !pinned[size_t(v)]) { drop_[size_t(v)] = 1; any_ = true; }
     }

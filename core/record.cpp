@@ -1,6 +1,8 @@
 // Storage-keyed recording of apply() calls.
 #include "core/record.h"
 
+#include <cstring>
+
 #include "core/apply.h"
 #include "core/tape.h"
 
@@ -42,10 +44,21 @@ Recorder::Known& Recorder::capture(const Tensor& t, bool argument) {
     root = Tensor::over(t.storage(), Layout(Shape{n}), t.dtype());
   }
   k.root_layout = root.layout();
+  if (auto made = numbers_.find(t.storage()->id()); made != numbers_.end()) {
+    k.root = graph_.add_constant(Tensor::over(made->second.copy.storage(), k.root_layout, k.dtype));
+    literals_.push_back({k.root, made->second.line});
+    return k;
+  }
   k.root = graph_.add_input(root.type());
   k.captured = int(captured_.size());
-  captured_.push_back({root, t, k.root, argument, argument ? arguments_ : -1});
+  captured_.push_back({root, t, k.root, argument, argument ? arguments_ : -1, capture_source()});
   return k;
+}
+
+void Recorder::note_numbers(const Tensor& t) {
+  Tensor copy = Tensor::empty(t.type());
+  std::memcpy(copy.raw(), t.raw(), size_t(t.type().bytes()));
+  numbers_[t.storage()->id()] = {copy, capture_source()};
 }
 
 void Recorder::note_grad_change(const Tensor& t) {

@@ -18,13 +18,14 @@ class Recorder {
     ValueId input = no_value;
     bool argument = false;
     int argument_index = -1;  // position in the calls of add_argument
+    SourceMark line = {};     // where it was used first
   };
   // A captured storage whose content the recording changed.
   struct Update {
     int captured;             // index into captured()
     ValueId value;
   };
-  // A Python number seen as an operand, with the line that made it.
+  // A Python number seen as an operand, or numbers made a tensor, with the line that did so.
   struct Literal {
     ValueId constant;
     SourceMark source;
@@ -33,6 +34,9 @@ class Recorder {
   // Arguments become the first graph inputs, in order, whatever their use.
   ValueId add_argument(const Tensor& t);
   ValueId value_of(const Tensor& t);
+
+  // A tensor just made from Python numbers: a constant if it is used, as the numbers would be.
+  void note_numbers(const Tensor& t);
 
   // Called by apply() after the op ran (or was inferred).
   void record(const OpDef& op, std::span<const Tensor> in, const Attrs& attrs, std::span<const Tensor> out);
@@ -70,11 +74,16 @@ class Recorder {
     bool changed = false;
     std::vector<View> views;
   };
+  struct Numbers {
+    Tensor copy;  // as they were: the tensor may be written to
+    SourceMark line;
+  };
   Known& capture(const Tensor& t, bool argument);
   void know(const Tensor& t, ValueId value);
 
   Graph graph_;
   std::unordered_map<uint64_t, Known> known_;
+  std::unordered_map<uint64_t, Numbers> numbers_;
   std::vector<Captured> captured_;
   std::vector<Update> updates_;
   std::vector<Literal> literals_;

@@ -1,7 +1,13 @@
 // Executing a plan: resolve pointers, call the prepared kernels in order.
+#include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 
+#include "core/allocator.h"
 #include "core/apply.h"
+#include "core/hooks.h"
+#include "core/interrupt.h"
 #include "core/plan.h"
 
 namespace suan {
@@ -14,18 +20,76 @@ ReplayCounters& replay_counters() {
 Run::Run(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
   arena_ = Storage::allocate({}, plan_->arena_bytes_);
   base_.resize(plan_->buffers_.size());
-  size_t most_in = 0, most_out = 0;
   for (size_t i = 0; i < base_.size(); ++i) {
     const Buffer& b = plan_->buffers_[i];
     if (b.home == Home::arena) base_[i] = arena_->data() + b.offset;
     if (b.home == Home::constant) base_[i] = plan_->constants_[size_t(b.index)].raw();
   }
-  for (const Step& s : plan_->steps_) {
-    most_in = std::max(most_in, s.in.size());
-    most_out = std::max(most_out, s.out.size());
+  in_.resize(plan_->most_in_);
+  out_.resize(plan_->most_out_);
+  find_early_commits();
+}
+
+void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
+  for (size_t k = 0; k < s.in.size(); ++k)
+    in_at[k] = s.in[k].buffer < 0 ? nullptr : base[size_t(s.in[k].buffer)] + s.in[k].offset;
+  for (size_t k = 0; k < s.out.size(); ++k) out_at[k] = base[size_t(s.out[k].buffer)] + s.out[k].offset;
+  if (!s.host) {
+    s.prepared.run(s.prepared.state.get(),
+                   {in_at, out_at, s.workspace < 0 ? nullptr : base[size_t(s.workspace)]});
+    return;
   }
-  in_.resize(most_in);
-  out_.resize(most_out);
+  // The op's definition, on tensors over the plan's buffers.
+  NoGrad off;
+  const Node& n = graph_.nodes[size_t(s.node)];
+  auto over = [&](ValueId v, const void* ptr) {
+    const TensorType& t = graph_.values[size_t(v)].type;
+    Layout l = place_[size_t(v)].layout;
+    l.offset = 0;
+    auto [lo, hi] = l.extent();
+    return Tensor::over(Storage::external({}, const_cast<void*>(ptr), bytes_for(t.dtype, hi), {}), l, t.dtype);
+  };
+  Tensors in;
+  for (size_t k = 0; k < n.in.size(); ++k)
+    in.push_back(n.in[k] == no_value ? Tensor() : over(n.in[k], in_at[k]));
+  Tensors result = n.op->compose(ComposeContext{*n.op, in, n.attrs});
+  for (size_t k = 0; k < n.out.size(); ++k) {
+    const TensorType& want = graph_.values[size_t(n.out[k])].type;
+    if (!(result[k].type() == want))
+      fail<StateError>(n.op->name, "result changed its type under a plan: expected {}, got {}",
+                       to_string(want), to_string(result[k].type()));
+    Tensor c = result[k].is_contiguous() ? result[k] : apply(op("copy"), {result[k]});
+    std::memcpy(out_at[k], c.raw(), size_t(want.bytes()));
+  }
+}
+
+// A call is not given up once it has begun the steps at the end, which only commit. What is committed earlier
+// (random state, running statistics) is small and can be put back; where it is not, the end begins there.
+void Run::find_early_commits() {
+  constexpr size_t most_kept = 256 * 1024;
+  const std::vector<Step>& steps = plan_->steps_;
+  auto commits = [&](const Operand& o) { return plan_->buffers_[size_t(o.buffer)].home == Home::input; };
+  size_t last = steps.size();
+  auto only_commits = [&](const Step& s) {
+    return s.node < 0 || std::all_of(s.out.begin(), s.out.end(), commits);
+  };
+  while (last > 0 && only_commits(steps[last - 1])) --last;
+  commits_from_ = int(last);
+  std::vector<char> seen(plan_->buffers_.size(), 0);
+  size_t bytes = 0;
+  for (size_t i = 0; i < last; ++i)
+    for (const Operand& o : steps[i].out) {
+      if (!commits(o) || std::exchange(seen[size_t(o.buffer)], 1)) continue;
+      const int64_t size = plan_->buffers_[size_t(o.buffer)].bytes;
+      if (bytes + size_t(size) > most_kept) {
+        commits_from_ = int(i);
+        kept_.resize(bytes);
+        return;
+      }
+      early_.push_back({int(i), o.buffer, int64_t(bytes)});
+      bytes += size_t(size);
+    }
+  kept_.resize(bytes);
 }
 
 Tensors Run::operator()(std::span<const Tensor> inputs) {
@@ -50,39 +114,66 @@ Tensors Run::operator()(std::span<const Tensor> inputs) {
     if (b.home == Home::input) base_[i] = kept[size_t(b.index)].raw();
     if (b.home == Home::output) base_[i] = outs[size_t(b.index)]->data();
   }
-  for (const Step& s : p.steps_) {
-    for (size_t k = 0; k < s.in.size(); ++k)
-      in_[k] = s.in[k].buffer < 0 ? nullptr : base_[size_t(s.in[k].buffer)] + s.in[k].offset;
-    for (size_t k = 0; k < s.out.size(); ++k) out_[k] = base_[size_t(s.out[k].buffer)] + s.out[k].offset;
-    if (!s.host) {
-      s.prepared.run(s.prepared.state.get(),
-                     {in_.data(), out_.data(), s.workspace < 0 ? nullptr : base_[size_t(s.workspace)]});
-      continue;
+  run_steps();
+  Tensors result;
+  for (const Plan::Result& r : p.results_) {
+    const TensorType& t = p.graph_.values[size_t(p.graph_.outputs[size_t(r.output)])].type;
+    result.push_back(Tensor::over(outs[size_t(p.buffers_[size_t(r.buffer)].index)], r.layout, t.dtype));
+  }
+  return result;
+}
+
+namespace {
+// The arena buffers of one call that are alive.
+struct Blocks {
+  std::vector<std::byte*> base;   // by buffer
+  const std::vector<Buffer>& buffers;
+
+  explicit Blocks(const std::vector<Buffer>& b) : base(b.size()), buffers(b) {}
+  ~Blocks() {
+    for (size_t i = 0; i < base.size(); ++i)
+      if (buffers[i].home == Home::arena) drop(i);
+  }
+  Blocks(const Blocks&) = delete;
+  void drop(size_t i) { cpu_free(std::exchange(base[i], nullptr), buffers[i].bytes); }
+};
+}  // namespace
+
+Tensors run_once(const Plan& p, std::vector<Ref<Storage>> inputs) {
+  if (inputs.size() != p.graph_.inputs.size())
+    fail<ValueError>("run", "wrong number of inputs: expected {}, got {}", p.graph_.inputs.size(), inputs.size());
+  std::vector<Ref<Storage>> outs(p.output_buffers_.size());
+  Blocks blocks(p.buffers_);
+  auto begin = [&](size_t i) {
+    const Buffer& b = p.buffers_[i];
+    if (b.home == Home::input) {
+      blocks.base[i] = inputs[size_t(b.index)]->data();
+    } else if (b.home == Home::output) {
+      outs[size_t(b.index)] = Storage::allocate({}, b.bytes);
+      blocks.base[i] = outs[size_t(b.index)]->data();
+    } else {
+      blocks.base[i] = static_cast<std::byte*>(cpu_allocate(b.bytes));
     }
-    // The op's definition, on tensors over the plan's buffers.
-    NoGrad off;
-    const Node& n = p.graph_.nodes[size_t(s.node)];
-    auto over = [&](ValueId v, const void* ptr) {
-      const Plan::Place& place = p.place_[size_t(v)];
-      const TensorType& t = p.graph_.values[size_t(v)].type;
-      Layout l = place.layout;
-      l.offset = 0;
-      auto [lo, hi] = l.extent();
-      return Tensor::over(Storage::external({}, const_cast<void*>(ptr), bytes_for(t.dtype, hi), {}), l, t.dtype);
-    };
-    Tensors in;
-    for (size_t k = 0; k < n.in.size(); ++k)
-      in.push_back(n.in[k] == no_value ? Tensor() : over(n.in[k], in_[k]));
-    std::vector<void*> to(out_.begin(), out_.begin() + int64_t(s.out.size()));
-    Tensors result = n.op->compose(ComposeContext{*n.op, in, n.attrs});
-    for (size_t k = 0; k < n.out.size(); ++k) {
-      const TensorType& want = p.graph_.values[size_t(n.out[k])].type;
-      if (!(result[k].type() == want))
-        fail<StateError>(n.op->name, "result changed its type under a plan: expected {}, got {}",
-                         to_string(want), to_string(result[k].type()));
-      Tensor c = result[k].is_contiguous() ? result[k] : apply(op("copy"), {result[k]});
-      std::memcpy(to[k], c.raw(), size_t(want.bytes()));
+  };
+  for (size_t i = 0; i < p.buffers_.size(); ++i)
+    if (p.buffers_[i].home == Home::constant)
+      blocks.base[i] = p.constants_[size_t(p.buffers_[i].index)].raw();
+  std::vector<const void*> in(p.most_in_);
+  std::vector<void*> out(p.most_out_);
+  auto first = p.by_first_.begin(), last = p.by_last_.begin();
+  auto end_until = [&](int step) {
+    for (; last != p.by_last_.end() && p.buffers_[size_t(*last)].last <= step; ++last) {
+      const Buffer& b = p.buffers_[size_t(*last)];
+      if (b.home == Home::input) inputs[size_t(b.index)] = nullptr;
+      if (b.home == Home::arena) blocks.drop(size_t(*last));
     }
+  };
+  end_until(-1);  // what no step reads
+  for (int i = 0; i < int(p.steps_.size()); ++i) {
+    for (; first != p.by_first_.end() && p.buffers_[size_t(*first)].first <= i; ++first) begin(size_t(*first));
+    check_interrupt();
+    p.run_step(p.steps_[size_t(i)], blocks.base.data(), in.data(), out.data());
+    end_until(i);
   }
   Tensors result;
   for (const Plan::Result& r : p.results_) {
@@ -92,7 +183,41 @@ Tensors Run::operator()(std::span<const Tensor> inputs) {
   return result;
 }
 
+void Run::run_steps() {
+  const Plan& p = *plan_;
+  auto swap_early = [&](const Early& e, bool back) {
+    std::byte *held = kept_.data() + e.at, *state = base_[size_t(e.buffer)];
+    std::memcpy(back ? state : held, back ? held : state, size_t(p.buffers_[size_t(e.buffer)].bytes));
+  };
+  std::optional<InterruptShield> shield;
+  size_t n_kept = 0;
+  try {
+    for (size_t i = 0; i < p.steps_.size(); ++i) {
+      if (int(i) == commits_from_) shield.emplace();
+      check_interrupt();
+      for (; n_kept < early_.size() && early_[n_kept].step == int(i); ++n_kept) swap_early(early_[n_kept], false);
+      p.run_step(p.steps_[i], base_.data(), in_.data(), out_.data());
+    }
+  } catch (...) {
+    if (!shield)
+      while (n_kept > 0) swap_early(early_[--n_kept], true);
+    throw;
+  }
+}
+
+// Node by node through apply(), for a hook that wants to see each result.
+Tensors RunPool::watched(std::span<const Tensor> inputs) const {
+  NoGrad off;
+  Tensors all = interpret(plan_->graph(), inputs), out;
+  InterruptShield commit;
+  for (size_t k = 0; k < all.size(); ++k)
+    if (int to = plan_->commits()[k]; to >= 0) apply_into(op("copy"), {all[k]}, {}, inputs[size_t(to)]);
+    else out.push_back(all[k]);
+  return out;
+}
+
 Tensors RunPool::operator()(std::span<const Tensor> inputs) {
+  if (result_hook()) return watched(inputs);
   std::unique_ptr<Run> run;
   {
     std::lock_guard lock(mutex_);

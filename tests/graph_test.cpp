@@ -20,6 +20,7 @@ class RandomGraph {
   explicit RandomGraph(uint32_t seed) : rng_(seed) {
     int n_inputs = 1 + pick(3);
     for (int i = 0; i < n_inputs; ++i) pool_.push_back(g.add_input({DType::f32, shape(), {}}));
+    index_ = g.add_input({DType::i64, {4}, {}});
     int n = 6 + pick(22);
     for (int i = 0; i < n; ++i) step();
     // Late readers of early values, as a backward pass has them.
@@ -36,6 +37,11 @@ class RandomGraph {
     std::normal_distribution<float> normal;
     for (ValueId v : g.inputs) {
       Tensor t = Tensor::empty(g.values[size_t(v)].type);
+      if (t.dtype() == DType::i64) {
+        for (int64_t i = 0; i < t.numel(); ++i) t.data<int64_t>()[i] = pick(4);
+        in.push_back(t);
+        continue;
+      }
       for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = normal(rng_);
       in.push_back(t);
     }
@@ -75,7 +81,7 @@ class RandomGraph {
   void step() {
     ValueId a = as_float(any());
     const Shape s = type(a).shape;
-    switch (pick(17)) {
+    switch (pick(19)) {
       case 0: case 1: {
         static const char* names[] = {"neg", "abs", "square", "tanh", "sigmoid", "relu", "exp", "erf", "gelu", "silu"};
         return append(names[pick(10)], {a});
@@ -135,6 +141,14 @@ class RandomGraph {
         append("max_pool_grad", {pool_.back(), where}, {Dims{4}});
         return append("relu_grad", {pool_.back(), y});
       }
+      case 16: case 17: {  // a table read at random rows, its gradient beside another
+        if (s.size() != 2 || s[0] != 4) return;
+        ValueId table = partner(a);
+        if (!(type(table).shape == s)) return;
+        append("embedding_grad", {a, index_}, {int64_t(4)});
+        ValueId rows = pool_.back();
+        return append("add", pick(2) ? std::vector{table, rows} : std::vector{rows, table});
+      }
       default: {
         if (s.empty() || s[0] < 2) return;
         return append("slice", {a}, {int64_t(0), int64_t(1), s[0], int64_t(1)});
@@ -176,6 +190,7 @@ class RandomGraph {
 
   std::mt19937 rng_;
   std::vector<ValueId> pool_;
+  ValueId index_;
 };
 
 bool equal_bits(const Tensor& a, const Tensor& b) {
@@ -225,7 +240,7 @@ TEST(RandomGraphs, PlannedEqualsInterpreted) {
     }
   }
   fired["recompute"] = n_recomputed;
-  for (const char* pass : {"fold", "cse", "rewrite", "dce", "fuse", "epilogue", "recompute"}) {
+  for (const char* pass : {"fold", "cse", "rewrite", "dce", "accumulate", "fuse", "epilogue", "recompute"}) {
     std::printf("pass %-10s fired in %d of %d graphs\n", pass, fired[pass], n);
     EXPECT_GE(fired[pass], n / 20) << pass;
   }
@@ -288,6 +303,18 @@ TEST(SeededFaults, DceRemovingALiveNodeIsCaught) {
     if (g.nodes.empty()) return false;
     g.nodes.erase(g.nodes.begin());
     return true;
+  });
+}
+
+TEST(SeededFaults, AccumulateAddingToTheWrongTableIsCaught) {
+  expect_caught("accumulate", [](Graph& g) {
+    for (Node& n : g.nodes) {
+      if (n.op->name != "embedding_grad_add") continue;
+      if (n.in[0] == n.in[1]) continue;
+      std::swap(n.in[0], n.in[1]);  // both have 4 rows: the gradient becomes the table
+      return true;
+    }
+    return false;
   });
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace suan {
 namespace {
@@ -63,6 +64,50 @@ TEST(Pool, FirstExceptionReachesTheCallerAndThePoolStaysUsable) {
     parallel_for(50, [&](int64_t) { ++count; });
     EXPECT_EQ(count.load(), 50);
   }
+}
+
+struct PollGuard {
+  explicit PollGuard(InterruptPoll poll) : before(set_interrupt_poll(poll)) {}
+  ~PollGuard() { set_interrupt_poll(before); }
+  InterruptPoll before;
+};
+
+TEST(Pool, AnInterruptDropsTheTasksNotYetBegun) {
+  ThreadGuard guard;
+  for (int threads : {1, 3}) {
+    set_num_threads(threads);
+    std::atomic<int64_t> done{0};
+    const auto endless = [&](int64_t) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      ++done;
+    };
+    {
+      PollGuard poll([] { throw Interrupted("[test] stop"); });
+      EXPECT_THROW(parallel_for(int64_t{1} << 40, endless), Interrupted);
+      const int64_t before = done;
+      {
+        InterruptShield shield;
+        parallel_for(100, endless);
+      }
+      EXPECT_EQ(done - before, 100);
+    }
+    std::atomic<int> count{0};
+    parallel_for(50, [&](int64_t) { ++count; });
+    EXPECT_EQ(count.load(), 50);
+  }
+}
+
+TEST(Pool, ThePollRunsOnTheThreadThatAsked) {
+  ThreadGuard guard;
+  set_num_threads(3);
+  static std::thread::id caller;
+  static std::atomic<int> polls, elsewhere;
+  caller = std::this_thread::get_id();
+  polls = elsewhere = 0;
+  PollGuard poll([] { ++(std::this_thread::get_id() == caller ? polls : elsewhere); });
+  while (polls < 3)
+    parallel_for(64, [](int64_t) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
+  EXPECT_EQ(elsewhere.load(), 0);
 }
 
 TEST(Pool, NestedCallsRunInline) {

@@ -102,6 +102,39 @@ TEST(Scalar, IntegersNeverTrap) {
   expect("right_shift", {0, -1, 0, -1, 5, -1, 0, -1});
 }
 
+// What the undefined-behaviour sanitizer would report where wrapping is not meant.
+TEST(Scalar, IntegersWrap) {
+  const int64_t low = INT64_MIN, high = INT64_MAX;
+  const int64_t xs[] = {high, low, high, low, 1 << 20}, ys[] = {1, -1, high, low, int64_t(1) << 50};
+  const Tensor x = Tensor::from<int64_t>(xs, {5}), y = Tensor::from<int64_t>(ys, {5});
+  auto expect = [&](const char* name, const Tensor& got, auto wanted) {
+    ASSERT_EQ(got.numel(), 5) << name;
+    for (int i = 0; i < 5; ++i)
+      EXPECT_EQ(uint64_t(got.data<int64_t>()[i]), wanted(uint64_t(xs[i]), uint64_t(ys[i]))) << name << i;
+  };
+  using U = uint64_t;
+  expect("add", add(x, y), [](U a, U b) { return a + b; });
+  expect("sub", sub(y, x), [](U a, U b) { return b - a; });
+  expect("mul", mul(x, y), [](U a, U b) { return a * b; });
+  expect("neg", neg(x), [](U a, U) { return 0 - a; });
+  expect("abs", abs(x), [](U a, U) { return a >> 63 ? 0 - a : a; });
+  expect("square", square(x), [](U a, U) { return a * a; });
+  const int64_t order[] = {0, 1, 2, 3, 4};
+  const Tensor at = Tensor::from<int64_t>(order, {5});
+  expect("scatter_add", apply(op("scatter_add"), {x, at, y}, {int64_t(0)}),
+         [](U a, U b) { return a + b; });
+  expect("index_put", apply(op("index_put"), {x, y, at}, {Dims{0}, true}),
+         [](U a, U b) { return a + b; });
+  expect("as_strided_scatter_add",
+         apply(op("as_strided_scatter_add"), {x, y}, {Shape{5}, Dims{1}, int64_t(0)}),
+         [](U a, U b) { return a + b; });
+  U total = 0, product = 1;
+  for (int64_t v : xs) total += U(v), product *= U(v);
+  EXPECT_EQ(U(sum(x).data<int64_t>()[0]), total);
+  EXPECT_EQ(U(apply(op("prod"), {x}, {Dims{}, false}).data<int64_t>()[0]), product);
+  EXPECT_EQ(U(apply(op("cumsum"), {x}, {int64_t(0)}).data<int64_t>()[4]), total);
+}
+
 TEST(Scalar, NarrowTypesWrapAndRound) {
   const int8_t a[] = {127, -128, 100}, b[] = {1, -1, 100};
   const Tensor s = add(Tensor::from<int8_t>(a, {3}), Tensor::from<int8_t>(b, {3}));

@@ -1,7 +1,7 @@
 """Adds up JUnit reports: prints one line a suite, the failures by name, then "N passed, N failed".
 
-Called by tools/test as: sum_reports.py FOLDER SUITE...; FOLDER holds SUITE.xml, written by the
-suite's runner, and SUITE.status, its exit status.
+Called by tools/test as: sum_reports.py FOLDER SUITE...; FOLDER holds SUITE*.xml, written by the
+suite's runners, and SUITE.status, its exit status.
 """
 
 import sys
@@ -9,9 +9,11 @@ import xml.etree.ElementTree as xml
 from pathlib import Path
 
 
-def count(report: Path) -> tuple[int, list[str], list[str]]:
+def count(reports: list[Path]) -> tuple[int, list[str], list[str]]:
     passed, failed, skipped = 0, [], []
-    for case in xml.parse(report).getroot().iter("testcase"):
+    if not reports:
+        raise FileNotFoundError
+    for case in (c for r in reports for c in xml.parse(r).getroot().iter("testcase")):
         name = f"{case.get('classname', '')}.{case.get('name', '')}"
         reason = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
@@ -29,7 +31,7 @@ def main(folder: str, suites: list[str]) -> int:
     for suite in suites:
         status = Path(folder, f"{suite}.status").read_text()
         try:
-            passed, failed, skipped = count(Path(folder, f"{suite}.xml"))
+            passed, failed, skipped = count(sorted(Path(folder).glob(f"{suite}*.xml")))
         except (OSError, xml.ParseError):
             passed, failed, skipped = 0, [f"{suite}: left no report (exit status {status})"], []
         if status != "0" and not failed:

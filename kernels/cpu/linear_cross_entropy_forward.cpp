@@ -9,7 +9,7 @@
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
-constexpr int64_t chunk_bytes = 64 << 20;
+constexpr int64_t chunk_bytes = 32 << 20;
 
 int64_t chunk_rows(int64_t classes, int64_t item) {
   const int64_t fit = chunk_bytes / std::max<int64_t>(1, classes * item) / 64 * 64;

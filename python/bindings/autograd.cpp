@@ -1,27 +1,12 @@
 // Autograd for Python: backward, grad, modes, hooks and custom functions.
 #include <atomic>
 
+#include "core/backward_plan.h"
 #include "core/tape.h"
-#include "python/bindings/binding.h"
+#include "python/bindings/callback.h"
 
 namespace suan::py {
 namespace {
-
-// A Python object held by C++ code that may run, and die, without the GIL.
-class Callback {
- public:
-  explicit Callback(PyObject* f) : f_(f) { Py_INCREF(f); }
-  ~Callback() {
-    if (!Py_IsInitialized()) return;
-    HoldGil hold;
-    Py_DECREF(f_);
-  }
-  Callback(const Callback&) = delete;
-  PyObject* get() const { return f_; }
-
- private:
-  PyObject* f_;
-};
 
 // Python's exception crosses the engine as a C++ one and is restored at the other side.
 [[noreturn]] void throw_python() { throw nb::python_error(); }
@@ -30,17 +15,6 @@ Tensor result_tensor(PyObject* o, const char* what) {
   if (o == Py_None) return {};
   if (!is_tensor(o)) fail<TypeError>(what, "wrong result: expected Tensor or None, got {}", type_name(o));
   return unwrap(o);
-}
-
-Hook make_hook(PyObject* f) {
-  auto held = std::make_shared<Callback>(f);
-  return [held](const Tensor& g) -> Tensor {
-    HoldGil hold;
-    Owned arg(wrap(g));
-    Owned out(PyObject_CallFunctionObjArgs(held->get(), arg.get(), nullptr));
-    if (!out) throw_python();
-    return result_tensor(out.get(), "hook");
-  };
 }
 
 int next_handle() {
@@ -60,21 +34,35 @@ Tensors tensors_of(nb::handle list, bool optional) {
   return out;
 }
 
-struct CustomFunction {
-  std::shared_ptr<Callback> call;
-  Tensors operator()(std::span<const Tensor> grads) const {
-    HoldGil hold;
-    Owned args(wrap_many(grads));
-    Owned out(PyObject_CallObject(call->get(), args.get()));
-    if (!out) throw_python();
-    Tensors result;
-    for (Py_ssize_t i = 0; i < PyTuple_Size(out.get()); ++i)
-      result.push_back(result_tensor(PyTuple_GetItem(out.get(), i), "backward"));
-    return result;
-  }
-};
+Owned called_with(const Callback& call, const Tensor& t) {
+  Owned arg(wrap(t));
+  Owned out(PyObject_CallFunctionObjArgs(call.get(), arg.get(), nullptr));
+  if (!out) throw_python();
+  return out;
+}
 
 }  // namespace
+
+Tensor GradientHook::operator()(const Tensor& g) const {
+  HoldGil hold;
+  return result_tensor(called_with(*call, g).get(), "hook");
+}
+
+void LeafHook::operator()(const Tensor& leaf) const {
+  HoldGil hold;
+  called_with(*call, leaf);
+}
+
+Tensors CustomFunction::operator()(std::span<const Tensor> grads) const {
+  HoldGil hold;
+  Owned args(wrap_many(grads));
+  Owned out(PyObject_CallObject(call->get(), args.get()));
+  if (!out) throw_python();
+  Tensors result;
+  for (Py_ssize_t i = 0; i < PyTuple_Size(out.get()); ++i)
+    result.push_back(result_tensor(PyTuple_GetItem(out.get(), i), "backward"));
+  return result;
+}
 
 void bind_autograd(nb::module_& m) {
   m.def("backward", [](nb::handle roots, nb::handle grads, bool retain, bool create) {
@@ -91,6 +79,15 @@ void bind_autograd(nb::module_& m) {
     return nb::steal(wrap_many(out));
   }, "Gradients of roots with respect to inputs, as a tuple.");
 
+  m.def("backward_plans", [] {
+    const BackwardPlanCounters& c = backward_plan_counters();
+    nb::dict d;
+    d["plans"] = c.plans;
+    d["replays"] = c.replays;
+    d["kept"] = c.kept;
+    return d;
+  }, "Plans of backward passes that this thread made, replayed and keeps.");
+
   m.def("is_grad_enabled", [] { return context().grad_enabled && !context().inference; },
         "True if ops are recorded for backward on this thread.");
   m.def("grad_mode", [] { return nb::make_tuple(context().grad_enabled, context().inference); },
@@ -105,9 +102,10 @@ void bind_autograd(nb::module_& m) {
       fail<StateError>("register_hook", "no gradient here: expected a tensor that requires one, got {}",
                        to_string(t.type()));
     int id = next_handle();
+    GradientHook hook{std::make_shared<Callback>(f.ptr())};
     Edge e = gradient_edge(t);
-    if (e.node) e.node->hooks.push_back({e.port, {id, make_hook(f.ptr())}});
-    else autograd_state(*t.impl()).hooks.push_back({id, make_hook(f.ptr())});
+    if (e.node) e.node->hooks.push_back({e.port, {id, hook}});
+    else autograd_state(*t.impl()).hooks.push_back({id, hook});
     return id;
   }, "Calls f(grad) when the tensor's gradient is known; a returned tensor replaces it.");
   m.def("add_after_accumulate", [](const Tensor& t, nb::handle f) {
@@ -115,13 +113,7 @@ void bind_autograd(nb::module_& m) {
       fail<StateError>("register_post_accumulate_grad_hook",
                        "not a leaf: expected a leaf that requires a gradient, got {}", to_string(t.type()));
     int id = next_handle();
-    auto held = std::make_shared<Callback>(f.ptr());
-    autograd_state(*t.impl()).after_accumulate.push_back({id, [held](const Tensor& leaf) {
-      HoldGil hold;
-      Owned arg(wrap(leaf));
-      Owned out(PyObject_CallFunctionObjArgs(held->get(), arg.get(), nullptr));
-      if (!out) throw_python();
-    }});
+    autograd_state(*t.impl()).after_accumulate.push_back({id, LeafHook{std::make_shared<Callback>(f.ptr())}});
     return id;
   }, "Calls f(tensor) after a gradient was added to the leaf's .grad.");
   m.def("remove_hook", [](const Tensor& t, int id) {

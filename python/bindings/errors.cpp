@@ -1,6 +1,7 @@
 // C++ exceptions to Python's, with the user's line; and the source hooks that find that line.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "core/source.h"
@@ -97,7 +98,20 @@ FrameLasti frame_lasti;
 FrameBack frame_back;
 GilCheck gil_check;
 
-std::string* package_root;
+// The longest root that a file's name begins with says whether it is library code or the user's own.
+struct SourceRoots {
+  std::vector<std::string> library, user;
+  bool is_library(std::string_view file) const {
+    auto longest = [&](const std::vector<std::string>& roots) {
+      size_t n = 0;
+      for (const std::string& r : roots)
+        if (file.starts_with(r)) n = std::max(n, r.size());
+      return n;
+    };
+    return longest(library) > longest(user);
+  }
+};
+SourceRoots* source_roots;
 thread_local SourceMark mark_before_release;
 
 // Code objects seen so far: kept alive for ever, since a mark is only their address.
@@ -119,7 +133,7 @@ bool known_internal(PyObject* code) {
     Py_ssize_t n = 0;
     const char* s = file ? PyUnicode_AsUTF8AndSize(file.get(), &n) : nullptr;
     if (!s) PyErr_Clear();
-    else it->second = package_root && std::string_view(s, size_t(n)).starts_with(*package_root);
+    else it->second = source_roots && source_roots->is_library({s, size_t(n)});
   }
   slot = {code, it->second};
   return it->second;
@@ -133,7 +147,7 @@ int lasti_of(PyFrameObject* f) {
   return at;
 }
 
-// The innermost frame outside the suan package.
+// The innermost frame that is the user's own code.
 SourceMark capture() {
   if (!gil_check || !gil_check()) return mark_before_release;
   PyFrameObject* f = PyEval_GetFrame();
@@ -199,9 +213,9 @@ void install_source_hooks() {
   source_hooks = {capture, format};
 }
 
-void set_package_root(const std::string& path) {
-  delete package_root;
-  package_root = new std::string(path);
+void set_source_roots(std::vector<std::string> library, std::vector<std::string> user) {
+  delete source_roots;
+  source_roots = new SourceRoots{std::move(library), std::move(user)};
 }
 
 }  // namespace suan::py

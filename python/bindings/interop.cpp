@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/convert.h"
+#include "core/record.h"
 #include "ops/api.h"
 #include "python/bindings/binding.h"
 
@@ -96,6 +97,7 @@ class Nested {
       store(p, leaf, to);
       p += size;
     }
+    if (Recorder* r = context().recorder; r && only_numbers_) r->note_numbers(out);
     return out;
   }
 
@@ -105,6 +107,7 @@ class Nested {
     if (is_tensor(o) && unwrap(o).rank() == 0) {
       DType t = unwrap(o).dtype();
       leaf_dtype_ = leaf_dtype_ ? promote(*leaf_dtype_, t) : t;
+      only_numbers_ = false;
       return leaf(o, depth, is_bool(t) ? 0 : is_integer(t) ? 1 : 2, false);
     }
     if (is_number(o)) {
@@ -114,6 +117,7 @@ class Nested {
     PyObject* items = o;
     if (!PyList_Check(o) && !PyTuple_Check(o)) {
       bool array = PyObject_HasAttrString(o, "tolist");
+      only_numbers_ &= !array;
       if (!array && (!PySequence_Check(o) || PyUnicode_Check(o) || PyBytes_Check(o)))
         fail<TypeError>("tensor", "cannot read data: expected numbers or nested sequences of them, got {}", type_name(o));
       held_.emplace_back(check(array ? PyObject_CallMethod(o, "tolist", nullptr) : PySequence_Tuple(o)));
@@ -150,7 +154,7 @@ class Nested {
   }
 
   Shape shape_;
-  bool bottom_ = false, plain_leaf_ = false;
+  bool bottom_ = false, plain_leaf_ = false, only_numbers_ = true;
   int dtype_ = -1;
   std::optional<DType> leaf_dtype_;
   std::vector<PyObject*> leaves_;

@@ -1,18 +1,45 @@
 // The module suan._c: the engine for Python. Everything public is re-exported by the package suan.
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "core/allocator.h"
+#include "core/hooks.h"
+#include "core/interrupt.h"
 #include "core/pool.h"
 #include "python/bindings/binding.h"
 
 namespace suan::py {
 
-void set_package_root(const std::string& path);
+void set_source_roots(std::vector<std::string> library, std::vector<std::string> user);
 void bind_compile(nb::module_& m);  // compile.cpp
 void bind_samples(nb::module_& m);  // samples.cpp
 
+namespace {
+
+// Python runs signal handlers on its main thread, when that asks for them.
+void poll_signals() {
+  if (syscall(SYS_gettid) != getpid() || !Py_IsInitialized()) return;
+  HoldGil hold;
+  if (!PyErr_Occurred() && PyErr_CheckSignals() < 0) throw nb::python_error();
+}
+
+bool nan_guarded() { return result_hook() == require_finite; }
+
+bool set_nan_guard(bool on) {
+  if (context().recorder)
+    fail<StateError>("nan_guard", "inside a compiled function: expected it around the call, got a recording");
+  bool before = nan_guarded();
+  set_result_hook(on ? require_finite : nullptr);
+  return before;
+}
+
+}  // namespace
+
 void bind_misc(nb::module_& m) {
-  m.def("set_package_root", set_package_root, "Frames of files under this path are not a user's line.");
+  m.def("set_source_roots", set_source_roots, nb::arg("library"), nb::arg("user"),
+        "Frames of files whose longest root is a library's are not a user's line.");
   m.def("set_python_types", [](nb::handle size, nb::handle cpu) {
     size_class = size.inc_ref().ptr();
     device_cpu = cpu.inc_ref().ptr();
@@ -41,6 +68,8 @@ void bind_misc(nb::module_& m) {
   m.def("literal", [](nb::handle number, nb::handle dtype) {
     return number_tensor(number.ptr(), dtype_of(dtype.ptr()), {});
   }, "A 0-d tensor that a recording keeps as a constant.");
+  m.def("nan_guarded", nan_guarded, "True if this thread's results are checked (see suan.debug.nan_guard).");
+  m.def("set_nan_guard", set_nan_guard, "Switches the check on or off; returns what it was.");
   m.def("user_line", [] { return to_string(capture_source()); }, "The caller's file and line.");
 }
 
@@ -50,6 +79,7 @@ NB_MODULE(_c, m) {
   using namespace suan::py;
   m.doc() = "Suan's engine.";
   install_source_hooks();
+  suan::set_interrupt_poll(poll_signals);
   make_errors(m);
   make_dtypes(m);
   make_tensor_type(m);

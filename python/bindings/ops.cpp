@@ -307,8 +307,9 @@ PyObject* finish_binary(const OpDef& op, const Tensor& a, const Tensor& b) {
   }
   BorrowedPair two(a, b);
   if (a.numel() + b.numel() < release_gil_elements) return wrap(apply(op, two.span()));
+  Tensor owned[2] = {a, b};  // the collector must see that another thread may use them
   std::optional<ReleaseGil> free(std::in_place);
-  Tensor out = apply(op, two.span());
+  Tensor out = apply(op, owned);
   free.reset();
   return wrap(std::move(out));
 }

@@ -4,6 +4,7 @@
 #include "core/allocator.h"
 #include "ops/api.h"
 #include "python/bindings/binding.h"
+#include "python/bindings/callback.h"
 
 #include <structmember.h>
 
@@ -15,26 +16,61 @@ namespace {
 
 PyTensor* as_object(PyObject* o) { return reinterpret_cast<PyTensor*>(o); }
 
+// Objects of the plain type wait here to be used again: a tenth of a small call. Guarded by the GIL.
+constexpr int most_spare = 64;
+PyObject* spare[most_spare];
+int n_spare = 0;
+
 void dealloc(PyObject* self) {
   PyTensor* t = as_object(self);
-  if (t->tensor.defined()) t->tensor.impl()->python = nullptr;  // first: nothing may find a dying object
+  PyObject_GC_UnTrack(self);
+  if (t->tensor.defined()) {
+    t->tensor.impl()->python = nullptr;  // first: nothing may find a dying object
+    forget_retained(t->tensor);
+  }
   if (t->weak) PyObject_ClearWeakRefs(self);
   Py_CLEAR(t->dict);
   t->tensor.~Tensor();
   PyTypeObject* type = Py_TYPE(self);
-  if (type == tensor_type) PyObject_Free(self);
-  else reinterpret_cast<freefunc>(PyType_GetSlot(type, Py_tp_free))(self);
+  if (type != tensor_type) reinterpret_cast<freefunc>(PyType_GetSlot(type, Py_tp_free))(self);
+  else if (n_spare < most_spare) spare[n_spare++] = self;
+  else PyObject_GC_Del(self);
   Py_DECREF(type);
 }
 
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(as_object(self)->dict);
+  return visit_callbacks(as_object(self)->tensor, visit, arg);
+}
+
+// Breaks a cycle: the attributes go, and so does all autograd state that only this object owns. What still asks
+// for the tensor finds its values without history.
+int clear(PyObject* self) {
+  PyTensor* t = as_object(self);
+  Py_CLEAR(t->dict);
+  if (!t->tensor.defined() || !t->tensor.impl()->autograd || t->tensor.impl()->use_count() != 1) return 0;
+  guarded([&]() -> PyObject* {
+    Tensor plain = t->tensor.detach();
+    t->tensor.impl()->python = nullptr;
+    plain.impl()->python = self;
+    std::swap(t->tensor, plain);
+    return nullptr;
+  });
+  PyErr_Clear();
+  return 0;
+}
+
 PyObject* allocate(PyTypeObject* type) {
-  PyObject* o = type == tensor_type
-                    ? PyObject_Init(static_cast<PyObject*>(PyObject_Malloc(sizeof(PyTensor))), type)
-                    : PyType_GenericAlloc(type, 0);
+  PyObject* o;
+  if (type != tensor_type) o = PyType_GenericAlloc(type, 0);
+  else if (n_spare) o = PyObject_Init(spare[--n_spare], type);
+  else o = reinterpret_cast<PyObject*>(PyObject_GC_New(PyTensor, type));
   if (!o) return nullptr;
   new (&as_object(o)->tensor) Tensor;
   as_object(o)->dict = nullptr;
   as_object(o)->weak = nullptr;
+  if (type == tensor_type) PyObject_GC_Track(o);
   return o;
 }
 
@@ -93,8 +129,9 @@ PyObject* matmul(PyObject* a, PyObject* b) {
     BorrowedPair two(unwrap(a), unwrap(b));
     if (two.span()[0].numel() + two.span()[1].numel() < release_gil_elements)
       return wrap(apply(SUAN_OP("matmul"), two.span()));
+    Tensor owned[2] = {unwrap(a), unwrap(b)};  // the collector must see that another thread may use them
     std::optional<ReleaseGil> free(std::in_place);
-    Tensor out = apply(SUAN_OP("matmul"), two.span());
+    Tensor out = apply(SUAN_OP("matmul"), owned);
     free.reset();
     return wrap(std::move(out));
   });
@@ -180,7 +217,8 @@ PyMemberDef members[] = {
 
 #define SUAN_FN(slot, f) {slot, reinterpret_cast<void*>(f)}
 PyType_Slot slots[] = {
-    SUAN_FN(Py_tp_dealloc, dealloc), SUAN_FN(Py_tp_new, make), SUAN_FN(Py_tp_init, init),
+    SUAN_FN(Py_tp_dealloc, dealloc), SUAN_FN(Py_tp_traverse, traverse), SUAN_FN(Py_tp_clear, clear),
+    SUAN_FN(Py_tp_new, make), SUAN_FN(Py_tp_init, init),
     SUAN_FN(Py_tp_hash, hash), SUAN_FN(Py_tp_richcompare, compare), SUAN_FN(Py_tp_repr, repr),
     SUAN_FN(Py_tp_iter, iterate), {Py_tp_methods, tensor_methods}, {Py_tp_getset, tensor_getset},
     {Py_tp_members, members}, SUAN_FN(Py_mp_length, length), SUAN_FN(Py_mp_subscript, get_item),
@@ -202,7 +240,8 @@ PyType_Slot slots[] = {
     SUAN_FN(Py_nb_inplace_power, ipower), {0, nullptr}};
 #undef SUAN_FN
 
-PyType_Spec spec = {"suan.Tensor", sizeof(PyTensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
+PyType_Spec spec = {"suan.Tensor", sizeof(PyTensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+                    slots};
 
 }  // namespace
 

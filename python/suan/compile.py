@@ -83,6 +83,8 @@ class CompiledFunction:
             return variant
 
     def __call__(self, *args, **kwargs):
+        if _c.nan_guarded():  # debug.nan_guard: each op is to be seen
+            return self._fn(*args, **kwargs)
         leaves = []
         tree = _flatten((args, kwargs), leaves)
         key = (tree, tuple((t.dtype, tuple(t.shape), t.requires_grad) for t in leaves), self._mode())
@@ -143,12 +145,16 @@ def compile(fn=None, *, memory_limit=None, check=False):
             whether a function may be compiled).
 
     Raises:
-        RuntimeError: a Python number that keeps changing, data-dependent control flow or a tensor read with
-            ``item()`` inside the function, each naming the line.
+        RuntimeError: a Python number that keeps changing, a captured tensor that is a new one at every call,
+            data-dependent control flow or a tensor read with ``item()`` inside the function, each naming the line.
     """
     if fn is None:
         return functools.partial(compile, memory_limit=memory_limit, check=check)
     return CompiledFunction(fn, memory_limit=memory_limit, check=check)
+
+
+def _size(n):
+    return f"{n / 2**20:.1f} MiB" if n >= 1 << 20 else f"{n / 2**10:.1f} KiB"
 
 
 class PlanReport:
@@ -167,11 +173,10 @@ class PlanReport:
         self.holders = info["holders"]
 
     def __str__(self):
-        mib = 1 / (1 << 20)
-        lines = [f"peak {self.peak_bytes * mib:.1f} MiB beyond {self.captured_bytes * mib:.1f} MiB of captured "
-                 f"tensors and {self.argument_bytes * mib:.1f} MiB of arguments; {self.nodes} nodes, "
-                 f"{self.flops / 1e9:.2f} GFLOP"]
-        lines += [f"  {size * mib:9.1f} MiB  {what}  {line}" for size, what, line in self.holders[:12]]
+        lines = [f"peak {_size(self.peak_bytes)} beyond {_size(self.captured_bytes)} of captured "
+                 f"tensors and {_size(self.argument_bytes)} of arguments; {self.nodes} nodes, "
+                 f"{self.flops / 1e9:.3g} GFLOP"]
+        lines += [f"  {_size(size):>11}  {what}  {line}" for size, what, line in self.holders[:12]]
         return "\n".join(lines)
 
     __repr__ = __str__

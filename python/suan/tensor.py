@@ -8,7 +8,15 @@ from .kinds import check_device, get_default_dtype
 Tensor = _c.Tensor
 set_printoptions = printing.set_printoptions
 
-_c.set_package_root(_os.path.dirname(_os.path.abspath(__file__)) + _os.sep)
+# An error names the innermost line that is neither Suan's inside nor the standard library's; models and
+# training loops are code to be read and changed, so their lines count.
+_package = _os.path.dirname(_os.path.abspath(__file__))
+_stdlib = _os.path.dirname(_os.path.abspath(_os.__file__))
+_c.set_source_roots(
+    library=[_package + _os.sep, _stdlib + _os.sep, "<frozen "],
+    user=[_os.path.join(_package, "models", ""), _os.path.join(_package, "train", ""),
+          _os.path.join(_stdlib, "site-packages", ""), _os.path.join(_stdlib, "dist-packages", "")],
+)
 
 
 def _repr(self):

@@ -433,6 +433,7 @@ ORACLE = {
     "argsort": lambda x, **a: _sort(x, **a)[1],
     "embedding": lambda w, i: w[i],
     "embedding_grad": _embedding_grad,
+    "embedding_grad_add": lambda t, g, i: t + _embedding_grad(g, i, t.shape[0]),
     # Training, random, structure.
     "adamw_step": nn.adamw,
     "sgd_step": nn.sgd,

@@ -153,13 +153,14 @@ def test_gradients_of_a_compiled_module_equal_eager(make, shape):
     assert results[0] == results[1]
 
 
-def deep(x, weights):
+def deep(x, weights, activation=F.gelu):
     for w in weights:
-        x = F.gelu(x @ w)
+        x = activation(x @ w)
     return x.square().mean()
 
 
-def test_memory_limit_keeps_bits():
+@pytest.mark.parametrize("activation", [F.gelu, F.relu])
+def test_memory_limit_keeps_bits(activation):
     rng = np.random.default_rng(0)
     weights = [
         suan.tensor(rng.standard_normal((32, 32)).astype(np.float32) / 5).requires_grad_()
@@ -169,7 +170,7 @@ def test_memory_limit_keeps_bits():
     def step(x):
         for w in weights:
             w.grad = None
-        loss = deep(x, weights)
+        loss = deep(x, weights, activation)
         loss.backward()
         with suan.no_grad():
             for w in weights:
@@ -225,6 +226,101 @@ def test_something_else_at_every_call_is_refused():
 
 
 @pytest.mark.parametrize(
+    "make",
+    [
+        lambda: suan.tensor(np.ones(3, np.float32)),
+        lambda: suan.from_numpy(np.ones(3, np.float32)),
+        lambda: suan.tensor([np.ones(3, np.float32)])[0],
+    ],
+)
+def test_a_new_captured_tensor_at_every_call_names_its_line(make):
+    def f(x):
+        y = x * 2
+        return y + make()
+
+    compiled = suan.compile(f)
+    with pytest.raises(suan.StateError, match="another one at every call") as caught:
+        for _ in range(10):
+            assert compiled(suan.ones(3)).tolist() == [3, 3, 3]
+    assert "3 f32" in str(caught.value) and "test_compile.py:" in str(caught.value)
+
+
+def test_the_line_of_a_changing_capture_is_that_of_its_use():
+    def f(x):
+        y = x * 2
+        return y + held[0]  # the line to name
+
+    compiled = suan.compile(f)
+    with pytest.raises(suan.StateError, match="another one at every call") as caught:
+        for _ in range(10):
+            held = [suan.zeros(3)]
+            compiled(suan.ones(3))
+    line = f.__code__.co_firstlineno + 2
+    assert f"test_compile.py:{line} in f" in str(caught.value), str(caught.value)
+
+
+def test_numbers_made_tensors_inside_are_constants():
+    def f(x):
+        table = suan.tensor([[1.0, 2.0], [3.0, 4.0]])
+        table[0, 1] = 5.0  # a copy of the numbers, not the tensor, is the constant
+        row = suan.tensor([7, 8, 9], dtype=suan.int64)[1:]
+        return x @ table + suan.arange(2) * suan.tensor(0.5) + row
+
+    compiled = suan.compile(f)
+    x = suan.ones(1, 2)
+    want = f(x).tolist()
+    assert want == [[12, 18.5]]
+    for _ in range(5):
+        assert compiled(x).tolist() == want
+    assert compiled.stats()[0]["replays"] == 3
+
+
+def test_a_list_that_keeps_changing_is_refused():
+    numbers = [1.0, 2.0]
+
+    def f(x):
+        return x * suan.tensor(numbers)  # the line to name
+
+    compiled = suan.compile(f)
+    with pytest.raises(suan.StateError, match="number keeps changing") as caught:
+        for _ in range(10):
+            numbers[1] += 1
+            assert compiled(suan.ones(2)).tolist() == numbers
+    line = f.__code__.co_firstlineno + 1
+    assert f"test_compile.py:{line} in f" in str(caught.value), str(caught.value)
+
+
+def test_an_error_inside_a_plan_commits_nothing():
+    suan.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 3))
+    optimizer = suan.optim.AdamW(model.parameters(), lr=1e-2)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    compiled = suan.compile(step)
+    (x, y), *_ = batches(1)
+    for _ in range(5):
+        compiled(x, y)
+    recordings = compiled.stats()[0]["recordings"]
+    assert compiled.stats()[0]["replays"] >= 1
+    state = lambda: [bits(t) for t in [*model.parameters(), *model.buffers(), suan.get_rng_state()]]  # noqa: E731
+    before = state()
+    wrong = y.clone()
+    wrong[2] = 3
+    with pytest.raises(IndexError):
+        compiled(x, wrong)
+    assert state() == before
+    compiled(x, y)
+    assert all(a != b for a, b in zip(before, state()))
+    assert compiled.stats()[0]["recordings"] == recordings
+
+
+@pytest.mark.parametrize(
     "read",
     [
         lambda x: x.sum().item(),
@@ -263,7 +359,7 @@ def test_plan_changes_nothing():
     assert (
         report.peak_bytes > 0 and report.captured_bytes > 0 and report.nodes > 0 and report.holders
     )
-    assert "MiB" in str(report) and any("test_compile.py" in line for _, _, line in report.holders)
+    assert "iB beyond" in str(report) and any("test_compile.py" in line for _, _, line in report.holders)
     compiled = suan.compile(step)
     for _ in range(3):
         compiled(x, y)

@@ -26,7 +26,9 @@ from suan import _c
 #: Ops whose output shape depends on data; a plan cannot hold them.
 DATA_DEPENDENT = {"nonzero", "masked_select"}
 #: Ops that overwrite their inputs, or see the whole storage, run on contiguous inputs of their own.
-OWN_INPUTS = {"adamw_step", "sgd_step", "batch_norm_update", "batch_norm", "as_strided"}
+OWN_INPUTS = {
+    "adamw_step", "sgd_step", "batch_norm_update", "batch_norm", "as_strided", "embedding_grad_add"
+}
 #: Views that refuse what would need a copy.
 MAY_REFUSE = {"view"}
 #: Results that lose digits before they are rounded: factors on the tolerance.

@@ -149,7 +149,12 @@ def test_param_groups_and_learning_rate_tensor():
         (lambda: optim.SGD([suan.ones(1)], nesterov=True), "Nesterov needs momentum"),
         (lambda: optim.AdamW([suan.ones(1)], betas=(1.0, 0.9)), r"wrong betas\[0\]"),
         (lambda: optim.AdamW([3]), "expected Tensor, got int"),
-        (lambda: optim.Adam([suan.ones(1)], amsgrad=True), "amsgrad is not available"),
+        (lambda: optim.Adam([suan.ones(1)], amsgrad=True), r"\[Adam\] amsgrad is not available"),
+        (lambda: optim.AdamW([suan.ones(1)], amsgrad=True), r"\[AdamW\] amsgrad is not available"),
+        (
+            lambda: optim.AdamW([{"params": [suan.ones(1)], "amsgrad": True}]),
+            r"\[AdamW\] amsgrad is not available",
+        ),
     ],
 )
 def test_wrong_options(build, message):
@@ -262,3 +267,12 @@ def test_schedule_state_round_trip():
     second.step()
     assert a.param_groups[0]["lr"] == b.param_groups[0]["lr"] == 0.125
     assert first.get_last_lr() == second.get_last_lr()
+
+
+def test_loading_the_state_of_an_amsgrad_optimizer_is_refused():
+    optimizer = optim.AdamW([suan.ones(2)], lr=0.5)
+    state = optimizer.state_dict()
+    state["param_groups"][0].update(amsgrad=True, lr=0.1)
+    with pytest.raises(ValueError, match="amsgrad is not available"):
+        optimizer.load_state_dict(state)
+    assert optimizer.param_groups[0]["lr"] == 0.5

@@ -1,5 +1,6 @@
 """suan.Tensor: creation, promotion, operators, views, printing, interchange."""
 
+import colorsys
 import copy
 import math
 import pickle
@@ -256,3 +257,16 @@ def test_errors_name_the_line():
     with pytest.raises(TypeError):
         suan.ones(2) + "text"
     assert (suan.ones(2) + 1).tolist() == [2, 2]
+
+
+def test_lines_of_models_count_and_those_of_libraries_do_not():
+    from suan import nn
+    from suan.models import GPT, GPTConfig
+
+    model = GPT(GPTConfig(vocab=5, block=4, layers=1, heads=1, width=8))
+    with pytest.raises(IndexError, match=r"models/gpt\.py:\d+ in forward"):
+        model(suan.full((1, 3), 7))
+    with pytest.raises(ValueError, match=r"test_tensor\.py:\d+ in test_lines"):
+        colorsys.rgb_to_yiq(suan.ones(2), suan.ones(3), suan.ones(4))  # the arithmetic is in colorsys.py
+    with pytest.raises(ValueError, match=r"test_tensor\.py:\d+ in test_lines"):
+        nn.Linear(3, 4)(suan.ones(2, 5))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -210,6 +211,94 @@ def test_ctrl_c_saves_and_says_how_to_go_on(recipe_file, tmp_path):
     assert "saved" in output and f"suan train {path} --out {tmp_path / 'run'} --resume" in output
     step, _ = checkpoints(tmp_path / "run")[-1]
     assert step == losses(tmp_path / "run")[-1][0]
+
+
+def test_ctrl_c_inside_a_long_step_saves_after_it(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    path = tmp_path / "wide.yaml"
+    path.write_text(
+        f"task: char_gpt\ndata: {{path: {tmp_path / 'text.txt'}}}\n"
+        "model: {layers: 4, width: 256, heads: 4, block: 128}\n"
+        "train: {steps: 100000, batch: 32, clip: 1.0}\n"
+    )
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        command(path, "--out", out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not (out / "log.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(4)  # past the recordings, into a step of several hundred milliseconds
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "stopping after this step" in output and "Traceback" not in output
+    step, checkpoint = checkpoints(out)[-1]
+    assert f"stopped at step {step}, saved {checkpoint}" in output
+    done = run_command(path, "--out", out, "--resume", "--steps", step + 1)
+    assert done.returncode == 0 and f"resumed from {checkpoint} at step {step}" in done.stdout
+    assert [n for n, _, _ in losses(out)] == list(range(1, step + 2))
+
+
+def test_a_second_ctrl_c_stops_inside_the_step(tmp_path):
+    code = """
+import os, signal, suan
+from suan.train import Trainer, load_recipe
+import sys
+trainer = Trainer(load_recipe(sys.argv[1]), sys.argv[2])
+q = suan.ones(1, 1, 1 << 20, 16)
+
+def step(x, y):
+    print("inside", flush=True)
+    suan.nn.functional.scaled_dot_product_attention(q, q, q)  # takes hours
+
+trainer._step_fn = step
+trainer.run()
+"""
+    (tmp_path / "text.txt").write_text(TEXT)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE.format(path=tmp_path / "text.txt", steps=5))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path), str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        text = ""
+        while "inside" not in text:
+            text += process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        while "press Ctrl-C again" not in text:  # shown while the step runs
+            text += process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        text += process.communicate(timeout=60)[0]
+        assert process.returncode == -signal.SIGINT and "KeyboardInterrupt" in text
+    finally:
+        process.kill()
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file(40))
+    Trainer(recipe, tmp_path / "whole").run()
+    out, limit = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class FullDisk(Trainer):
+        def _record(self, event):
+            super()._record(event)
+            if event["step"] == 25:
+                room = checkpoints(out)[-1][1].stat().st_size // 2
+                resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+
+    try:
+        with pytest.raises(TrainError, match=r"cannot write .*00000030.* untouched"):
+            FullDisk(recipe, out).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [step for step, _ in checkpoints(out)] == [10, 20]
+    assert not [p.name for p in out.iterdir() if "tmp" in p.name]
+    Trainer(recipe, out).run(resume=True)
+    same_run(tmp_path / "whole", out)
 
 
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(recipe_file, tmp_path, capsys):

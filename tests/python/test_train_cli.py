@@ -54,7 +54,12 @@ def test_plan(tmp_path):
     )
     facts = json.loads(suan("plan", str(tmp_path / "r.yaml"), "--json").stdout)
     assert facts["peak_bytes"] > 0 and facts["captured_bytes"] > 0 and facts["nodes"] > 10
-    assert "peak" in suan("plan", str(tmp_path / "r.yaml")).stdout
+    text = suan("plan", str(tmp_path / "r.yaml")).stdout
+    assert text.startswith("peak ") and "models/gpt.py:" in text and "typer" not in text
+    # Each tensor is put down to a line of the model or of the training loop, not of the command line's library.
+    lines = [where for _, what, where in facts["holders"] if what != "workspace"]
+    assert lines and all("/suan/models/" in w or "/suan/train/" in w for w in lines), lines
+    assert any("models/gpt.py:" in w for w in lines), lines
 
 
 @pytest.mark.parametrize(

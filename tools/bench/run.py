@@ -142,6 +142,19 @@ def measure_sizes(pythons, rounds, wheel):
     return out
 
 
+SAVED = {"char_gpt_small": "char-GPT 4×128", "char_gpt": "char-GPT 6×384", "gpt2": "GPT-2 124M"}
+
+
+def measure_saved(pythons):
+    """Bytes that an eager forward pass keeps for the backward pass, each storage once, without
+    the parameters."""
+    out = {}
+    for case in SAVED:
+        for library in ("suan", "torch"):
+            out[f"{case} {library}"] = worker(pythons, f"{library} saved", case, 0)
+    return out
+
+
 def human(seconds):
     for limit, unit, scale in ((1e-6, "ns", 1e9), (1e-3, "µs", 1e6), (1.0, "ms", 1e3)):
         if seconds < limit:
@@ -180,6 +193,13 @@ def markdown(result):
                 lines.append(f"| its resident peak over import | {rises[0] / 1e9:.2f} GB | "
                              f"{rises[1] / 1e9:.2f} GB | – | "
                              f"{rises[0] / rises[1]:.2f} of PyTorch's (≤ 0.8) |")
+    for case, what in SAVED.items() if "saved" in result else ():
+        records = [result["saved"][f"{case} {library}"] for library in ("suan", "torch")]
+        cells = [f"{r['saved'] / 1e6:.1f} MB" if "saved" in r else "failed: " + r["error"]
+                 for r in records]
+        ratio = (f"{records[0]['saved'] / records[1]['saved']:.2f} of PyTorch's (≤ 1.1)"
+                 if all("saved" in r for r in records) else "–")
+        lines.append(f"| saved for backward, {what} | {cells[0]} | {cells[1]} | – | {ratio} |")
     sizes = result.get("sizes")
     if sizes:
         lines.append(f"| import over a bare start | {sizes['suan import'] * 1e3:.0f} ms | "
@@ -208,7 +228,7 @@ def cpu_name():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", required=True, help="the environment made by tools/peers")
-    parser.add_argument("--only", nargs="*", choices=[*ROWS, "sizes"], help="rows to measure (all)")
+    parser.add_argument("--only", nargs="*", choices=[*ROWS, "saved", "sizes"], help="rows to measure (all)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="measured time of one process")
     parser.add_argument("--threads", type=int, default=2)
@@ -223,11 +243,13 @@ def main():
         parser.error(f"{peer}: expected an environment made by tools/peers, found none")
     os.environ.update(SUAN_BENCH_THREADS=str(args.threads), SUAN_BENCH_CLOCK=args.clock)
     pythons = {"suan": sys.executable, "torch": peer, "jax": peer}
-    only = args.only or [*ROWS, "sizes"]
+    only = args.only or [*ROWS, "saved", "sizes"]
 
     result = {"date": time.strftime("%Y-%m-%d"), "machine": cpu_name(), "threads": args.threads,
               "clock": args.clock, "rows": {n: measure_row(pythons, n, args.rounds, args.seconds)
                                             for n in ROWS if n in only}}
+    if "saved" in only:
+        result["saved"] = measure_saved(pythons)
     if "sizes" in only:
         result["sizes"] = measure_sizes(pythons, 5, args.wheel)
     result["versions"] = {}
@@ -235,6 +257,9 @@ def main():
         for who, record in row["records"].items():
             if "version" in record:
                 result["versions"][who.split()[0]] = record["version"]
+    for who, record in result.get("saved", {}).items():
+        if "version" in record:
+            result["versions"][who.split()[1]] = record["version"]
     text = markdown(result)
     print(text)
     if args.markdown:

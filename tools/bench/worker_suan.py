@@ -1,6 +1,6 @@
-"""One measurement of Suan in a fresh process: worker_suan.py CASE eager|compiled SECONDS.
+"""One measurement of Suan in a fresh process: worker_suan.py CASE eager|compiled|saved SECONDS.
 
-Prints JSON. The models are those of suan.models.
+Prints JSON. The models are those of suan.models. "saved" counts what the forward pass keeps.
 """
 
 import sys
@@ -56,6 +56,10 @@ def main():
     model, loss_fn = build(case)
     params = list(model.parameters())
     x, y = (suan.tensor(v) for v in cases.batch(case))
+    if mode == "saved":
+        loss = loss_fn(model(x), y) if loss_fn else model(x, y)
+        cases.report({"saved": suan.debug.saved_bytes(loss), "version": suan.__version__})
+        return
     if case == "mlp":
         optimizer = optim.SGD(params, lr=cases.LR)
     else:

@@ -1,8 +1,8 @@
-"""One measurement of PyTorch in a fresh process: worker_torch.py CASE eager|compiled SECONDS.
+"""One measurement of PyTorch in a fresh process: worker_torch.py CASE eager|compiled|saved SECONDS.
 
 Prints JSON. The models have the layers and parameter names of suan.models, in plain torch.nn; AdamW
 and SGD run fused, attention is F.scaled_dot_product_attention, compiled is torch.compile of the
-loss (the optimizer is one fused call already).
+loss (the optimizer is one fused call already). "saved" counts what the forward pass keeps.
 """
 
 import sys
@@ -89,6 +89,22 @@ def build(case):
     return model
 
 
+def saved_bytes(model, x, y):
+    """Bytes of the storages that the forward pass keeps for the backward pass, parameters apart."""
+    kept = []
+
+    def pack(t):
+        kept.append(t.detach())
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        model(x, y)
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
+    for p in model.parameters():
+        storages.pop(p.untyped_storage().data_ptr(), None)
+    return sum(storages.values())
+
+
 def main():
     case, mode, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
     torch.set_num_threads(cases.THREADS)
@@ -103,6 +119,9 @@ def main():
     model = build(case)
     params = list(model.parameters())
     x, y = (torch.from_numpy(v) for v in cases.batch(case))
+    if mode == "saved":
+        cases.report({"saved": saved_bytes(model, x, y), "version": torch.__version__})
+        return
     if case == "mlp":
         optimizer = torch.optim.SGD(params, lr=cases.LR, fused=True)
     else:

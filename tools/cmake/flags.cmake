@@ -29,10 +29,14 @@ function(suan_add_kernels isa)
   # 64-byte vectors cross calls only inside one instruction set's namespace, so the warning that
   # their calling convention differs between sets does not apply.
   target_compile_options(suan_kernels_${isa} PRIVATE ${ARGN} -Wno-psabi $<$<CONFIG:Release>:-O3>)
-  if(SUAN_SANITIZE MATCHES undefined)
-    # Integer arithmetic in kernels wraps, as torch's and NumPy's does.
-    target_compile_options(suan_kernels_${isa} PRIVATE -fno-sanitize=signed-integer-overflow)
-  endif()
+  # Integers of these kernels wrap, as torch's and NumPy's do, and so do the exponent bits of their
+  # vector functions. The others say so where they mean it, which leaves their index arithmetic to the
+  # undefined-behaviour sanitizer.
+  set(wrapping ${suan_kernel_sources})
+  list(FILTER wrapping INCLUDE REGEX
+    "/cpu/(scalar_[a-z_]*|scatter_add|index_put|as_strided_scatter_add|lib/math_eval).cpp$")
+  set_source_files_properties(${wrapping} PROPERTIES COMPILE_OPTIONS -fwrapv
+    SKIP_PRECOMPILE_HEADERS ON)
   suan_precompile(suan_kernels_${isa} core/op.h)
   if(suan_kernel_sources)
     set(suan_objects ${suan_objects} $<TARGET_OBJECTS:suan_kernels_${isa}> PARENT_SCOPE)

@@ -10,6 +10,8 @@
 #include <cstddef>
 
 #include "core/error.h"
+#include "kernels/cpu/lib/conv_direct.h"
+#include "kernels/cpu/lib/conv_direct_weight.h"
 #include "kernels/cpu/lib/conv_gather.h"
 #include "kernels/cpu/lib/gemm_tile.h"
 
@@ -21,13 +23,7 @@ using namespace gemm_tiles;
 constexpr int64_t max_strip = 416;      // pixels
 constexpr int64_t max_outputs = 256;    // of a weight gradient's tile
 constexpr int64_t most_taps = 256;      // rows of it
-constexpr int64_t task_work = 600'000;  // multiply-adds worth a dispatch
-constexpr int64_t enough_tasks = 24;
-constexpr int64_t most_partial = 4 << 20;  // elements of all ranges' partial weight gradients
 constexpr int64_t wide_bytes = 190 << 10;  // a narrow result's tile in full precision
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 template <class T>
 constexpr int64_t panel_stride = k_block<T> * panel_cols<T>;
@@ -40,8 +36,6 @@ Window window_of(const ConvPlan& p) {
   const ConvShape& s = p.shape;
   return {p.in, p.out, s.kernel, p.stride, s.dilation, p.pad_low, p.spread};
 }
-
-int64_t volume(const Dims3& d) { return d[0] * d[1] * d[2]; }
 
 void check(const ConvShape& s) {
   if (s.dtype != DType::f16 && s.dtype != DType::bf16 && s.dtype != DType::f32 &&
@@ -199,7 +193,7 @@ void correlate(const ConvPlan& p, const S* in, const T* packed, S* out, const Pa
         const int64_t cols = std::min<int64_t>(panel_cols<T>, t.cols - col);
         const int64_t vectors = ceil_div(cols, lanes<T>);
         panel_kernels<T, false>[rows - 1][vectors - 1](kc, a, 1, panel, vectors* lanes<T>, to + col,
-                                                       ld, cols, k0 > 0);
+                                                       ld, cols, k0 > 0, nothing_ahead(a));
       }
       if (k0 + kc < p.k) continue;
       if constexpr (!in_place) {
@@ -217,6 +211,11 @@ void run_correlation(const ConvPlan& p, const void* a, const void* b, void* c, v
                      TileEpilogue epilogue) {
   const ConvShape& s = p.shape;
   T* packed = static_cast<T*>(workspace);
+  if (p.direct) {
+    run_direct(p, static_cast<const S*>(a), static_cast<const S*>(b), static_cast<S*>(c), packed,
+               epilogue);
+    return;
+  }
   const int64_t blocks = ceil_div(p.k, k_block<T>);
   parallel_for(s.groups * blocks, [&](int64_t task) {
     pack_weights<S, T>(p, static_cast<const S*>(b), packed, task / blocks, task % blocks);
@@ -275,7 +274,7 @@ void add_pixels(const ConvPlan& p, const S* x, const S* dy, T* partial, const Pa
                   const int64_t vectors = ceil_div(cols, lanes<T>);
                   panel_kernels<T, false>[rows - 1][vectors - 1](
                       t.cols, panel, 1, strip + col* k_block<T>, vectors* lanes<T>, to + col,
-                      s.out_per_group, cols, add);
+                      s.out_per_group, cols, add, nothing_ahead(panel));
                 }
               }
             });
@@ -332,11 +331,37 @@ void run_weight_grad(const ConvPlan& p, const void* a, const void* b, void* c, v
 template <class S, class T>
 void run_typed(const ConvPlan& p, const void* a, const void* b, void* c, void* workspace,
                TileEpilogue epilogue) {
-  if (p.kind == ConvKind::weight_grad) {
+  if (p.kind == ConvKind::weight_grad && p.direct) {
+    run_direct_weight(p, static_cast<const S*>(a), static_cast<const S*>(b), static_cast<S*>(c),
+                      static_cast<T*>(workspace));
+  } else if (p.kind == ConvKind::weight_grad) {
     run_weight_grad<S, T>(p, a, b, c, workspace);
   } else {
     run_correlation<S, T>(p, a, b, c, workspace, epilogue);
   }
+}
+
+ConvPlan plan(ConvPlan p) {
+  const ConvShape& s = p.shape;
+  p.in = s.in, p.out = s.out, p.stride = s.stride, p.pad_low = s.pad_low;
+  p.rows = s.out_per_group, p.channels = s.in_per_group;
+  if (p.kind == ConvKind::input_grad) {
+    // A correlation over dy with zeros spread between its values and the window turned around.
+    p.in = s.out, p.out = s.in, p.spread = s.stride, p.stride = {1, 1, 1};
+    p.rows = s.in_per_group, p.channels = s.out_per_group;
+    for (int d = 0; d < 3; ++d) p.pad_low[d] = s.dilation[d] * (s.kernel[d] - 1) - s.pad_low[d];
+  }
+  p.k = p.channels * volume(s.kernel);
+  const int64_t result =
+      p.kind == ConvKind::weight_grad ? p.rows * p.k : s.batch * p.rows * volume(p.out);
+  const int64_t terms = p.kind == ConvKind::weight_grad ? s.batch * volume(p.out) : p.k;
+  if (result == 0 || terms == 0) return p;
+  if (p.kind == ConvKind::weight_grad) {
+    if (!plan_direct_weight(p)) plan_weight_grad(p);
+  } else if (!plan_direct(p)) {
+    plan_correlation(p);
+  }
+  return p;
 }
 
 }  // namespace
@@ -346,25 +371,13 @@ ConvPlan conv_prepare(ConvKind kind, const ConvShape& s) {
   ConvPlan p;
   p.shape = s;
   p.kind = kind;
-  p.in = s.in, p.out = s.out, p.stride = s.stride, p.pad_low = s.pad_low;
-  p.rows = s.out_per_group, p.channels = s.in_per_group;
-  if (kind == ConvKind::input_grad) {
-    // A correlation over dy with zeros spread between its values and the window turned around.
-    p.in = s.out, p.out = s.in, p.spread = s.stride, p.stride = {1, 1, 1};
-    p.rows = s.in_per_group, p.channels = s.out_per_group;
-    for (int d = 0; d < 3; ++d) p.pad_low[d] = s.dilation[d] * (s.kernel[d] - 1) - s.pad_low[d];
+  if (s.kernel[1] * s.kernel[2] * s.stride[1] * s.stride[2] == 1 && s.in[1] == s.out[1] &&
+      s.in[2] == s.out[2]) {
+    // A window of one: a plane is one long row.
+    p.shape.in = p.shape.out = {s.in[0], 1, s.in[1] * s.in[2]};
+    p.shape.out[0] = s.out[0];
   }
-  p.k = p.channels * volume(s.kernel);
-  const int64_t result =
-      kind == ConvKind::weight_grad ? p.rows * p.k : s.batch * p.rows * volume(p.out);
-  const int64_t terms = kind == ConvKind::weight_grad ? s.batch * volume(p.out) : p.k;
-  if (result == 0 || terms == 0) return p;
-  if (kind == ConvKind::weight_grad) {
-    plan_weight_grad(p);
-  } else {
-    plan_correlation(p);
-  }
-  return p;
+  return plan(p);
 }
 
 void conv_run(const ConvPlan& p, const void* a, const void* b, void* c, void* workspace,

@@ -45,6 +45,8 @@ struct ConvPlan {
   int64_t panel_rows = 0, tile_rows = 0, row_tiles = 0;
   int64_t tile_cols = 0, col_tiles = 0;  // pixels of one plane
   int64_t group = 1;                     // images per task
+  bool direct = false;                   // the result's channels as vectors (conv_direct.h)
+  int64_t tile_lines = 1;                // of its tasks: rows of a plane, tile_cols columns each
   // Of weight_grad: channels and outputs per task, ranges of the batch, pixels per block.
   int64_t tile_channels = 0, tile_outputs = 0, ranges = 1, pixel_block = 0;
   int64_t tasks = 0;

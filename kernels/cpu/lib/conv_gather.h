@@ -109,44 +109,31 @@ struct Lanes {
 template <class T, class S>
 void fill_slice(const Window& w, const Slice& s, const S* image, int64_t channels, T* to) {
   const int64_t channel_stride = w.in[0] * w.in[1] * w.in[2];
-  // The input index at a coordinate of the spread, padded input, or -1 where there is a zero.
-  const auto source = [&](int d, int64_t at) {
-    if (w.spread[d] == 1) return at < 0 || at >= w.in[d] ? int64_t{-1} : at;
-    return at < 0 || at % w.spread[d] || at / w.spread[d] >= w.in[d] ? int64_t{-1}
-                                                                     : at / w.spread[d];
-  };
   const int64_t width = s.size[2], left = std::clamp<int64_t>(-s.low[2], 0, width);
   const int64_t right = std::clamp<int64_t>(w.in[2] - s.low[2], left, width);
   for (int64_t c = 0; c < channels; ++c, image += channel_stride) {
     for (int64_t z = 0; z < s.size[0]; ++z) {
-      const int64_t iz = source(0, s.low[0] + z);
+      const int64_t iz = s.low[0] + z;
       for (int64_t y = 0; y < s.size[1]; ++y, to += width) {
         // Whole vectors, over the start of the next row, which comes later, or the slack at the
         // end.
         const auto zero = [&] {
           for (int64_t x = 0; x < width; x += lanes<T>) store(to + x, Vector<T>{});
         };
-        const int64_t iy = source(1, s.low[1] + y);
-        if (iz < 0 || iy < 0) {
+        const int64_t iy = s.low[1] + y;
+        if (iz < 0 || iz >= w.in[0] || iy < 0 || iy >= w.in[1]) {
           zero();
           continue;
         }
         const S* row = image + (iz * w.in[1] + iy) * w.in[2];
-        if (w.spread[2] == 1) {
-          if (right - left < width) zero();
-          if constexpr (std::is_same_v<S, T>) {
-            const T* from = row + s.low[2];
-            int64_t x = left;
-            for (; x + lanes<T> < right; x += lanes<T>) store(to + x, load(from + x));
-            if (x < right) Lanes(right - x).copy(from + x, to + x);
-          } else {
-            for (int64_t x = left; x < right; ++x) to[x] = widen<T>(row[s.low[2] + x]);
-          }
+        if (right - left < width) zero();
+        const S* from = row + s.low[2];
+        int64_t x = left;
+        if constexpr (std::is_same_v<S, T>) {
+          for (; x + lanes<T> < right; x += lanes<T>) store(to + x, load(from + x));
+          if (x < right) Lanes(right - x).copy(from + x, to + x);
         } else {
-          for (int64_t x = 0; x < width; ++x) {
-            const int64_t ix = source(2, s.low[2] + x);
-            to[x] = ix < 0 ? T{} : widen<T>(row[ix]);
-          }
+          for (; x < right; ++x) to[x] = widen<T>(from[x]);
         }
       }
     }
@@ -180,7 +167,8 @@ void copy_run(const Run& r, const T* src, const int64_t* offsets, int64_t n, int
   }
 }
 
-// One value, for windows so wide that not even one channel's slice fits its buffer.
+// One value, for windows so wide that not even one channel's slice fits its buffer, and for zeros
+// spread between the values.
 template <class T, class S>
 T gather_one(const Window& w, const S* image, int64_t k, int64_t depth, int64_t pixel) {
   const int64_t tap = k % w.taps();
@@ -240,7 +228,8 @@ void gather(const Window& w, const S* image, int64_t depth, int64_t first, int64
       return;
     }
   }
-  const int64_t per = (buffer_size - lanes<T>) / s.channel_size();
+  const bool spread = w.spread[0] * w.spread[1] * w.spread[2] > 1;
+  const int64_t per = spread ? 0 : (buffer_size - lanes<T>) / s.channel_size();
   if (per == 0) {
     rows(k0, k0 + kc, s, s.size[2],
          [&](int64_t from, int64_t to, const Run* runs, int64_t n, int64_t pixel, T* dst,

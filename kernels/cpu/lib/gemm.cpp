@@ -4,6 +4,7 @@
 #include "kernels/cpu/lib/gemm.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -17,12 +18,11 @@ namespace {
 using namespace gemm_tiles;
 
 constexpr int64_t max_tile_cols = 512;
-// Multiply-adds that make a task worth its dispatch, and tasks enough for balance on many threads.
+// Multiply-adds that make a task worth its dispatch.
 constexpr int64_t task_work = 600'000;
-constexpr int64_t enough_tasks = 24;
-// Elements of C in a tile: what thread scratch holds beside the strip, and what stays in L2.
-constexpr int64_t tile_bytes = 200 << 10;
-// Elements of an operand that may be packed as a whole: 32 MiB of f32.
+// C's tile: what thread scratch holds beside the strip, and what waits in L2 for the next block.
+constexpr int64_t tile_bytes = 200 << 10, c_bytes = 320 << 10;
+// Elements of a B that may be packed as a whole: 32 MiB of f32.
 constexpr int64_t most_prepacked = 8 << 20;
 // Panels of A that are packed together.
 constexpr int64_t chunk_panels = 16;
@@ -61,64 +61,56 @@ void check(const GemmShape& s) {
 // L1.
 bool near_rows(const GemmShape& s) { return s.lda * item_size(s.dtype) <= 2048; }
 
-// Picks the tile that spends least on packing among those that make enough tasks. Costs are in
-// cycles per vector multiply-add of a 32-column panel, measured.
+// Picks the tile whose product is estimated to end first. The unit is the panel kernel's own time;
+// what packing and fetching an operand costs beside it was measured.
 void choose_tiles(GemmPlan& p) {
   const GemmShape& s = p.shape;
-  const double work =
-      double(s.m) * double(s.n) * double(std::max<int64_t>(s.k, 1)) / double(p.splits);
-  const double want = std::clamp(work / double(task_work), 1.0,
-                                 std::max(1.0, double(enough_tasks) / double(s.batch * p.splits)));
+  const double work = double(s.m) * double(s.n) * double(std::max<int64_t>(s.k, 1));
+  const double others = double(s.batch * p.splits);
+  const double most_tasks = std::max(1.0, work / double(p.splits) / double(task_work));
   p.panel_rows = ceil_div(s.m, ceil_div(s.m, max_rows));
-  const double pack_b = s.trans_b ? 12.0 : 5.0;
-  const double fetch = 8.0;  // of either operand from beyond L2, what prefetching leaves of it
-  const bool one_packing = want > 1.5;
-  const bool may_prepack_b = one_packing && (s.batch == 1 || s.stride_b == 0) &&
+  const bool may_prepack_b = most_tasks > 1.5 && (s.batch == 1 || s.stride_b == 0) &&
                              s.m > 3 * max_rows && s.n * s.k <= most_prepacked;
-  p.prepack_a =
-      one_packing && s.trans_a && !near_rows(s) && s.batch == 1 && s.m * s.k <= most_prepacked;
-  const int64_t most_area = tile_bytes / item_size(compute_type(s.dtype));
+  const double pack_a = s.trans_a ? (near_rows(s) ? 3.0 : 16.0) : 12.0;
+  const double pack_b = s.trans_b ? 36.0 : s.m <= 3 * max_rows ? 4.0 : 20.0;
+  const bool summed_aside = is_narrow(s.dtype) || is_integer(s.dtype);
+  const int64_t most_area = (summed_aside ? tile_bytes : c_bytes) / item_size(compute_type(s.dtype));
   double best = std::numeric_limits<double>::infinity();
-  for (int64_t cols = 32;; cols = cols < 128 ? cols + 32 : cols * 3 / 2 / 32 * 32) {
-    cols = std::min(cols, max_tile_cols);
+  for (const int64_t cols : {512, 384, 256, 192, 128, 96, 64, 32}) {
+    if (cols > 32 && s.n <= cols / 2) continue;
     const int64_t tile_cols = round_up(ceil_div(s.n, ceil_div(s.n, cols)), 32);
     const int64_t col_tiles = ceil_div(s.n, tile_cols);
-    const int64_t fewest =
-        is_narrow(s.dtype) || is_integer(s.dtype)
-            ? ceil_div(s.m, std::max<int64_t>(1, most_area / tile_cols - max_rows))
-            : 1;
-    const int64_t rows =
-        ceil_div(s.m, std::max({int64_t(want / double(col_tiles) + 0.5), fewest, int64_t{1}}));
-    const int64_t tile_rows = round_up(rows, p.panel_rows);
-    const int64_t row_tiles = ceil_div(s.m, tile_rows);
-    const double idle = std::max(0.0, want / double(row_tiles * col_tiles) - 1.0);
-    const bool prepack_b = may_prepack_b && row_tiles > 1;
-    // A transposed A is read in short pieces unless the tile has many rows.
-    const double pack_a = p.prepack_a                  ? 1.0
-                          : s.trans_a && !near_rows(s) ? 5.0 + 1500.0 / double(tile_rows)
-                                                       : 4.0;
-    const double cost = (fetch + pack_a) / double(tile_cols) + fetch / double(tile_rows) +
-                        pack_b / double(prepack_b ? s.m : tile_rows) + 0.01 * idle;
-    if (cost < best) {
-      best = cost;
-      p.tile_rows = tile_rows;
-      p.tile_cols = tile_cols;
-      p.prepack_b = prepack_b;
+    for (const int64_t panels : {28, 20, 14, 10, 7, 4, 2, 1}) {
+      if (panels > 1 && s.m <= panels / 2 * p.panel_rows) continue;
+      int64_t row_tiles = ceil_div(s.m, panels * p.panel_rows);
+      if (row_tiles > 2) row_tiles += row_tiles % 2;  // an even number of tasks
+      const int64_t tile_rows = round_up(ceil_div(s.m, row_tiles), p.panel_rows);
+      row_tiles = ceil_div(s.m, tile_rows);
+      if (tile_rows * tile_cols > most_area && tile_rows > p.panel_rows) continue;
+      if (double(row_tiles * col_tiles) > 1.25 * most_tasks && std::isfinite(best)) continue;
+      const bool prepack_b = may_prepack_b && row_tiles > 1;
+      const double tasks = double(row_tiles * col_tiles) * others;
+      double cost = pack_a / double(tile_cols) +
+                    (prepack_b ? 6.0 / double(tile_rows) + pack_b / double(s.m)
+                               : pack_b / double(tile_rows));
+      // What threads wait for the last task, on few and on many.
+      for (const double threads : {2.0, 8.0}) {
+        const double rounds = std::ceil(tasks / threads);
+        cost += 0.5 / threads * (rounds * threads / std::min(tasks, most_tasks * others) - 1.0);
+      }
+      if (cost < best) {
+        best = cost;
+        p.tile_rows = tile_rows;
+        p.tile_cols = tile_cols;
+        p.prepack_b = prepack_b;
+      }
     }
-    if (cols >= std::min(s.n, max_tile_cols)) break;
   }
   p.row_tiles = ceil_div(s.m, p.tile_rows);
   p.col_tiles = ceil_div(s.n, p.tile_cols);
 }
 
-// Elements of the packed operands in the workspace, A's first.
-int64_t packed_a_size(const GemmPlan& p) {
-  const GemmShape& s = p.shape;
-  // As much as either instruction set needs.
-  const int64_t panel = gemm_k_block(s.dtype) * 16 + 80;
-  return p.prepack_a ? ceil_div(s.k, gemm_k_block(s.dtype)) * ceil_div(s.m, p.panel_rows) * panel
-                     : 0;
-}
+// Elements of the packed B in the workspace.
 int64_t packed_b_size(const GemmPlan& p) {
   const int64_t vector = 64 / item_size(compute_type(p.shape.dtype));
   return p.prepack_b ? p.shape.k * round_up(p.shape.n, vector) : 0;
@@ -128,53 +120,88 @@ int64_t packed_b_size(const GemmPlan& p) {
 struct Tile {
   const void* a;
   const void* b;
-  const void* packed_a;  // all of A or B in panels, or null
-  const void* packed_b;
+  const void* packed_b;  // all of B in panels, or null
   void* c;
   int64_t ldc;
   int64_t rows, cols, k;
   int64_t k_begin;  // where this range of k lies in the packed operands
-  int64_t panel_rows;
+  int64_t panel_rows, k_block;
   int64_t batch, row0, col0;
   bool accumulate;
 };
 
+// Columns [col, col + cols) of the block of k at k0: panel after panel, kc rows each.
 template <class T, class S>
 void pack_b(const GemmShape& s, const S* b, int64_t col, int64_t cols, int64_t k0, int64_t kc,
             T* to) {
-  const int64_t width = round_up(cols, lanes<T>);
-  if (s.trans_b) {
-    pack_b_panel<T, S, true>(b + col * s.ldb + k0, s.ldb, kc, cols, width, to);
-  } else {
-    pack_b_panel<T, S, false>(b + k0 * s.ldb + col, s.ldb, kc, cols, width, to);
+  int64_t done = 0;
+  if (!s.trans_b) {
+    const int64_t panels = cols / panel_cols<T>;
+    pack_b_rows(b + k0 * s.ldb + col, s.ldb, kc, panels, to);
+    done = panels * panel_cols<T>;
+  }
+  for (; done < cols; done += panel_cols<T>) {
+    const int64_t here = std::min<int64_t>(panel_cols<T>, cols - done);
+    const int64_t width = round_up(here, lanes<T>);
+    T* panel = to + done * kc;
+    if (s.trans_b) {
+      pack_b_panel<T, S, true>(b + (col + done) * s.ldb + k0, s.ldb, kc, here, width, panel);
+    } else {
+      pack_b_panel<T, S, false>(b + k0 * s.ldb + col + done, s.ldb, kc, here, width, panel);
+    }
   }
 }
 
 // One task of packing all of B: a block of k by `pack_cols` columns. A block's panels lie one after
 // the other, the blocks likewise, so the panel of (k0, col) begins at k0 * packed_cols + col * kc.
 template <class S, class T>
-void pack_b_task(const GemmShape& s, const void* b, void* packed, int64_t task) {
+void pack_b_task(const GemmPlan& p, const void* b, void* packed, int64_t task) {
+  const GemmShape& s = p.shape;
   const int64_t strips = ceil_div(s.n, pack_cols);
-  const int64_t k0 = task / strips * k_block<T>, kc = std::min(k_block<T>, s.k - k0);
-  const int64_t first = task % strips * pack_cols, last = std::min(first + pack_cols, s.n);
-  T* block = static_cast<T*>(packed) + k0 * round_up(s.n, lanes<T>);
-  for (int64_t col = first; col < last; col += panel_cols<T>) {
-    const int64_t cols = std::min<int64_t>(panel_cols<T>, last - col);
-    pack_b<T, S>(s, static_cast<const S*>(b), col, cols, k0, kc, block + col * kc);
-  }
+  const int64_t k0 = task / strips * p.k_block, kc = std::min(p.k_block, s.k - k0);
+  const int64_t col = task % strips * pack_cols;
+  pack_b<T, S>(s, static_cast<const S*>(b), col, std::min(pack_cols, s.n - col), k0, kc,
+               static_cast<T*>(packed) + k0 * round_up(s.n, lanes<T>) + col * kc);
 }
 
-// The same for a transposed A: a block of k by chunk_panels panels.
-template <class S, class T>
-void pack_a_task(const GemmPlan& p, const void* a, void* packed, int64_t task) {
-  const GemmShape& s = p.shape;
-  const int64_t panels = ceil_div(s.m, p.panel_rows), chunks = ceil_div(panels, chunk_panels);
-  const int64_t k0 = task / chunks * k_block<T>, kc = std::min(k_block<T>, s.k - k0);
-  const int64_t panel = task % chunks * chunk_panels, row = panel * p.panel_rows;
-  pack_a_k_major(static_cast<const S*>(a) + k0 * s.lda + row, s.lda,
-                 std::min(chunk_panels * p.panel_rows, s.m - row), p.panel_rows, kc,
-                 static_cast<T*>(packed) + (k0 / k_block<T> * panels + panel) * k_major_panel<T>);
-}
+// Memory that is packed or read soon, handed out in shares that a panel asks for while it is
+// multiplied. Narrow pieces are taken row by row, wide ones as columns of cache lines.
+class Region {
+ public:
+  Region() = default;
+  // `rows` pieces of `bytes`, ld bytes apart.
+  Region(const void* at, int64_t ld, int64_t rows, int64_t bytes)
+      : at_(static_cast<const char*>(at)),
+        ld_(ld),
+        rows_(rows),
+        lines_(ceil_div(bytes, line)),
+        narrow_(lines_ <= ahead_lines) {}
+
+  bool empty() const { return rows_ <= 0 || lines_ <= 0; }
+  // The next `share` lines.
+  Ahead take(int64_t share) {
+    if (narrow_) {
+      const int64_t rows = std::max<int64_t>(1, share / ahead_lines);
+      rows_ -= rows;
+      at_ += rows * ld_;
+      return {at_ - rows * ld_, line, ld_ - (ahead_lines - 1) * line};
+    }
+    const char* at = at_ + row_ * ld_;
+    row_ += share;
+    if (row_ >= rows_) {
+      row_ = 0;
+      at_ += line;
+      --lines_;
+    }
+    return {at, ld_, ld_};
+  }
+
+ private:
+  static constexpr int64_t line = 64;
+  const char* at_ = nullptr;
+  int64_t ld_ = 0, rows_ = 0, lines_ = 0, row_ = 0;
+  bool narrow_ = true;
+};
 
 // S is the stored type of A and B, T the type arithmetic runs in, O the stored type of C.
 template <class S, class T, class O>
@@ -192,9 +219,7 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
   const bool direct_b = std::is_same_v<S, T> && !s.trans_b && t.rows <= 3 * max_rows;
   // A transposed A is packed already, but for its rows' distance.
   const bool direct_a = std::is_same_v<S, T> && s.trans_a && near_rows(s);
-  const int64_t n_panels = ceil_div(t.cols, panel_cols<T>);
-  const int64_t all_panels = ceil_div(s.m, t.panel_rows);
-  const int64_t packed_cols = round_up(s.n, lanes<T>);
+  const int64_t packed_cols = round_up(s.n, lanes<T>), in = sizeof(S);
 
   const auto finish = [&](int64_t row, int64_t rows) {
     if constexpr (!c_in_place) {
@@ -218,23 +243,33 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
     return;
   }
 
-  for (int64_t k0 = 0; k0 < t.k; k0 += k_block<T>) {
-    const int64_t kc = std::min(k_block<T>, t.k - k0);
-    for (int64_t p = 0; p < n_panels && !t.packed_b; ++p) {
-      const int64_t col = p * panel_cols<T>;
-      const int64_t cols = std::min<int64_t>(panel_cols<T>, t.cols - col);
-      if (direct_b && cols == panel_cols<T>) continue;
-      pack_b(s, b, col, cols, k0, kc, strip + col * k_block<T>);
+  for (int64_t k0 = 0; k0 < t.k; k0 += t.k_block) {
+    const int64_t kc = std::min(t.k_block, t.k - k0);
+    const T* packed = strip;
+    if (t.packed_b) {
+      packed = static_cast<const T*>(t.packed_b) + (t.k_begin + k0) * packed_cols + t.col0 * kc;
+    } else {
+      const int64_t first = direct_b ? t.cols / panel_cols<T> * panel_cols<T> : 0;
+      pack_b(s, b, first, t.cols - first, k0, kc, strip + first * kc);
+    }
+    Region next_rows, next_a, next_b;
+    if (const int64_t next = std::min(kc, t.k - k0 - kc); next > 0) {
+      const int64_t k1 = k0 + kc;
+      if (s.trans_a && !direct_a) next_a = {a + k1 * s.lda, s.lda * in, next, t.rows * in};
+      if (t.packed_b) {
+        const int64_t bytes = round_up(t.cols, lanes<T>) * next * int64_t(sizeof(T));
+        next_b = {packed + kc * packed_cols - t.col0 * (kc - next), 1024, bytes / 1024, 1024};
+      } else if (s.trans_b) {
+        next_b = {b + k1, s.ldb * in, t.cols, next * in};
+      } else {
+        next_b = {b + k1 * s.ldb, s.ldb * in, next, t.cols * in};
+      }
     }
     const bool add = k0 > 0 || (c_in_place && t.accumulate);
     for (int64_t row = 0, r = 0; row < t.rows; row += t.panel_rows, ++r) {
       const int64_t rows = std::min(t.panel_rows, t.rows - row);
       const T* panel = panels;
-      if (t.packed_a) {
-        panel = static_cast<const T*>(t.packed_a) +
-                ((t.k_begin + k0) / k_block<T> * all_panels + t.row0 / t.panel_rows + r) *
-                    k_major_panel<T>;
-      } else if (direct_a) {
+      if (direct_a) {
         if constexpr (std::is_same_v<S, T>) panel = a + k0 * s.lda + row;
       } else if (s.trans_a) {
         if (r % chunk_panels == 0) {
@@ -245,19 +280,16 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
         panel += r % chunk_panels * k_major_panel<T>;
       } else {
         pack_a_rows(a + row * s.lda + k0, s.lda, rows, kc, panels);
+        next_rows = {a + (row + rows) * s.lda + k0, s.lda * in,
+                     std::min(t.panel_rows, t.rows - row - rows), kc * in};
       }
       const auto& kernels =
           s.trans_a ? panel_kernels<T, true>[rows - 1] : panel_kernels<T, false>[rows - 1];
-      for (int64_t p = 0; p < n_panels; ++p) {
-        const int64_t col = p * panel_cols<T>;
+      for (int64_t col = 0; col < t.cols; col += panel_cols<T>) {
         const int64_t cols = std::min<int64_t>(panel_cols<T>, t.cols - col);
         int64_t ldb = round_up(cols, lanes<T>);
         const int64_t vectors = ldb / lanes<T>;
-        const T* from = strip + col * k_block<T>;
-        if (t.packed_b) {
-          from = static_cast<const T*>(t.packed_b) + (t.k_begin + k0) * packed_cols +
-                 (t.col0 + col) * kc;
-        }
+        const T* from = packed + col * kc;
         if constexpr (std::is_same_v<S, T>) {
           if (!t.packed_b && direct_b && cols == panel_cols<T>) {
             from = b + k0 * s.ldb + col;
@@ -273,8 +305,10 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
           to = wide + row * t.cols + col;
           ld = t.cols;
         }
-        kernels[vectors - 1](kc, panel, direct_a ? s.lda : k_stride<T>, from, ldb, to, ld, cols,
-                             add);
+        Region& ahead = !next_rows.empty() ? next_rows : !next_b.empty() ? next_b : next_a;
+        kernels[vectors - 1](
+            kc, panel, direct_a ? s.lda : k_stride<T>, from, ldb, to, ld, cols, add,
+            ahead.empty() ? nothing_ahead(panel) : ahead.take(kc / 4));
       }
       if (k0 + kc == t.k) finish(row, rows);
     }
@@ -319,13 +353,12 @@ struct Functions {
   void (*tile)(const GemmShape&, const Tile&, TileEpilogue);
   void (*split_tile)(const GemmShape&, const Tile&, TileEpilogue);  // C in the compute type
   void (*sum)(const GemmPlan&, const void*, void*, int64_t, int64_t, int64_t);
-  void (*pack_a)(const GemmPlan&, const void*, void*, int64_t);
-  void (*pack_b)(const GemmShape&, const void*, void*, int64_t);
+  void (*pack_b)(const GemmPlan&, const void*, void*, int64_t);
 };
 
 template <class S, class T, class O>
 constexpr Functions functions = {run_tile<S, T, O>, run_tile<S, T, T>, sum_splits_untyped<T, O>,
-                                 pack_a_task<S, T>, pack_b_task<S, T>};
+                                 pack_b_task<S, T>};
 
 const Functions& functions_for(DType in, DType out) {
   switch (in) {
@@ -366,32 +399,13 @@ Tile make_tile(const GemmPlan& p, const void* a, const void* b, void* workspace,
   t.k = k;
   t.k_begin = k0;
   t.panel_rows = p.panel_rows;
+  t.k_block = p.k_block;
   t.batch = batch;
   const int64_t in = item_size(s.dtype);
   t.a = at(a, batch * s.stride_a + (s.trans_a ? t.row0 + k0 * s.lda : t.row0 * s.lda + k0), in);
   t.b = at(b, batch * s.stride_b + (s.trans_b ? t.col0 * s.ldb + k0 : t.col0 + k0 * s.ldb), in);
-  t.packed_a = p.prepack_a ? workspace : nullptr;
-  t.packed_b =
-      p.prepack_b ? at(workspace, packed_a_size(p), item_size(compute_type(s.dtype))) : nullptr;
+  t.packed_b = p.prepack_b ? workspace : nullptr;
   return t;
-}
-
-// Packs what is packed as a whole, in parallel.
-void prepack(const GemmPlan& p, const Functions& run, const void* a, const void* b,
-             void* workspace) {
-  const GemmShape& s = p.shape;
-  void* packed_b = at(workspace, packed_a_size(p), item_size(compute_type(s.dtype)));
-  const int64_t blocks = ceil_div(s.k, gemm_k_block(s.dtype));
-  const int64_t chunks = ceil_div(ceil_div(s.m, p.panel_rows), chunk_panels);
-  const int64_t a_tasks = p.prepack_a ? blocks * chunks : 0;
-  const int64_t b_tasks = p.prepack_b ? blocks * ceil_div(s.n, pack_cols) : 0;
-  parallel_for(a_tasks + b_tasks, [&](int64_t task) {
-    if (task < a_tasks) {
-      run.pack_a(p, a, workspace, task);
-    } else {
-      run.pack_b(s, b, packed_b, task - a_tasks);
-    }
-  });
 }
 
 }  // namespace
@@ -405,11 +419,15 @@ GemmPlan gemm_prepare(const GemmShape& shape) {
   p.split_k =
       p.splits == 1 ? shape.k : round_up(ceil_div(shape.k, p.splits), gemm_k_block(shape.dtype));
   if (p.splits > 1) p.splits = ceil_div(shape.k, p.split_k);
+  p.k_block = gemm_k_block(shape.dtype);
+  // Blocks of one size: the last would otherwise cost as much as a whole one.
+  if (p.splits == 1 && shape.k > 0) {
+    p.k_block = round_up(ceil_div(shape.k, ceil_div(shape.k, p.k_block)), 8);
+  }
   choose_tiles(p);
   const int64_t tiles = p.row_tiles * p.col_tiles;
   const int64_t partial = p.splits > 1 ? p.splits * shape.batch * shape.m * shape.n : 0;
-  p.workspace = size_t((packed_a_size(p) + packed_b_size(p) + partial) *
-                       item_size(compute_type(shape.dtype)));
+  p.workspace = size_t((packed_b_size(p) + partial) * item_size(compute_type(shape.dtype)));
   if (p.splits == 1 && tiles == 1) {
     const double work = double(shape.m) * double(shape.n) * double(std::max<int64_t>(shape.k, 1));
     p.group = std::clamp<int64_t>(int64_t(double(task_work) / work), 1, shape.batch);
@@ -424,7 +442,10 @@ void gemm_run(const GemmPlan& p, const void* a, const void* b, void* c, void* wo
   const int64_t tiles = p.row_tiles * p.col_tiles;
   const int64_t out = item_size(s.out_dtype), compute = item_size(compute_type(s.dtype));
   const Functions& run = functions_for(s.dtype, s.out_dtype);
-  if (p.prepack_a || p.prepack_b) prepack(p, run, a, b, workspace);
+  if (p.prepack_b) {
+    parallel_for(ceil_div(s.k, p.k_block) * ceil_div(s.n, pack_cols),
+                 [&](int64_t task) { run.pack_b(p, b, workspace, task); });
+  }
   if (p.splits == 1) {
     parallel_for(p.tasks, [&](int64_t task) {
       const int64_t first = task / tiles * p.group;
@@ -439,7 +460,7 @@ void gemm_run(const GemmPlan& p, const void* a, const void* b, void* c, void* wo
     return;
   }
 
-  void* const partial = at(workspace, packed_a_size(p) + packed_b_size(p), compute);
+  void* const partial = at(workspace, packed_b_size(p), compute);
   parallel_for(p.tasks, [&](int64_t task) {
     const int64_t split = task % p.splits, rest = task / p.splits;
     const int64_t batch = rest / tiles, k0 = split * p.split_k;

@@ -2,8 +2,8 @@
 // Own register-blocked kernels: they need no primitive to be created, make small products cheap, and
 // give AVX2 and AVX-512 the same bits. tools/bench/gemm_bench.cpp measures them beside oneDNN's.
 //
-// Numerics: an element is the sum, in order, of partial sums over blocks of gemm_k_block(dtype)
-// values of k, each partial sum one chain of fma from zero. Where m·n is too small to fill the pool
+// Numerics: an element is the sum, in order, of partial sums over equal blocks of at most
+// gemm_k_block(dtype) values of k, each partial sum one chain of fma from zero. Where m·n is too small to fill the pool
 // and k is long, k is first cut into `splits` ranges whose sums are then added in order. Everything
 // is a function of the shape alone.
 #pragma once
@@ -39,10 +39,11 @@ struct GemmPlan {
   int64_t tile_rows = 0, tile_cols = 0;  // of C, one task's part
   int64_t row_tiles = 0, col_tiles = 0;
   int64_t panel_rows = 0;           // of the register kernel; tile_rows is a multiple of it
+  int64_t k_block = 0;              // values of k per partial sum
   int64_t group = 1;                // batches per task, when one is too small to be a task
   int64_t splits = 1, split_k = 0;  // ranges of k, and the length of one
   int64_t tasks = 0;
-  bool prepack_a = false, prepack_b = false;  // packed once, into the workspace
+  bool prepack_b = false;           // packed once, into the workspace
   size_t workspace = 0;                       // bytes that gemm_run needs, 64-byte aligned
 };
 
@@ -59,7 +60,7 @@ SUAN_DECLARE_GEMM(avx2)
 SUAN_DECLARE_GEMM(avx512)
 #undef SUAN_DECLARE_GEMM
 
-// Values of k per partial sum: 1 KiB of the compute type.
+// Most values of k per partial sum: 1 KiB of the compute type.
 constexpr int64_t gemm_k_block(DType t) { return 1024 / item_size(compute_type(t)); }
 
 }  // namespace suan::cpu

@@ -85,25 +85,48 @@ inline Vector<double> multiply_add<double>(Vector<double> a, Vector<double> b, V
 }
 #endif
 
+// Memory that a later panel needs, asked for while this one is multiplied: a line every four k,
+// `step` bytes on, and `jump` after each ahead_lines.
+struct Ahead {
+  const char* at;
+  int64_t step, jump;
+};
+inline constexpr int64_t ahead_lines = 16;
+// Asks for a line that is there already.
+inline Ahead nothing_ahead(const void* panel) { return {static_cast<const char*>(panel), 0, 0}; }
+
 // C[R, cols] (+)= A[R, kc] · B[kc, NV vectors]. A is a packed panel, rows row_stride apart and lda
 // 1, or KMajor: the R values of one k side by side, lda from one k to the next. cols below the
 // vectors' width writes only those columns.
 template <class T, int R, int NV, bool KMajor>
 void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
-                    int64_t cols, bool add) {
+                    int64_t cols, bool add, Ahead ahead) {
   constexpr int width = lanes<T>;
+  for (int i = 0; i < R; ++i) {
+    for (int j = 0; j < NV; ++j) __builtin_prefetch(c + i * ldc + j * width, 1);
+  }
   Vector<T> acc[R][NV] = {};
-  for (int64_t k = 0; k < kc; ++k) {
+  const auto step = [&](const T* a, const T* b) __attribute__((always_inline)) {
     Vector<T> bv[NV];
-    for (int j = 0; j < NV; ++j) bv[j] = load(b + j * width);
+    for (int j = 0; j < NV; ++j) {
+      bv[j] = load(b + j * width);
+      __builtin_prefetch(b + 16 * ldb + j * width);  // out of L2
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Vector<T> av = broadcast(a[KMajor ? i : i * row_stride<T>]);
       for (int j = 0; j < NV; ++j) acc[i][j] = multiply_add<T>(av, bv[j], acc[i][j]);
     }
-    a += KMajor ? lda : 1;
-    b += ldb;
+  };
+  const int64_t a_step = KMajor ? lda : 1;
+  int64_t k = 0;
+  for (int64_t line = 1; k + 4 <= kc; ++line, k += 4) {
+    __builtin_prefetch(ahead.at, 0, 2);
+    ahead.at += line % ahead_lines ? ahead.step : ahead.jump;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i, a += a_step, b += ldb) step(a, b);
   }
+  for (; k < kc; ++k, a += a_step, b += ldb) step(a, b);
   // Unrolled, or the accumulators would take a round trip through memory to be indexed.
   if (cols == NV * width) {
 #pragma GCC unroll 16
@@ -128,7 +151,7 @@ void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb
 
 template <class T>
 using PanelKernel = void (*)(int64_t, const T*, int64_t, const T*, int64_t, T*, int64_t, int64_t,
-                             bool);
+                             bool, Ahead);
 
 template <class T, bool KMajor, int... I>
 constexpr auto make_panel_kernels(std::integer_sequence<int, I...>) {
@@ -199,12 +222,8 @@ template <class T, class S, bool Trans>
 void pack_b_panel(const S* src, int64_t ld, int64_t kc, int64_t cols, int64_t width, T* dst) {
   if constexpr (!Trans) {
     for (int64_t k = 0; k < kc; ++k, src += ld, dst += width) {
-      if (cols == panel_cols<T>) {
-        for (int64_t j = 0; j < panel_cols<T>; ++j) dst[j] = widen<T>(src[j]);
-      } else {
-        for (int64_t j = 0; j < cols; ++j) dst[j] = widen<T>(src[j]);
-        for (int64_t j = cols; j < width; ++j) dst[j] = T{};
-      }
+      for (int64_t j = 0; j < cols; ++j) dst[j] = widen<T>(src[j]);
+      for (int64_t j = cols; j < width; ++j) dst[j] = T{};
     }
   } else {
     int64_t j = 0;
@@ -226,6 +245,20 @@ void pack_b_panel(const S* src, int64_t ld, int64_t kc, int64_t cols, int64_t wi
   }
 }
 
+// `n` full panels of B, one after the other, in one pass over its rows.
+template <class T, class S>
+void pack_b_rows(const S* src, int64_t ld, int64_t kc, int64_t n, T* dst) {
+  constexpr int64_t width = panel_cols<T>;
+  for (int64_t k = 0; k < kc; ++k, src += ld, dst += width) {
+    const S* from = src;
+    T* to = dst;
+    for (int64_t p = 0; p < n; ++p, from += width, to += kc * width) {
+      __builtin_prefetch(from + 8 * ld);
+      for (int64_t j = 0; j < width; ++j) to[j] = widen<T>(from[j]);
+    }
+  }
+}
+
 // One panel of A: `rows` of kc values, row_stride apart.
 template <class T, class S>
 void pack_a_rows(const S* src, int64_t ld, int64_t rows, int64_t kc, T* dst) {
@@ -235,18 +268,32 @@ void pack_a_rows(const S* src, int64_t ld, int64_t rows, int64_t kc, T* dst) {
 }
 
 // Panels of a transposed A, `height` of its `rows` values of one k side by side, k_stride apart; a
-// panel begins k_major_panel after the one before. All panels are filled in one pass over k,
-// because the rows of a transposed A are far apart in memory.
+// panel begins k_major_panel after the one before. Eight panels are filled in one pass over k: their
+// values lie side by side in memory, and the rows of a transposed A are far apart.
 template <class T, class S>
 void pack_a_k_major(const S* src, int64_t ld, int64_t rows, int64_t height, int64_t kc, T* dst) {
-  for (int64_t k = 0; k < kc; ++k, src += ld, dst += k_stride<T>) {
-    T* to = dst;
-    for (int64_t row = 0; row < rows; row += height, to += k_major_panel<T>) {
-      if (row + k_stride<T> <= rows) {
-        // A whole vector: what lies beyond the panel's height is never read.
-        for (int64_t i = 0; i < k_stride<T>; ++i) to[i] = widen<T>(src[row + i]);
-      } else {
-        for (int64_t i = 0; i < std::min(height, rows - row); ++i) to[i] = widen<T>(src[row + i]);
+  constexpr int group = 8;
+  int64_t row = 0;
+  // Whole vectors: what lies beyond a panel's height is never read.
+  const auto whole = [&](auto panels) {
+    for (int64_t k = 0; k < kc; ++k) {
+      const S* from = src + k * ld + row;
+      T* to = dst + k * k_stride<T>;
+      for (int p = 0; p < panels(); ++p) {
+        for (int64_t i = 0; i < k_stride<T>; ++i) to[i] = widen<T>(from[i]);
+        from += height;
+        to += k_major_panel<T>;
+      }
+    }
+    row += panels() * height;
+    dst += panels() * k_major_panel<T>;
+  };
+  while (row + (group - 1) * height + k_stride<T> <= rows) whole(std::integral_constant<int, group>());
+  while (row + k_stride<T> <= rows) whole(std::integral_constant<int, 1>());
+  for (; row < rows; row += height, dst += k_major_panel<T>) {
+    for (int64_t k = 0; k < kc; ++k) {
+      for (int64_t i = 0; i < std::min(height, rows - row); ++i) {
+        dst[k * k_stride<T> + i] = widen<T>(src[k * ld + row + i]);
       }
     }
   }

@@ -23,8 +23,6 @@ class Adam(Optimizer):
         maximize=False,
         decoupled_weight_decay=False,
     ):
-        if amsgrad:
-            raise ValueError("[Adam] amsgrad is not available: expected False, got True")
         super().__init__(
             params,
             {
@@ -32,7 +30,7 @@ class Adam(Optimizer):
                 "betas": tuple(betas),
                 "eps": eps,
                 "weight_decay": weight_decay,
-                "amsgrad": False,
+                "amsgrad": amsgrad,
                 "maximize": maximize,
                 "decoupled_weight_decay": decoupled_weight_decay,
             },
@@ -41,6 +39,8 @@ class Adam(Optimizer):
     def check(self, group):
         super().check(group)
         name = type(self).__name__
+        if group["amsgrad"]:
+            raise ValueError(f"[{name}] amsgrad is not available: expected False, got True")
         if group["eps"] < 0:
             raise ValueError(f"[{name}] wrong eps: expected at least 0, got {group['eps']}")
         for i, beta in enumerate(group["betas"]):

@@ -189,6 +189,7 @@ class Optimizer:
                     f"[load_state_dict] group {i} has another size: "
                     f"expected {len(group['params'])} parameters, got {len(saved['params'])}"
                 )
+            self.check({**group, **saved})
         # File formats may turn the numbers into strings.
         saved_state = {int(k): v for k, v in state_dict["state"].items()}
         writes = []

@@ -267,7 +267,8 @@ class Trainer:
             if not math.isfinite(loss):
                 raise TrainError(
                     f"[train] the loss is {loss} at step {self.step}: expected a finite number; "
-                    f"lower train.lr or set train.clip, then --resume from the last checkpoint"
+                    f"lower train.lr or set train.clip, then --resume from the last checkpoint (where it "
+                    f"begins: suan.debug.nan_guard)"
                 )
             recent = loss if recent is None else 0.95 * recent + 0.05 * loss
             event = {
