@@ -1,5 +1,5 @@
 // Thread pool: one open job at a time, tasks claimed by an atomic counter, workers that spin for
-// some tens of microseconds before they sleep on a futex. `state_` holds everything a worker must
+// a millisecond before they sleep on a futex. `state_` holds everything a worker must
 // agree on: bits 0-11 count the workers inside the job, bit 12 says it is open, the rest is its
 // number.
 #include "core/pool.h"
@@ -30,7 +30,7 @@ constexpr uint32_t active_mask = 0xfff;
 constexpr uint32_t open_bit = 0x1000;
 constexpr uint32_t job_step = 0x2000;
 constexpr int max_threads = 1024;
-constexpr auto spin_time = std::chrono::microseconds(40);
+constexpr auto spin_time = std::chrono::milliseconds(1);
 
 thread_local int current_index = 0;
 thread_local bool inside_task = false;
