@@ -1,4 +1,4 @@
-// Convolution and its gradients as products with a gathered operand.
+// Convolution and its gradients: choosing the way, and the one that gathers.
 // forward, input_grad: a task owns some channels of a strip of pixels of one plane; per block of k
 // it gathers the strip's virtual matrix into scratch (L2) and runs the packed weights over it.
 // weight_grad: a task owns some (channel, tap) x outputs of the result for one range of the batch;

@@ -1,13 +1,14 @@
 // Convolution of 1 to 3 spatial dimensions, with groups, stride, padding and dilation, and both its
-// gradients, on plain [batch, channels, size...] tensors. Each is a matrix product whose one
-// operand is gathered from the image while it is packed, on the register kernels of gemm_tile.h: no
-// blocked copy of a tensor is made, and a block of the virtual matrix lives only in a task's
-// scratch.
+// gradients, on plain [batch, channels, size...] tensors, in two ways. Where there are channels to
+// fill vectors, they are the vectors (conv_direct.h, conv_direct_weight.h); else it is a matrix
+// product whose one operand is gathered from the image while it is packed (conv_gather.h), on the
+// register kernels of gemm_tile.h. No blocked copy of a tensor is made: what is rearranged lives only
+// in a task's scratch.
 //
-// Numerics as in gemm.h: partial sums over 256 values (f64: 128) of k = (channel, tap) in order;
-// the weight gradient sums over blocks of pixels, then images, within a fixed number of ranges of
-// the batch whose results are added in order. A function of the shape alone; the same bits on AVX2
-// and AVX-512.
+// Numerics: an element is the sum, in order, of partial sums over blocks of k = (channel, tap), each
+// one chain of fma from zero; the weight gradient sums over blocks of pixels, then images, within a
+// fixed number of ranges of the batch whose results are added in order. A function of the shape
+// alone; the same bits on AVX2 and AVX-512.
 #pragma once
 
 #include <array>
@@ -38,15 +39,16 @@ struct ConvPlan {
   ConvKind kind = ConvKind::forward;
   // Of forward and input_grad: the correlation they are, and its tiles.
   ConvShape::Dims3 in{}, out{}, stride{}, pad_low{};
-  ConvShape::Dims3 spread{
-      1, 1, 1};  // zeros between the values of the input: input_grad of a strided conv
+  // Of a strided input_grad: how far apart its input's values lie.
+  ConvShape::Dims3 spread{1, 1, 1};
   int64_t rows = 0, channels = 0;  // per group, of the result and of the gathered operand
   int64_t k = 0;                   // channels * taps
   int64_t panel_rows = 0, tile_rows = 0, row_tiles = 0;
   int64_t tile_cols = 0, col_tiles = 0;  // pixels of one plane
   int64_t group = 1;                     // images per task
-  bool direct = false;                   // the result's channels as vectors (conv_direct.h)
-  int64_t tile_lines = 1;                // of its tasks: rows of a plane, tile_cols columns each
+  // Channels as vectors: boxes of tile_lines x tile_cols pixels, weight_grad's of group images.
+  bool direct = false;
+  int64_t tile_lines = 1;
   // Of weight_grad: channels and outputs per task, ranges of the batch, pixels per block.
   int64_t tile_channels = 0, tile_outputs = 0, ranges = 1, pixel_block = 0;
   int64_t tasks = 0;

@@ -71,72 +71,105 @@ inline int64_t block_channels(const ConvPlan& p, int64_t taps) {
   return ceil_div(p.channels, ceil_div(p.channels, most));
 }
 
-// The padded part of the input under a box of a phase's positions, for some channels. Of a step
-// above 1 each tap in x has a copy of its own, so that positions lie side by side.
+// The padded part of the input under a box of a phase's positions, for some channels.
 struct Patch {
-  int64_t z, y, x;                  // the first position's numbers
-  int64_t copies, depth, height, width;
-  int64_t channel;                  // elements from one channel to the next
+  int64_t z, y, x;  // the first position's numbers
+  // The kernel steps over columns side by side by 1 or 2; of a larger step each tap in x has a copy
+  // of its own.
+  bool copied;
+  int64_t copies, step;
+  int64_t down, row_step;  // patch rows from one position to the next, input rows per patch row
+  int64_t depth, height, width;
+  int64_t channel;  // elements from one channel to the next
 
   // `line` values fill a cache line.
   Patch(const Phase& f, int64_t z, int64_t y, int64_t rows, int64_t x, int64_t cols, int64_t line)
-      : z(z), y(y), x(x), copies(f.x.step > 1 ? f.x.taps : 1),
-        depth(f.z.last_shift() - f.z.shift + 1),
-        height((rows - 1) * f.y.step + f.y.last_shift() - f.y.shift + 1),
-        width(cols + (f.x.step > 1 ? 0 : f.x.last_shift() - f.x.shift)) {
+      : z(z), y(y), x(x), copied(f.x.step > 2), copies(copied ? f.x.taps : 1),
+        step(copied ? 1 : f.x.step), down(f.y.taps == 1 ? 1 : f.y.step),
+        row_step(f.y.taps == 1 ? f.y.step : 1), depth(f.z.last_shift() - f.z.shift + 1),
+        height((rows - 1) * down + f.y.last_shift() - f.y.shift + 1),
+        width((cols - 1) * step + 1 + (copied ? 0 : f.x.last_shift() - f.x.shift)) {
     // An odd number of lines, so that channels do not share sets.
-    channel = (ceil_div(depth * height * pitch(), line) | 1) * line;
+    channel = (ceil_div(copies * depth * height * width, line) | 1) * line;
   }
-  int64_t pitch() const { return copies * width; }
   int64_t offset(const Phase& f, int64_t tap) const {
     const int64_t x = tap % f.x.taps, y = tap / f.x.taps % f.y.taps, z = tap / f.x.taps / f.y.taps;
-    return (z * f.z.shift_step * height + y * f.y.shift_step) * pitch() +
-           x * (f.x.step > 1 ? width : f.x.shift_step);
+    return (z * f.z.shift_step * height + y * f.y.shift_step) * width +
+           x * (copied ? depth * height * width : f.x.shift_step);
   }
 };
+
+// Lanes [low, high) of the vector at p, zeros in the others, whose memory is not touched.
+#ifdef __AVX512F__
+inline Vector<float> load_between(const float* p, int64_t low, int64_t high) {
+  const uint32_t bits = _bzhi_u32(~0u, uint32_t(high)) & ~_bzhi_u32(~0u, uint32_t(low));
+  return (Vector<float>)_mm512_maskz_loadu_ps(__mmask16(bits), p);
+}
+inline Vector<double> load_between(const double* p, int64_t low, int64_t high) {
+  const uint32_t bits = _bzhi_u32(~0u, uint32_t(high)) & ~_bzhi_u32(~0u, uint32_t(low));
+  return (Vector<double>)_mm512_maskz_loadu_pd(__mmask8(bits), p);
+}
+#else
+inline Vector<float> load_between(const float* p, int64_t low, int64_t high) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i mask = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(int(low)), lane),
+                                           _mm256_cmpgt_epi32(_mm256_set1_epi32(int(high)), lane));
+  return (Vector<float>)_mm256_maskload_ps(p, mask);
+}
+inline Vector<double> load_between(const double* p, int64_t low, int64_t high) {
+  const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+  const __m256i mask = _mm256_andnot_si256(_mm256_cmpgt_epi64(_mm256_set1_epi64x(low), lane),
+                                           _mm256_cmpgt_epi64(_mm256_set1_epi64x(high), lane));
+  return (Vector<double>)_mm256_maskload_pd(p, mask);
+}
+#endif
+
+// row[x] = from[x * step] for left <= x < right, else zero, x < width. With a step of 1 in whole
+// vectors: what lies behind the row is written later, or slack.
+template <class T, class S>
+void fill_row(const S* from, int64_t step, int64_t left, int64_t right, int64_t width, T* row) {
+  if constexpr (std::is_same_v<S, T>) {
+    if (step == 1) {
+      for (int64_t x = 0; x < width; x += lanes<T>) {
+        const auto lane = [&](int64_t edge) { return std::clamp<int64_t>(edge - x, 0, lanes<T>); };
+        store(row + x, load_between(from + x, lane(left), lane(right)));
+      }
+      return;
+    }
+  }
+  std::fill(row, row + left, T{});
+  std::fill(row + right, row + width, T{});
+  for (int64_t x = left; x < right; ++x) row[x] = widen<T>(from[step * x]);
+}
 
 // Copies image channels into a patch, which has a vector's slack behind it.
 template <class T, class S>
 void fill_patch(const Phase& f, const Patch& s, const S* image, int64_t channels, T* to) {
   const int64_t plane = f.y.in * f.x.in, z0 = s.z * f.z.step + f.z.shift;
   const int64_t y0 = s.y * f.y.step + f.y.shift;
-  for (int64_t c = 0; c < channels; ++c, image += f.z.in * plane, to += s.channel) {
-    T* row = to;
-    for (int64_t z = z0; z < z0 + s.depth; ++z) {
-      for (int64_t y = y0; y < y0 + s.height; ++y) {
-        const bool inside = z >= 0 && z < f.z.in && y >= 0 && y < f.y.in;
-        const S* line = image + z * plane + y * f.x.in;
-        for (int64_t copy = 0; copy < s.copies; ++copy, row += s.width) {
-          const int64_t step = f.x.step;
-          const int64_t x0 = s.x * step + f.x.shift + copy * f.x.shift_step;
-          const int64_t left = inside ? std::clamp<int64_t>(ceil_div(-x0, step), 0, s.width) : 0;
-          const int64_t right =
-              inside ? std::clamp(ceil_div(f.x.in - x0, step), left, s.width) : 0;
-          // Whole vectors, over what is written next or the slack.
-          if (right - left < s.width)
-            for (int64_t x = 0; x < s.width; x += lanes<T>) store(row + x, Vector<T>{});
-          const S* from = line + x0;
-          if (step > 1) {
-            if (step == 2)
-              for (int64_t x = left; x < right; ++x) row[x] = widen<T>(from[2 * x]);
-            else
-              for (int64_t x = left; x < right; ++x) row[x] = widen<T>(from[step * x]);
-          } else if constexpr (std::is_same_v<S, T>) {
-            int64_t x = left;
-            for (; x + lanes<T> < right; x += lanes<T>) store(row + x, load(from + x));
-            if (x < right) Lanes(right - x).copy(from + x, row + x);
-          } else {
-            for (int64_t x = left; x < right; ++x) row[x] = widen<T>(from[x]);
-          }
+  for (int64_t copy = 0; copy < s.copies; ++copy) {
+    const int64_t x0 = s.x * f.x.step + f.x.shift + copy * f.x.shift_step;
+    const int64_t step = s.copied ? f.x.step : 1;
+    const int64_t left = std::clamp<int64_t>(ceil_div(-x0, step), 0, s.width);
+    const int64_t right = std::clamp(ceil_div(f.x.in - x0, step), left, s.width);
+    for (int64_t c = 0; c < channels; ++c) {
+      const S* from = image + c * f.z.in * plane + x0;
+      T* row = to + c * s.channel + copy * s.depth * s.height * s.width;
+      for (int64_t z = z0; z < z0 + s.depth; ++z) {
+        for (int64_t h = 0; h < s.height; ++h, row += s.width) {
+          const int64_t y = y0 + h * s.row_step;
+          const bool inside = z >= 0 && z < f.z.in && y >= 0 && y < f.y.in;
+          fill_row(inside ? from + z * plane + y * f.x.in : from, step, left, inside ? right : left,
+                   s.width, row);
         }
       }
     }
   }
 }
 
-// C[R positions, NV vectors of channels] (+)= the sum over k of a[offsets[k] + position] times the
-// packed b. The second half of the positions lies `second` behind the first in a, `c_second` in c.
-template <class T, int R, int NV>
+// C[R positions, NV vectors of channels] (+)= the sum over k of a[offsets[k] + Step * position] times
+// the packed b. The second half of the positions lies `second` behind the first in a, `c_second` in c.
+template <class T, int R, int NV, int Step>
 void multiply_positions(const int64_t* offsets, int64_t kc, const T* a, int64_t second, const T* b,
                         T* c, int64_t ldc, int64_t c_second, bool add) {
   constexpr int half = (R + 1) / 2;
@@ -148,7 +181,7 @@ void multiply_positions(const int64_t* offsets, int64_t kc, const T* a, int64_t 
     b += NV * lanes<T>;
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
-      const Vector<T> av = broadcast(i < half ? at[i] : behind[i - half]);
+      const Vector<T> av = broadcast(i < half ? at[i * Step] : behind[(i - half) * Step]);
       for (int j = 0; j < NV; ++j) acc[i][j] = multiply_add<T>(av, bv[j], acc[i][j]);
     }
   }
@@ -165,31 +198,34 @@ void multiply_positions(const int64_t* offsets, int64_t kc, const T* a, int64_t 
 template <class T>
 using PositionKernel = void (*)(const int64_t*, int64_t, const T*, int64_t, const T*, T*, int64_t,
                                 int64_t, bool);
-template <class T, int... I>
+template <class T, int Step, int... I>
 constexpr auto make_position_kernels(std::integer_sequence<int, I...>) {
   return std::array<std::array<PositionKernel<T>, 2>, sizeof...(I)>{
-      {{multiply_positions<T, I + 1, 1>, multiply_positions<T, I + 1, 2>}...}};
+      {{multiply_positions<T, I + 1, 1, Step>, multiply_positions<T, I + 1, 2, Step>}...}};
 }
+// Indexed by [step - 1][positions - 1][vectors - 1].
 template <class T>
-inline constexpr auto position_kernels =
-    make_position_kernels<T>(std::make_integer_sequence<int, max_rows>{});
+inline constexpr std::array position_kernels{
+    make_position_kernels<T, 1>(std::make_integer_sequence<int, max_rows>{}),
+    make_position_kernels<T, 2>(std::make_integer_sequence<int, max_rows>{})};
 
-// dst[j][i] = src[i][j] for i < rows, j < cols.
+// dst[j][i] = src[i][j] for i < rows, j < cols. The last block may overlap the one before.
 template <class T>
 void transpose(const T* src, int64_t ld, int64_t rows, int64_t cols, T* dst, int64_t ld_dst) {
-  int64_t i = 0;
   if constexpr (std::is_same_v<T, float>) {
-    for (; i + 8 <= rows; i += 8) {
-      int64_t j = 0;
-      for (; j + 8 <= cols; j += 8)
-        transpose_8x8(src + i * ld + j, ld, dst + j * ld_dst + i, ld_dst);
-      for (; j < cols; ++j) {
-        for (int64_t r = i; r < i + 8; ++r) dst[j * ld_dst + r] = src[r * ld + j];
+    if (rows >= 8 && cols >= 8) {
+      for (int64_t j = 0; j < cols; j += 8) {
+        const int64_t col = std::min(j, cols - 8);
+        for (int64_t i = 0; i < rows; i += 8) {
+          const int64_t row = std::min(i, rows - 8);
+          transpose_8x8(src + row * ld + col, ld, dst + col * ld_dst + row, ld_dst);
+        }
       }
+      return;
     }
   }
   for (int64_t j = 0; j < cols; ++j) {
-    for (int64_t r = i; r < rows; ++r) dst[j * ld_dst + r] = src[r * ld + j];
+    for (int64_t i = 0; i < rows; ++i) dst[j * ld_dst + i] = src[i * ld + j];
   }
 }
 
@@ -228,10 +264,12 @@ struct Box {
   int64_t size() const { return (y1 - y0) * cols(); }
 };
 
-// Adds up one phase of the box into wide, [image, position][channel].
-template <class S, class T>
+// Adds up one phase of the box into wide, [image, position][channel]. Before the last addition to
+// some positions fetch(image, first position, first channel) is called, after all those to a panel
+// of channels finish(first channel).
+template <class S, class T, class Fetch, class Finish>
 void add_phase(const ConvPlan& p, const S* in, const T* packed, const Box& t, const Phase& f,
-               int64_t k_before, T* patches, T* wide, int64_t ld) {
+               int64_t k_before, T* patches, T* wide, int64_t ld, Fetch fetch, Finish finish) {
   if (f.z.phase != t.depth % f.z.spread) return;
   const int64_t y0 = f.y.number(t.y0), rows = f.y.number(t.y1) - y0;
   const int64_t x0 = f.x.number(t.x0), cols = f.x.number(t.x1) - x0;
@@ -249,11 +287,13 @@ void add_phase(const ConvPlan& p, const S* in, const T* packed, const Box& t, co
   const Patch s(f, t.depth / f.z.spread, y0, rows, x0, cols, 64 / int64_t{sizeof(T)});
   const int64_t taps = f.taps(), block = block_channels(p, taps);
   const int64_t in_image = p.shape.groups * p.channels * volume(p.in);
+  const auto& kernels = position_kernels<T>[s.step - 1];
   const bool pairs = 2 * cols <= max_rows;
   const int64_t chunks = ceil_div(cols, max_rows);
   for (int64_t c0 = 0; c0 < p.channels; c0 += block) {
     const int64_t channels = std::min(block, p.channels - c0), kc = channels * taps;
     const int64_t patch = channels * s.channel;
+    const bool last = c0 + channels == p.channels;
     int64_t offsets[most_block_k];
     for (int64_t tap = 0; tap < taps; ++tap) {
       const int64_t offset = s.offset(f, tap);
@@ -267,27 +307,29 @@ void add_phase(const ConvPlan& p, const S* in, const T* packed, const Box& t, co
       const int64_t width = round_up(std::min<int64_t>(panel_cols<T>, t.rows - row), lanes<T>);
       const T* b = packed + (t.row0 + row) * p.k + (k_before + c0 * taps) * width;
       const auto place = [&](int64_t r, const T*& a, T*& c) {
-        a = patches + r / rows * patch + r % rows * f.y.step * s.pitch();
+        a = patches + r / rows * patch + r % rows * s.down * s.width;
         c = first + r / rows * t.size() * ld + r % rows * line + row;
       };
       for (int64_t r = 0; r < t.images * rows; ++r) {
         const T *a, *a2;
         T *c, *c2;
         place(r, a, c);
+        if (last && pairs) fetch(r / rows, r % rows * t.cols(), row);
         if (pairs && r + 1 < t.images * rows) {
           place(++r, a2, c2);
-          position_kernels<T>[2 * cols - 1][width / lanes<T> - 1](offsets, kc, a, a2 - a, b, c,
-                                                                  pixel, c2 - c, c0 > 0);
+          kernels[2 * cols - 1][width / lanes<T> - 1](offsets, kc, a, a2 - a, b, c, pixel, c2 - c,
+                                                      c0 > 0);
           continue;
         }
         for (int64_t chunk = 0; chunk < chunks; ++chunk) {
           const int64_t x = cols * chunk / chunks, n = cols * (chunk + 1) / chunks - x;
+          if (last) fetch(r / rows, r % rows * t.cols() + x, row);
           const int64_t half = (n + 1) / 2;
-          position_kernels<T>[n - 1][width / lanes<T> - 1](offsets, kc, a + x, half, b,
-                                                           c + x * pixel, pixel, half * pixel,
-                                                           c0 > 0);
+          kernels[n - 1][width / lanes<T> - 1](offsets, kc, a + x * s.step, half * s.step, b,
+                                              c + x * pixel, pixel, half * pixel, c0 > 0);
         }
       }
+      if (last) finish(row);
     }
   }
 }
@@ -302,29 +344,45 @@ void run_box(const ConvPlan& p, const S* in, const T* packed, S* out, const Box&
   T* wide = reinterpret_cast<T*>(thread_scratch());
   T* narrowed = wide + t.images * size * ld;
   T* patches = std::is_same_v<S, T> ? narrowed : narrowed + size * panel_cols<T>;
-  int64_t k_before = 0;
-  for (int64_t phase = 0; phase < volume(p.spread); ++phase) {
-    const Phase f(p, phase);
-    add_phase(p, in, packed, t, f, k_before, patches, wide, ld);
-    k_before += p.channels * f.taps();
-  }
   const int64_t pixel0 = (t.depth * p.out[1] + t.y0) * p.out[2] + t.x0;
-  for (int64_t i = t.image; i < t.image + t.images; ++i, wide += size * ld) {
-    for (int64_t row = 0; row < t.rows; row += panel_cols<T>) {
-      const int64_t rows = std::min<int64_t>(panel_cols<T>, t.rows - row);
-      const int64_t channel = t.group * p.rows + t.row0 + row;
-      S* c = out + (i * p.shape.groups * p.rows + channel) * pixels + pixel0;
+  const int64_t channel0 = t.group * p.rows + t.row0, all = p.shape.groups * p.rows;
+  const auto place = [&](int64_t image, int64_t row) {
+    return out + ((t.image + image) * all + channel0 + row) * pixels + pixel0;
+  };
+  const auto finish = [&](int64_t row) {
+    const int64_t rows = std::min<int64_t>(panel_cols<T>, t.rows - row);
+    for (int64_t i = 0; i < t.images; ++i) {
+      const T* from = wide + i * size * ld + row;
+      S* c = place(i, row);
       if constexpr (std::is_same_v<S, T>) {
-        transpose(wide + row, ld, size, rows, c, pixels);
+        transpose(from, ld, size, rows, c, pixels);
       } else {
-        transpose(wide + row, ld, size, rows, narrowed, size);
+        transpose(from, ld, size, rows, narrowed, size);
         for (int64_t r = 0; r < rows; ++r) {
           for (int64_t j = 0; j < size; ++j) c[r * pixels + j] = narrow<S>(narrowed[r * size + j]);
         }
       }
-      if (epilogue) epilogue(c, i, channel, rows, pixel0, size, pixels);
+      if (epilogue) epilogue(c, t.image + i, channel0 + row, rows, pixel0, size, pixels);
     }
+  };
+  if (volume(p.spread) == 1) {
+    // The result's memory arrives while its last sums are made.
+    const auto fetch = [&](int64_t image, int64_t position, int64_t row) {
+      const S* c = place(image, row) + position;
+      const int64_t rows = std::min<int64_t>(panel_cols<T>, t.rows - row);
+      for (int64_t r = 0; r < rows; ++r) __builtin_prefetch(c + r * pixels);
+    };
+    add_phase(p, in, packed, t, Phase(p, 0), 0, patches, wide, ld, fetch, finish);
+    return;
   }
+  int64_t k_before = 0;
+  for (int64_t phase = 0; phase < volume(p.spread); ++phase) {
+    const Phase f(p, phase);
+    const auto nothing = [](auto...) {};
+    add_phase(p, in, packed, t, f, k_before, patches, wide, ld, nothing, nothing);
+    k_before += p.channels * f.taps();
+  }
+  for (int64_t row = 0; row < t.rows; row += panel_cols<T>) finish(row);
 }
 
 // Elements of scratch that a task needs at most.
@@ -344,7 +402,7 @@ inline int64_t box_scratch(const ConvPlan& p) {
 
 // Whether this path takes the shape; cuts it into tasks.
 inline bool plan_direct(ConvPlan& p) {
-  constexpr int64_t most_positions = 256, most_rows = 256, fewest_rows = 32;
+  constexpr int64_t most_positions = 256, most_rows = 256, fewest_rows = 32, direct_tasks = 16;
   const ConvShape& s = p.shape;
   const int64_t lane = 64 / item_size(compute_type(s.dtype));
   // Few channels would leave lanes idle, a short sum would not pay for the transposition; but a
@@ -367,12 +425,16 @@ inline bool plan_direct(ConvPlan& p) {
   };
   const double work = double(s.batch * s.groups) * double(p.rows * p.k) * double(volume(p.out)) /
                       double(volume(p.spread));
-  const double want = std::clamp(work / double(task_work), 1.0, double(enough_tasks));
+  const double want = std::clamp(work / double(task_work), 1.0, double(direct_tasks));
+  // Splitting pixels costs the overlap of their windows, splitting channels a second filling of
+  // patches, both the reuse of what was loaded.
+  const bool overlap = volume(s.kernel) > 1;
+  while (double(tasks()) < want && !overlap && p.tile_cols > 112)
+    p.tile_cols = ceil_div(p.tile_cols, 2);
   while (double(tasks()) < want && p.tile_rows >= 4 * fewest_rows) p.row_tiles *= 2;
   while (double(tasks()) < want && p.group > 1) p.group = ceil_div(p.group, 2);
-  while (double(tasks()) < want && p.tile_lines * p.tile_cols > 64 && p.tile_lines > 1)
+  while (double(tasks()) < want && p.tile_lines * p.tile_cols > 112 && p.tile_lines > 1)
     p.tile_lines = ceil_div(p.tile_lines, 2);
-  while (double(tasks()) < want && p.tile_rows > fewest_rows) p.row_tiles *= 2;
   const int64_t most = int64_t{thread_scratch_bytes} / item_size(compute_type(s.dtype));
   while (box_scratch(p) > most && p.group > 1) p.group = ceil_div(p.group, 2);
   while (box_scratch(p) > most && p.tile_lines > 1) p.tile_lines = ceil_div(p.tile_lines, 2);
