@@ -241,5 +241,80 @@ TEST(Rewrite, MaskMovesBelowThePooling) {
   }
 }
 
+TEST(Rewrite, ClippingMovesIntoTheStep) {
+  for (DType t : {DType::f32, DType::bf16}) {
+    Build b;
+    const Shape s{33, 50};
+    const ValueId param = b.in(t, s), grad = b.in(t, s), mean = b.in(t, s), square = b("square", {b.in(t, s)});
+    const ValueId lr = b.g.add_constant(Tensor::scalar(0.01, DType::f32)), count = b.g.add_constant(Tensor::scalar(3, DType::f32));
+    const ValueId scaled = b("mul", {grad, b.in(t, {})});
+    b.g.outputs = b.all("adamw_step", {param, scaled, mean, square, lr, count}, {0.9, 0.99, 1e-8, 0.1});
+    const Tensors in = random_inputs(b.g);
+    const Tensors want = interpret(b.g, in);
+    Graph after = b.g;
+    EXPECT_EQ(rewrite_pass(after), t == DType::f32 ? 1 : 0);
+    dce_pass(after);
+    after.verify("rewrite");
+    EXPECT_EQ(suan::count(after, "mul"), t == DType::f32 ? 0 : 1);
+    RunPool pool(std::make_shared<Plan>(after, PlanOptions{}));
+    expect_equal_bits(pool(in), want, std::string(name(t)));
+  }
+}
+
+// A permuted result that is copied, and parts of a cat, are made where they belong: no step moves them.
+TEST(Plan, ValuesAreMadeWhereACopyOrCatWouldPutThem) {
+  auto check = [](const Build& b, size_t n_steps, const char* what) {
+    const Tensors in = random_inputs(b.g);
+    const Tensors want = interpret(b.g, in);
+    auto plan = std::make_shared<Plan>(b.g, PlanOptions{});
+    EXPECT_EQ(plan->steps().size(), n_steps) << what;
+    RunPool pool(plan);
+    expect_equal_bits(pool(in), want, what);
+  };
+  const Shape heads{2, 3, 40, 8};
+  const Dims order{0, 2, 1, 3};
+  auto attention = [&](Build& b) {
+    return b.all("attention", {b.in(DType::f32, heads), b.in(DType::f32, heads), b.in(DType::f32, heads)}, {true});
+  };
+  {
+    Build b;
+    const auto out = attention(b);
+    const ValueId rows = b("copy", {b("permute", {out[0]}, {order})});
+    b.g.outputs = {b("linear", {b("reshape", {rows}, {Shape{80, 24}}), b.in(DType::f32, {5, 24})}), out[1]};
+    check(b, 2, "a copy");
+  }
+  {
+    Build b;
+    const auto out = attention(b);
+    const auto grads = b.all("attention_grad", {b.in(DType::f32, heads), b.in(DType::f32, heads), b.in(DType::f32, heads),
+                                                b.in(DType::f32, heads), no_value, out[0], out[1]}, {true});
+    std::vector<ValueId> parts;
+    for (ValueId v : grads) parts.push_back(b("reshape", {b("permute", {v}, {order})}, {Shape{2, 40, 1, 3, 8}}));
+    const ValueId joined = b("cat", parts, {int64_t(2)});
+    b.g.outputs = {joined, b("sum", {joined}, {Dims{0}, false})};
+    check(b, 3, "a cat");
+  }
+  {
+    Build b;  // one part is an input: it alone is copied
+    const ValueId x = b.in(DType::f32, {6, 5});
+    const ValueId made = b("permute", {b("tanh", {b.in(DType::f32, {5, 4})})}, {Dims{1, 0}});
+    b.g.outputs = {b("cat", {x, made}, {int64_t(0)})};
+    check(b, 2, "one part made, one copied");
+  }
+  {
+    Build b;  // read in its own order as well, and changed afterwards
+    const ValueId made = b("tanh", {b.in(DType::f32, {5, 4})});
+    const ValueId moved = b("copy", {b("permute", {made}, {Dims{1, 0}})});
+    b.g.outputs = {b("exp", {moved}), b("neg", {made})};
+    check(b, 3, "two readers");
+  }
+  {
+    Build b;  // bf16 attention writes contiguous results only
+    const ValueId q = b.in(DType::bf16, heads);
+    b.g.outputs = {b("exp", {b("copy", {b("permute", {b("attention", {q, q, q}, {true})}, {order})})})};
+    check(b, 3, "narrow");
+  }
+}
+
 }  // namespace
 }  // namespace suan
