@@ -6,6 +6,7 @@
 
 #include "core/allocator.h"
 #include "core/apply.h"
+#include "core/communicator.h"
 #include "core/hooks.h"
 #include "core/interrupt.h"
 #include "core/plan.h"
@@ -35,6 +36,9 @@ void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, v
     in_at[k] = s.in[k].buffer < 0 ? nullptr : base[size_t(s.in[k].buffer)] + s.in[k].offset;
   for (size_t k = 0; k < s.out.size(); ++k) out_at[k] = base[size_t(s.out[k].buffer)] + s.out[k].offset;
   if (!s.host) {
+    std::optional<CollectiveSource> line;
+    if (s.node >= 0 && graph_.nodes[size_t(s.node)].op->flags & op_effect)
+      line.emplace(graph_.nodes[size_t(s.node)].source);
     s.prepared.run(s.prepared.state.get(),
                    {in_at, out_at, s.workspace < 0 ? nullptr : base[size_t(s.workspace)]});
     return;

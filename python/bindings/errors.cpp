@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "core/communicator.h"
 #include "core/source.h"
 #include "python/bindings/binding.h"
 
@@ -11,6 +12,7 @@ namespace suan::py {
 namespace {
 
 PyObject *shape_error, *device_error, *memory_error, *state_error, *internal_error;
+PyObject *distributed_error, *mismatch_error, *peer_lost_error, *peer_timeout_error;
 
 PyObject* python_type(const std::exception& e) {
   if (dynamic_cast<const ShapeError*>(&e)) return shape_error;
@@ -21,6 +23,10 @@ PyObject* python_type(const std::exception& e) {
   if (dynamic_cast<const OutOfMemory*>(&e)) return memory_error;
   if (dynamic_cast<const IoError*>(&e)) return PyExc_OSError;
   if (dynamic_cast<const StateError*>(&e)) return state_error;
+  if (dynamic_cast<const MismatchError*>(&e)) return mismatch_error;
+  if (dynamic_cast<const PeerLostError*>(&e)) return peer_lost_error;
+  if (dynamic_cast<const PeerTimeoutError*>(&e)) return peer_timeout_error;
+  if (dynamic_cast<const DistributedError*>(&e)) return distributed_error;
   if (dynamic_cast<const Interrupted*>(&e)) return PyExc_KeyboardInterrupt;
   if (dynamic_cast<const Error*>(&e)) return internal_error;
   if (dynamic_cast<const std::bad_alloc*>(&e)) return memory_error;
@@ -75,6 +81,10 @@ void make_errors(nb::module_& m) {
   state_error = make("StateError", PyExc_RuntimeError,
                      "A valid request at the wrong time, such as a second backward.");
   internal_error = make("InternalError", PyExc_RuntimeError, "A defect of Suan itself: please report it.");
+  distributed_error = make("DistributedError", PyExc_RuntimeError, "Ranks of a program that cannot work together.");
+  mismatch_error = make("MismatchError", distributed_error, "Ranks that called different things; nothing was moved.");
+  peer_lost_error = make("PeerLostError", distributed_error, "A rank that ended or whose connection broke.");
+  peer_timeout_error = make("PeerTimeoutError", distributed_error, "A rank that did not arrive in time.");
   nb::register_exception_translator([](const std::exception_ptr& p, void*) {
     try {
       std::rethrow_exception(p);

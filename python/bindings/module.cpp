@@ -14,6 +14,7 @@ namespace suan::py {
 
 void set_source_roots(std::vector<std::string> library, std::vector<std::string> user);
 void bind_compile(nb::module_& m);  // compile.cpp
+void bind_distributed(nb::module_& m);  // distributed.cpp
 void bind_samples(nb::module_& m);  // samples.cpp
 
 namespace {
@@ -88,5 +89,6 @@ NB_MODULE(_c, m) {
   bind_autograd(m);
   bind_misc(m);
   bind_compile(m);
+  bind_distributed(m);
   bind_samples(m);
 }

@@ -51,7 +51,7 @@ def get_num_threads():
     return _c.num_threads()
 
 
-_LAZY_MODULES = ("nn", "optim", "data", "train", "models", "cli", "utils", "func", "onnx")
+_LAZY_MODULES = ("nn", "optim", "data", "train", "models", "cli", "utils", "func", "onnx", "distributed")
 _LAZY_NAMES = {"compile": "compile", "plan": "compile"}
 
 

@@ -1,0 +1,572 @@
+// The pass is an interpreter: it walks the recorded graph and applies each node, dry, under a new recorder,
+// once, once a shard, or in a sharded form.
+#include "distributed/data_parallel.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "ops/api.h"
+
+namespace suan::distributed {
+namespace {
+
+constexpr const char* pass = "data_parallel";
+
+bool is_collective(const OpDef& d) {
+  for (const char* n : {"all_reduce", "all_gather", "reduce_scatter", "broadcast", "barrier"})
+    if (d.name == n) return true;
+  return false;
+}
+
+bool is_gradient(const Node& n) {
+  static const OpDef& def = op("all_reduce");
+  return n.op == &def && n.attrs.boolean(2);
+}
+
+// fixed: of parameters and state alone; batch: also of the arguments, one value a shard; reduced: of
+// gradients over all ranks.
+enum class Kind : uint8_t { fixed, batch, reduced };
+
+class Pass {
+ public:
+  Pass(const Trace& t, const ParallelOptions& o)
+      : t_(t), g_(t.graph), o_(o), local_(o.shards / o.world), stage_(o.world == 1 ? 0 : o.stage) {}
+
+  ParallelStep run() {
+    classify();
+    if (stage_ > 0) find_sharded();
+    ContextScope scope;
+    context() = Context{.grad_enabled = false, .dry = true, .recorder = &rec_};
+    make_inputs();
+    for (int k = 0; k < local_; ++k)
+      for (size_t i = 0; i < g_.nodes.size(); ++i) emit_body(i, k);
+    flush_gradients();
+    for (size_t i = 0; i < g_.nodes.size(); ++i)
+      if (kind_of_node_[i] == Kind::reduced && !is_gradient(g_.nodes[i])) emit_tail(g_.nodes[i]);
+    flush_parameters();
+    return finish();
+  }
+
+ private:
+  struct Gradient {
+    const Node* node;
+    std::vector<std::pair<Tensor, int>> partial;  // sums of 2^level shards
+    Tensor sum;                                   // over this rank's shards
+    int64_t n = 0;
+  };
+
+  template <class E = StateError, class... A>
+  [[noreturn]] void refuse(const Node* n, fmt::format_string<A...> text, A&&... a) const {
+    std::string s = fmt::format(text, std::forward<A>(a)...);
+    if (n) s += fmt::format(" ('{}' at {})", n->op->name, to_string(n->source));
+    throw E(fmt::format("[{}] {}", pass, s));
+  }
+
+  const TensorType& type(ValueId v) const { return g_.values[size_t(v)].type; }
+  Kind kind(ValueId v) const { return v == no_value ? Kind::fixed : kind_[size_t(v)]; }
+
+  // ---- what each value depends on ----------------------------------------------------------------------
+
+  void classify() {
+    kind_.assign(g_.values.size(), Kind::fixed);
+    for (const auto& c : t_.captured)
+      if (c.argument) kind_[size_t(c.input)] = Kind::batch;
+    for (const Node& n : g_.nodes) {
+      bool batch = false, reduced = false;
+      for (ValueId v : n.in) {
+        batch |= kind(v) == Kind::batch;
+        reduced |= kind(v) == Kind::reduced;
+      }
+      if (n.op->flags & op_random)
+        refuse(&n, "random numbers in the step: expected none, since every shard would draw the same, got some");
+      if (is_gradient(n)) {
+        if (reduced) refuse(&n, "a second backward pass over reduced gradients: expected one, got two");
+        gradients_[n.out[0]] = {&n, {}, {}, numel(type(n.out[0]).shape)};
+        order_.push_back(n.out[0]);
+        reduced = true;
+      } else {
+        if (is_collective(*n.op)) refuse(&n, "a collective in the step: expected only gradients to be reduced, got one");
+        if (batch && reduced)
+          refuse(&n, "a value of one shard meets reduced gradients: expected either, got both");
+        if (batch && !n.op->updates.empty())
+          refuse(&n, "state that follows the batch: expected gradients to be all that leaves a shard, got an update");
+      }
+      kind_of_node_.push_back(reduced ? Kind::reduced : batch ? Kind::batch : Kind::fixed);
+      for (ValueId v : n.out) kind_[size_t(v)] = kind_of_node_.back();
+    }
+    if (gradients_.empty())
+      refuse(nullptr, "no gradient in the step: expected backward() to reach a parameter, got none");
+    for (const auto& u : t_.updates)
+      if (kind(u.value) == Kind::batch)
+        refuse(nullptr, "state that follows the batch: expected gradients to be all that leaves a shard, got a change "
+                        "of a tensor {} first used at {}", to_string(t_.captured[size_t(u.captured)].source.type()),
+               to_string(t_.captured[size_t(u.captured)].line));
+    for (int k = 0; k < t_.n_outputs; ++k) {
+      ValueId v = g_.outputs[size_t(k)];
+      if (kind(v) == Kind::batch && (!type(v).shape.empty() || !is_floating(type(v).dtype)))
+        refuse(nullptr, "result {} differs between shards: expected a mean loss (a 0-d float), got {}", k,
+               to_string(type(v)));
+    }
+  }
+
+  int captured_of(ValueId v) const {
+    for (size_t c = 0; c < t_.captured.size(); ++c)
+      if (t_.captured[c].input == v) return t_.captured[c].argument ? -1 : int(c);
+    return -1;
+  }
+
+  // Optimizer steps that read gradients: their state, and at stage 3 their parameters, become parts.
+  void find_sharded() {
+    std::vector<int> uses = g_.use_counts();
+    for (size_t i = 0; i < g_.nodes.size(); ++i) {
+      const Node& n = g_.nodes[i];
+      if (kind_of_node_[i] != Kind::reduced || n.op->updates.empty()) continue;
+      for (size_t k = 0; k < n.op->updates.size(); ++k) {
+        const int j = n.op->updates[k];
+        const ValueId v = n.in[size_t(j)];
+        if (v == no_value) continue;
+        const int c = captured_of(v);
+        if (c < 0 || type(v).shape != type(n.in[0]).shape)
+          refuse(&n, "optimizer state of another form: expected a tensor like the parameter, kept from step to step, "
+                     "got {}", to_string(type(v)));
+        if (j == 0 && stage_ < 3) continue;
+        if (j != 0 && uses[size_t(v)] != 1)
+          refuse(&n, "optimizer state is read elsewhere: expected one reader at stage {}, got {}", stage_,
+                 uses[size_t(v)]);
+        part_of_.insert(v);
+        sharded_.push_back(c);
+      }
+    }
+    if (part_of_.empty())
+      refuse(nullptr, "nothing to shard: expected an optimizer step in the recording for stage {}, got none", stage_);
+  }
+
+  // ---- inputs ------------------------------------------------------------------------------------------
+
+  Tensor stand_in(const TensorType& t) const {
+    return Tensor::over(Storage::dry(t.device, t.bytes()), Layout(t.shape), t.dtype);
+  }
+
+  void make_inputs() {
+    one_.resize(g_.values.size());
+    part_.resize(g_.values.size());
+    batch_.assign(size_t(local_), Tensors(g_.values.size()));
+    std::vector<Tensor> roots;
+    for (const auto& c : t_.captured) {
+      TensorType type = c.root.type();
+      if (c.argument) type.shape[0] *= local_;
+      else if (part_of_.count(c.input)) type.shape = {part_size(numel(type.shape), o_)};
+      roots.push_back(stand_in(type));
+      rec_.add_argument(roots.back());
+    }
+    if (stage_ == 1 || stage_ == 2) {
+      rank_ = stand_in({DType::i64, {1}, {}});
+      rec_.add_argument(rank_);
+    }
+    for (size_t i = 0; i < t_.captured.size(); ++i) {
+      const auto& c = t_.captured[i];
+      if (!c.argument) {
+        (part_of_.count(c.input) ? part_ : one_)[size_t(c.input)] = roots[i];
+        continue;
+      }
+      const int64_t rows = c.root.dim(0);
+      for (int k = 0; k < local_; ++k)
+        batch_[size_t(k)][size_t(c.input)] =
+            local_ == 1 ? roots[i] : ops::slice(roots[i], 0, k * rows, (k + 1) * rows);
+    }
+    for (const auto& [v, value] : g_.constants) {
+      one_[size_t(v)] = value;
+      rec_.bind(value, rec_.graph().add_constant(value));
+    }
+    inputs_ = std::move(roots);
+  }
+
+  // ---- the batch's part --------------------------------------------------------------------------------
+
+  // At stage 3, a parameter or a view of one: made anew for each reader, so that it lives no longer.
+  bool gathered(ValueId v) const {
+    if (v == no_value || stage_ != 3) return false;
+    if (part_of_.count(v)) return true;
+    const int p = g_.values[size_t(v)].producer;
+    if (p < 0 || kind(v) != Kind::fixed) return false;
+    const Node& n = g_.nodes[size_t(p)];
+    return n.op->view && gathered(n.in[0]);
+  }
+
+  Tensor gather(ValueId v) {
+    if (part_of_.count(v)) {
+      const Shape& shape = type(v).shape;
+      Tensor flat = apply(SUAN_OP("all_gather"), {part_[size_t(v)]}, {int64_t(o_.world)});
+      return ops::reshape(ops::slice(flat, 0, 0, numel(shape)), shape);
+    }
+    const Node& n = g_.nodes[size_t(g_.values[size_t(v)].producer)];
+    return apply(*n.op, {gather(n.in[0])}, n.attrs);
+  }
+
+  Tensor value(ValueId v, int shard, std::map<ValueId, Tensor>& made) {
+    if (v == no_value) return {};
+    if (gathered(v)) {
+      Tensor& t = made[v];
+      if (!t.defined()) t = gather(v);
+      return t;
+    }
+    return kind(v) == Kind::batch ? batch_[size_t(shard)][size_t(v)] : one_[size_t(v)];
+  }
+
+  Tensors apply_node(const Node& n, int shard) {
+    std::map<ValueId, Tensor> made;
+    Tensors in;
+    for (ValueId v : n.in) in.push_back(value(v, shard, made));
+    return apply_all(*n.op, in, n.attrs);
+  }
+
+  // What was appended since `from` comes from the line of n.
+  void name_source(size_t from, const Node& n) {
+    for (size_t i = from; i < rec_.graph().nodes.size(); ++i) rec_.graph().nodes[i].source = n.source;
+  }
+
+  void emit_body(size_t i, int shard) {
+    const Node& n = g_.nodes[i];
+    const size_t from = rec_.graph().nodes.size();
+    if (is_gradient(n)) {
+      std::map<ValueId, Tensor> made;
+      add_gradient(gradients_.at(n.out[0]), n.out[0], value(n.in[0], shard, made), shard);
+    } else if (kind_of_node_[i] == Kind::batch) {
+      Tensors out = apply_node(n, shard);
+      for (size_t k = 0; k < out.size(); ++k) batch_[size_t(shard)][size_t(n.out[k])] = out[k];
+    } else if (kind_of_node_[i] == Kind::fixed && shard == 0 && !(n.out.size() == 1 && gathered(n.out[0]))) {
+      Tensors out = apply_node(n, 0);
+      for (size_t k = 0; k < out.size(); ++k) one_[size_t(n.out[k])] = out[k];
+    }
+    name_source(from, n);
+  }
+
+  // Shards are added pairwise, pairs pairwise: the lower levels of the tree over all shards.
+  template <class F>
+  static void add_to_tree(std::vector<std::pair<Tensor, int>>& partial, Tensor t, F&& add) {
+    int level = 0;
+    while (!partial.empty() && partial.back().second == level) {
+      t = add(partial.back().first, t);
+      partial.pop_back();
+      ++level;
+    }
+    partial.push_back({t, level});
+  }
+
+  void add_gradient(Gradient& g, ValueId v, const Tensor& t, int shard) {
+    add_to_tree(g.partial, t, ops::add);
+    if (shard < local_ - 1) return;
+    g.sum = g.partial.back().first;
+    g.partial.clear();
+    const DType dtype = type(v).dtype;
+    if (!bucket_.empty() && type(bucket_.front()).dtype != dtype && stage_ != 1) flush_gradients();
+    bucket_.push_back(v);
+    bucket_bytes_ += type(v).bytes();
+    // Stage 1 keeps whole gradients until the backward pass is over.
+    if (bucket_bytes_ >= o_.bucket_bytes && stage_ != 1) flush_gradients();
+  }
+
+  Tensor scaled(const Tensor& t) const { return o_.shards == 1 ? t : ops::operator*(t, 1.0 / o_.shards); }
+
+  Tensor flat_padded(const Tensor& t) const {
+    const int64_t n = t.numel(), padded = part_size(n, o_) * o_.world;
+    Tensor flat = ops::reshape(t, {n});
+    return n == padded ? flat : apply(SUAN_OP("pad_constant"), {flat}, {std::vector<int64_t>{0, padded - n}});
+  }
+
+  Tensor joined(const Tensors& parts, int64_t axis) const {
+    return parts.size() == 1 ? parts[0] : apply(SUAN_OP("cat"), parts, {axis});
+  }
+
+  // Reduces the gradients that wait, in buckets.
+  void flush_gradients() {
+    std::vector<ValueId> all = std::exchange(bucket_, {});
+    bucket_bytes_ = 0;
+    for (size_t at = 0; at < all.size();) {
+      size_t end = at;
+      int64_t bytes = 0;
+      const DType dtype = type(all[at]).dtype;
+      while (end < all.size() && bytes < o_.bucket_bytes && type(all[end]).dtype == dtype)
+        bytes += type(all[end++]).bytes();
+      reduce({all.begin() + int64_t(at), all.begin() + int64_t(end)});
+      at = end;
+    }
+  }
+
+  void reduce(const std::vector<ValueId>& bucket) {
+    const size_t from = rec_.graph().nodes.size();
+    if (o_.world == 1) {
+      for (ValueId v : bucket) one_[size_t(v)] = scaled(std::exchange(gradients_.at(v).sum, {}));
+    } else if (stage_ == 0) {
+      Tensors flats;
+      for (ValueId v : bucket) {
+        Gradient& g = gradients_.at(v);
+        flats.push_back(ops::reshape(std::exchange(g.sum, {}), {g.n}));
+      }
+      Tensor sum = apply(SUAN_OP("all_reduce"), {joined(flats, 0)},
+                         {std::string("sum"), int64_t(o_.world), false});
+      int64_t at = 0;
+      for (ValueId v : bucket) {
+        const int64_t n = gradients_.at(v).n;
+        one_[size_t(v)] = scaled(ops::reshape(ops::slice(sum, 0, at, at + n), type(v).shape));
+        at += n;
+      }
+    } else {
+      Tensors rows;  // [world, part] of each
+      for (ValueId v : bucket) {
+        Gradient& g = gradients_.at(v);
+        rows.push_back(ops::reshape(flat_padded(std::exchange(g.sum, {})), {o_.world, part_size(g.n, o_)}));
+      }
+      Tensor sum = apply(SUAN_OP("reduce_scatter"), {joined(rows, 1)}, {std::string("sum"), int64_t(o_.world)});
+      sum = ops::reshape(sum, {sum.numel()});
+      int64_t at = 0;
+      for (ValueId v : bucket) {
+        const int64_t n = part_size(gradients_.at(v).n, o_);
+        part_[size_t(v)] = scaled(ops::slice(sum, 0, at, at + n));
+        at += n;
+      }
+    }
+    name_source(from, *gradients_.at(bucket.back()).node);
+  }
+
+  // ---- what follows the gradients ----------------------------------------------------------------------
+
+  bool is_part(ValueId v) const { return v != no_value && part_[size_t(v)].defined() && !part_of_.count(v); }
+
+  void emit_tail(const Node& n) {
+    const size_t from = rec_.graph().nodes.size();
+    static const OpDef& squares = op("chunked_sum_squares");
+    if (n.op == &squares && (gradients_.count(n.in[0]) || is_part(n.in[0]))) {
+      if (!one_[size_t(n.out[0])].defined()) norms(n);
+      return;
+    }
+    for (ValueId v : n.in)
+      if (pending_.count(v)) flush_parameters();
+    const bool sharded = std::any_of(n.in.begin(), n.in.end(), [&](ValueId v) { return is_part(v); });
+    if (!sharded) {
+      Tensors out = apply_node(n, 0);
+      for (size_t k = 0; k < out.size(); ++k) one_[size_t(n.out[k])] = out[k];
+    } else if (!n.op->updates.empty()) {
+      update_part(n);
+    } else {
+      elementwise_part(n);
+    }
+    name_source(from, n);
+  }
+
+  // Gradients times numbers, and the like: the same on a part.
+  void elementwise_part(const Node& n) {
+    Tensors in;
+    for (ValueId v : n.in) {
+      if (is_part(v)) in.push_back(part_[size_t(v)]);
+      else if (v != no_value && type(v).shape.empty()) in.push_back(one_[size_t(v)]);
+      else refuse(&n, "a gradient is read whole: expected clipping and an optimizer step at stage {}, got another op",
+                  stage_);
+    }
+    if (!(n.op->flags & op_elementwise) || type(n.out[0]).shape != type(n.in[0]).shape)
+      refuse(&n, "a gradient is read whole: expected clipping and an optimizer step at stage {}, got another op", stage_);
+    part_[size_t(n.out[0])] = apply(*n.op, in, n.attrs);
+  }
+
+  void update_part(const Node& n) {
+    Tensors in;
+    for (size_t j = 0; j < n.in.size(); ++j) {
+      const ValueId v = n.in[j];
+      if (v == no_value) in.emplace_back();
+      else if (part_[size_t(v)].defined()) in.push_back(part_[size_t(v)]);
+      else if (type(v).shape.empty() && j > 0) in.push_back(one_[size_t(v)]);
+      else if (j == 0) in.push_back(own_part(one_[size_t(v)]));
+      else refuse(&n, "an optimizer step reads {} whole: expected a part at stage {}, got {}", n.op->inputs[j].name,
+                  stage_, to_string(type(v)));
+    }
+    Tensors out = apply_all(*n.op, in, n.attrs);
+    for (size_t k = 0; k < out.size(); ++k) {
+      part_[size_t(n.out[k])] = out[k];
+      if (n.op->updates[k] == 0 && stage_ < 3) pending_.insert(n.out[k]), parameters_.push_back(n.out[k]);
+    }
+  }
+
+  // This rank's rows of a parameter that all ranks hold. The rank is data, so that programs are equal.
+  Tensor own_part(const Tensor& t) {
+    const int64_t part = part_size(t.numel(), o_);
+    Tensor rows = ops::reshape(flat_padded(t), {o_.world, part});
+    return ops::copy(ops::reshape(apply(SUAN_OP("embedding"), {rows, rank_}), {part}));
+  }
+
+  // Updated parameters back to every rank.
+  void flush_parameters() {
+    for (size_t at = 0; at < parameters_.size();) {
+      size_t end = at;
+      int64_t bytes = 0;
+      Tensors parts;
+      const DType dtype = type(parameters_[at]).dtype;
+      while (end < parameters_.size() && bytes < o_.bucket_bytes && type(parameters_[end]).dtype == dtype) {
+        bytes += type(parameters_[end]).bytes();
+        parts.push_back(part_[size_t(parameters_[end++])]);
+      }
+      Tensor all = apply(SUAN_OP("all_gather"), {joined(parts, 0)}, {int64_t(o_.world)});
+      all = ops::reshape(all, {o_.world, all.numel() / o_.world});
+      int64_t column = 0;
+      for (size_t i = at; i < end; ++i) {
+        const Shape& shape = type(parameters_[i]).shape;
+        const int64_t part = part_size(numel(shape), o_);
+        Tensor rows = ops::reshape(ops::slice(all, 1, column, column + part), {part * o_.world});
+        one_[size_t(parameters_[i])] = ops::reshape(ops::slice(rows, 0, 0, numel(shape)), shape);
+        part_[size_t(parameters_[i])] = Tensor();
+        column += part;
+      }
+      at = end;
+    }
+    parameters_.clear();
+    pending_.clear();
+  }
+
+  // The sums of squares of all gradients, each through `shards` chunks; the chunks of all travel at once.
+  void norms(const Node& first) {
+    static const OpDef& squares = op("chunked_sum_squares");
+    std::vector<const Node*> nodes;
+    for (const Node& n : g_.nodes)
+      if (n.op == &squares && (gradients_.count(n.in[0]) || (&n == &first)) &&
+          !one_[size_t(n.out[0])].defined())
+        nodes.push_back(&n);
+    const size_t from = rec_.graph().nodes.size();
+    auto chunks_of = [&](const Tensor& t, int64_t chunks) {
+      Tensors sums;
+      const int64_t size = t.numel() / chunks;
+      for (int64_t c = 0; c < chunks; ++c)
+        sums.push_back(ops::reshape(apply(squares, {ops::slice(t, 0, c * size, (c + 1) * size)}), {1}));
+      return sums;
+    };
+    if (stage_ == 0) {
+      for (const Node* n : nodes)
+        one_[size_t(n->out[0])] = ops::sum(joined(chunks_of(flat_padded(one_[size_t(n->in[0])]), o_.shards), 0));
+    } else {
+      Tensors sums;
+      for (const Node* n : nodes)
+        for (Tensor& t : chunks_of(part_[size_t(n->in[0])], local_)) sums.push_back(t);
+      const int64_t count = int64_t(nodes.size());
+      Tensor all = apply(SUAN_OP("all_gather"), {joined(sums, 0)}, {int64_t(o_.world)});
+      all = ops::permute(ops::reshape(all, {o_.world, count, local_}), {1, 0, 2});
+      all = ops::reshape(all, {count, o_.shards});
+      for (int64_t i = 0; i < count; ++i)
+        one_[size_t(nodes[size_t(i)]->out[0])] =
+            ops::sum(ops::reshape(ops::slice(all, 0, i, i + 1), {o_.shards}));
+    }
+    name_source(from, first);
+  }
+
+  // ---- results -----------------------------------------------------------------------------------------
+
+  // The mean over all shards, in the same tree as gradients.
+  Tensor mean_over_shards(ValueId v) {
+    std::vector<std::pair<Tensor, int>> partial;
+    for (int k = 0; k < local_; ++k) add_to_tree(partial, batch_[size_t(k)][size_t(v)], ops::add);
+    Tensor t = partial.back().first;
+    if (o_.world > 1)
+      t = apply(SUAN_OP("all_reduce"), {t}, {std::string("sum"), int64_t(o_.world), false});
+    return scaled(t);
+  }
+
+  ParallelStep finish() {
+    ParallelStep s;
+    std::vector<ValueId> outputs;
+    std::map<ValueId, Tensor> made;
+    for (int k = 0; k < t_.n_outputs; ++k) {
+      const ValueId v = g_.outputs[size_t(k)];
+      if (is_part(v)) refuse(nullptr, "result {} is sharded: expected a value that each rank holds whole, got {}", k,
+                             to_string(type(v)));
+      outputs.push_back(rec_.value_of(kind(v) == Kind::batch ? mean_over_shards(v) : value(v, 0, made)));
+    }
+    for (const auto& u : t_.updates) {
+      const Tensor& part = part_[size_t(u.value)];
+      if (part.defined() && !part_of_.count(t_.captured[size_t(u.captured)].input))
+        refuse(nullptr, "state is sharded: expected a tensor {} whole, got a part",
+               to_string(t_.captured[size_t(u.captured)].source.type()));
+      outputs.push_back(rec_.value_of(part.defined() ? part : one_[size_t(u.value)]));
+      s.trace.updates.push_back({u.captured, outputs.back()});
+    }
+    s.trace.graph = std::move(rec_.graph());
+    s.trace.graph.outputs = std::move(outputs);
+    for (size_t i = 0; i < t_.captured.size(); ++i) {
+      Recorder::Captured c = t_.captured[i];
+      c.input = s.trace.graph.inputs[i];
+      if (c.argument) c.root = inputs_[i];
+      s.trace.captured.push_back(std::move(c));
+    }
+    if (rank_.defined()) {
+      const int64_t r = o_.rank;
+      Tensor t = Tensor::from(std::span<const int64_t>(&r, 1), {1});
+      s.trace.captured.push_back({t, t, s.trace.graph.inputs.back(), false, -1, {}});
+    }
+    s.trace.wants_grad.assign(s.trace.captured.size(), false);
+    s.trace.n_outputs = t_.n_outputs;
+    s.sharded = sharded_;
+    s.trace.graph.verify(pass);
+    return s;
+  }
+
+  const Trace& t_;
+  const Graph& g_;
+  const ParallelOptions o_;
+  const int local_, stage_;
+  Recorder rec_;
+  std::vector<Kind> kind_, kind_of_node_;
+  std::map<ValueId, Gradient> gradients_;
+  std::vector<ValueId> order_;
+  std::set<ValueId> part_of_;           // graph inputs of which the program holds a part
+  std::vector<int> sharded_;            // the same as captured tensors
+  Tensors one_, part_;                  // by value: whole, or this rank's part
+  std::vector<Tensors> batch_;          // by shard and value
+  Tensors inputs_;
+  Tensor rank_;
+  std::vector<ValueId> bucket_;
+  int64_t bucket_bytes_ = 0;
+  std::vector<ValueId> parameters_;     // updated parts that wait to be gathered
+  std::set<ValueId> pending_;
+};
+
+}  // namespace
+
+int64_t part_size(int64_t n, const ParallelOptions& o) {
+  return (n + o.shards - 1) / o.shards * (o.shards / o.world);
+}
+
+ParallelStep parallelize(const Trace& recorded, const ParallelOptions& o) {
+  if (o.stage < 0 || o.stage > 3) fail<ValueError>(pass, "unknown stage: expected 0 to 3, got {}", o.stage);
+  if (o.world < 1 || o.rank < 0 || o.rank >= o.world)
+    fail<ValueError>(pass, "wrong rank: expected 0 to {}, got {}", o.world - 1, o.rank);
+  if (o.shards < 1 || (o.shards & (o.shards - 1)) || o.shards % o.world)
+    fail<ValueError>(pass, "wrong number of shards: expected a power of two that {} ranks divide, got {}", o.world,
+                     o.shards);
+  if (o.bucket_bytes < 1) fail<ValueError>(pass, "wrong bucket_bytes: expected at least 1, got {}", o.bucket_bytes);
+  if (recorded.differentiable)
+    fail<StateError>(pass, "not a whole step: expected backward() inside and a detached result, got a result that "
+                           "still has a gradient to come");
+  return Pass(recorded, o).run();
+}
+
+std::vector<std::pair<Tensor, Tensor>> cut_captured(ParallelStep& step, const ParallelOptions& o) {
+  std::vector<std::pair<Tensor, Tensor>> cut;
+  for (int i : step.sharded) {
+    Recorder::Captured& c = step.trace.captured[size_t(i)];
+    const int64_t n = c.root.numel(), part = part_size(n, o), item = item_size(c.root.dtype());
+    Tensor mine = Tensor::empty({c.root.dtype(), {part}, c.root.device()});
+    const int64_t from = std::min(n, o.rank * part), count = std::min(n - from, part);
+    std::memset(mine.raw(), 0, size_t(part * item));
+    std::memcpy(mine.raw(), c.root.raw() + from * item, size_t(count * item));
+    c.root = mine;
+    cut.push_back({c.source, mine});
+  }
+  return cut;
+}
+
+void adopt_parts(std::span<const std::pair<Tensor, Tensor>> cut) {
+  for (const auto& [tensor, part] : cut) {
+    tensor.impl()->storage = part.storage();
+    tensor.impl()->layout = part.layout();
+  }
+}
+
+}  // namespace suan::distributed
