@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "core/pass.h"
 #include "ops/api.h"
 
 namespace suan::distributed {
@@ -23,6 +24,43 @@ bool is_collective(const OpDef& d) {
 bool is_gradient(const Node& n) {
   static const OpDef& def = op("all_reduce");
   return n.op == &def && n.attrs.boolean(2);
+}
+
+// A parameter used in several places gets its gradient in as many pieces, each marked: sums of marked pieces
+// become marked sums. False when there are none.
+bool merge_gradients(Trace& t) {
+  static const OpDef& add = op("add");
+  const Graph& g = t.graph;
+  const std::vector<int> uses = g.use_counts();
+  auto marked = [&](ValueId v) {
+    const int p = g.values[size_t(v)].producer;
+    return p >= 0 && is_gradient(g.nodes[size_t(p)]) && uses[size_t(v)] == 1 ? p : -1;
+  };
+  std::set<int> merged;
+  std::vector<int> sums;
+  for (size_t i = 0; i < g.nodes.size(); ++i) {
+    const Node& n = g.nodes[i];
+    if (n.op != &add || n.in[0] == n.in[1] || marked(n.in[0]) < 0 || marked(n.in[1]) < 0) continue;
+    if (!(g.values[size_t(n.in[0])].type == g.values[size_t(n.in[1])].type)) continue;
+    merged.insert({marked(n.in[0]), marked(n.in[1])});
+    sums.push_back(int(i));
+  }
+  if (sums.empty()) return false;
+  Rebuild b(g);
+  for (size_t i = 0; i < g.nodes.size(); ++i) {
+    const Node& n = g.nodes[i];
+    if (merged.count(int(i))) continue;
+    if (!std::count(sums.begin(), sums.end(), int(i))) { b.copy(n); continue; }
+    const Node &x = g.nodes[size_t(marked(n.in[0]))], &y = g.nodes[size_t(marked(n.in[1]))];
+    const TensorType& type = g.values[size_t(n.out[0])].type;
+    int k = b.to.append_typed(add, {b[x.in[0]], b[y.in[0]]}, n.attrs, {&type, 1}, n.source);
+    k = b.to.append_typed(*y.op, {b.to.nodes[size_t(k)].out[0]}, y.attrs, {&type, 1}, y.source);
+    b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
+  }
+  for (auto& c : t.captured) c.input = b[c.input];
+  for (auto& u : t.updates) u.value = b[u.value];
+  t.graph = b.finish();
+  return true;
 }
 
 // fixed: of parameters and state alone; batch: also of the arguments, one value a shard; reduced: of
@@ -84,7 +122,6 @@ class Pass {
       if (is_gradient(n)) {
         if (reduced) refuse(&n, "a second backward pass over reduced gradients: expected one, got two");
         gradients_[n.out[0]] = {&n, {}, {}, numel(type(n.out[0]).shape)};
-        order_.push_back(n.out[0]);
         reduced = true;
       } else {
         if (is_collective(*n.op)) refuse(&n, "a collective in the step: expected only gradients to be reduced, got one");
@@ -93,6 +130,10 @@ class Pass {
         if (batch && !n.op->updates.empty())
           refuse(&n, "state that follows the batch: expected gradients to be all that leaves a shard, got an update");
       }
+      // Gradients times numbers and the like: what a part can do as well as the whole.
+      bool like = n.op->flags & op_elementwise && reduced;
+      for (ValueId v : n.in) like &= v != no_value && (like_.count(v) || type(v).shape.empty());
+      if (is_gradient(n) || (like && type(n.out[0]).shape == type(n.in[0]).shape)) like_.insert(n.out[0]);
       kind_of_node_.push_back(reduced ? Kind::reduced : batch ? Kind::batch : Kind::fixed);
       for (ValueId v : n.out) kind_[size_t(v)] = kind_of_node_.back();
     }
@@ -338,7 +379,7 @@ class Pass {
   void emit_tail(const Node& n) {
     const size_t from = rec_.graph().nodes.size();
     static const OpDef& squares = op("chunked_sum_squares");
-    if (n.op == &squares && (gradients_.count(n.in[0]) || is_part(n.in[0]))) {
+    if (n.op == &squares && like_.count(n.in[0])) {
       if (!one_[size_t(n.out[0])].defined()) norms(n);
       return;
     }
@@ -356,17 +397,11 @@ class Pass {
     name_source(from, n);
   }
 
-  // Gradients times numbers, and the like: the same on a part.
   void elementwise_part(const Node& n) {
-    Tensors in;
-    for (ValueId v : n.in) {
-      if (is_part(v)) in.push_back(part_[size_t(v)]);
-      else if (v != no_value && type(v).shape.empty()) in.push_back(one_[size_t(v)]);
-      else refuse(&n, "a gradient is read whole: expected clipping and an optimizer step at stage {}, got another op",
-                  stage_);
-    }
-    if (!(n.op->flags & op_elementwise) || type(n.out[0]).shape != type(n.in[0]).shape)
+    if (!like_.count(n.out[0]))
       refuse(&n, "a gradient is read whole: expected clipping and an optimizer step at stage {}, got another op", stage_);
+    Tensors in;
+    for (ValueId v : n.in) in.push_back(is_part(v) ? part_[size_t(v)] : one_[size_t(v)]);
     part_[size_t(n.out[0])] = apply(*n.op, in, n.attrs);
   }
 
@@ -428,8 +463,7 @@ class Pass {
     static const OpDef& squares = op("chunked_sum_squares");
     std::vector<const Node*> nodes;
     for (const Node& n : g_.nodes)
-      if (n.op == &squares && (gradients_.count(n.in[0]) || (&n == &first)) &&
-          !one_[size_t(n.out[0])].defined())
+      if (n.op == &squares && (gradients_.count(n.in[0]) || &n == &first) && !one_[size_t(n.out[0])].defined())
         nodes.push_back(&n);
     const size_t from = rec_.graph().nodes.size();
     auto chunks_of = [&](const Tensor& t, int64_t chunks) {
@@ -439,20 +473,28 @@ class Pass {
         sums.push_back(ops::reshape(apply(squares, {ops::slice(t, 0, c * size, (c + 1) * size)}), {1}));
       return sums;
     };
+    // Pairwise and not by sum(), whose order may follow strides.
+    auto total = [](const Tensors& sums) {
+      std::vector<std::pair<Tensor, int>> partial;
+      for (const Tensor& t : sums) add_to_tree(partial, t, ops::add);
+      return ops::reshape(partial.back().first, {});
+    };
     if (stage_ == 0) {
       for (const Node* n : nodes)
-        one_[size_t(n->out[0])] = ops::sum(joined(chunks_of(flat_padded(one_[size_t(n->in[0])]), o_.shards), 0));
+        one_[size_t(n->out[0])] = total(chunks_of(flat_padded(one_[size_t(n->in[0])]), o_.shards));
     } else {
       Tensors sums;
       for (const Node* n : nodes)
         for (Tensor& t : chunks_of(part_[size_t(n->in[0])], local_)) sums.push_back(t);
       const int64_t count = int64_t(nodes.size());
       Tensor all = apply(SUAN_OP("all_gather"), {joined(sums, 0)}, {int64_t(o_.world)});
-      all = ops::permute(ops::reshape(all, {o_.world, count, local_}), {1, 0, 2});
-      all = ops::reshape(all, {count, o_.shards});
-      for (int64_t i = 0; i < count; ++i)
-        one_[size_t(nodes[size_t(i)]->out[0])] =
-            ops::sum(ops::reshape(ops::slice(all, 0, i, i + 1), {o_.shards}));
+      for (int64_t i = 0; i < count; ++i) {
+        Tensors chunks;
+        for (int64_t r = 0; r < o_.world; ++r)
+          for (int64_t k = (r * count + i) * local_; k < (r * count + i + 1) * local_; ++k)
+            chunks.push_back(ops::slice(all, 0, k, k + 1));
+        one_[size_t(nodes[size_t(i)]->out[0])] = total(chunks);
+      }
     }
     name_source(from, first);
   }
@@ -514,7 +556,7 @@ class Pass {
   Recorder rec_;
   std::vector<Kind> kind_, kind_of_node_;
   std::map<ValueId, Gradient> gradients_;
-  std::vector<ValueId> order_;
+  std::set<ValueId> like_;              // reduced gradients, and what numbers made of them
   std::set<ValueId> part_of_;           // graph inputs of which the program holds a part
   std::vector<int> sharded_;            // the same as captured tensors
   Tensors one_, part_;                  // by value: whole, or this rank's part
@@ -544,7 +586,9 @@ ParallelStep parallelize(const Trace& recorded, const ParallelOptions& o) {
   if (recorded.differentiable)
     fail<StateError>(pass, "not a whole step: expected backward() inside and a detached result, got a result that "
                            "still has a gradient to come");
-  return Pass(recorded, o).run();
+  Trace merged = recorded;
+  while (merge_gradients(merged)) {}
+  return Pass(merged, o).run();
 }
 
 std::vector<std::pair<Tensor, Tensor>> cut_captured(ParallelStep& step, const ParallelOptions& o) {

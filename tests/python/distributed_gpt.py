@@ -32,7 +32,7 @@ optimizer = optim.AdamW(
 def train_step(x, y):
     loss = model(x, y)
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(params, 1.0)
+    norm = nn.utils.clip_grad_norm_(params, 0.5)
     optimizer.step()
     optimizer.zero_grad()
     return loss.detach(), norm
