@@ -186,12 +186,26 @@ const std::vector<PassInfo>& optimization_passes() {
   return passes;
 }
 
+namespace {
+// Collectives and other effects in the order in which they run: other ranks wait for just that one.
+std::vector<const OpDef*> effects(const Graph& g) {
+  std::vector<const OpDef*> all;
+  for (const Node& n : g.nodes)
+    if (n.op->flags & op_effect) all.push_back(n.op);
+  return all;
+}
+}  // namespace
+
 PassCounts optimize(Graph& g) {
   g.verify("recording");
+  const std::vector<const OpDef*> in_order = effects(g);
   PassCounts counts;
   for (const PassInfo& p : optimization_passes()) {
     int n = p.run(g);
     g.verify(p.name);
+    if (effects(g) != in_order)
+      fail<InternalError>("graph", "effects moved in {}: expected {} in the recorded order, got another", p.name,
+                          in_order.size());
     counts.rewrites.push_back({p.name, n});
   }
   return counts;

@@ -59,6 +59,32 @@ def plan(
     plan_command(recipe, memory_limit, json)
 
 
+@app.command(
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False}
+)
+def launch(
+    script: Annotated[str, typer.Argument(help="A Python file.")],
+    args: Annotated[Optional[list[str]], typer.Argument(help="What it is called with.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Ranks on this machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="Which of them this is.")] = 0,
+    master_addr: Annotated[str, typer.Option(help="Where rank 0 runs.")] = "127.0.0.1",
+    master_port: Annotated[
+        Optional[int], typer.Option(min=1, max=65535, help="Its port; a free one on one machine.")
+    ] = None,
+    log_dir: Annotated[
+        Optional[Path], typer.Option(help="Write rank<r>.log here; then only rank 0 is shown.")
+    ] = None,
+):
+    """Run a script as several ranks (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT
+    are set, the CPUs shared out). One that fails ends the others."""
+    from .launch import launch as run_ranks
+
+    sys.exit(
+        run_ranks(script, args or [], n, nodes, node_rank, master_addr, master_port, log_dir)
+    )
+
+
 @app.command()
 def ops(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False):
     """List every op: data types, how it runs, gradient, ONNX name."""
