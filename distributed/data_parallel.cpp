@@ -519,7 +519,9 @@ class Pass {
       const ValueId v = g_.outputs[size_t(k)];
       if (is_part(v)) refuse(nullptr, "result {} is sharded: expected a value that each rank holds whole, got {}", k,
                              to_string(type(v)));
+      const size_t from = rec_.graph().nodes.size();
       outputs.push_back(rec_.value_of(kind(v) == Kind::batch ? mean_over_shards(v) : value(v, 0, made)));
+      if (const int p = g_.values[size_t(v)].producer; p >= 0) name_source(from, g_.nodes[size_t(p)]);
     }
     for (const auto& u : t_.updates) {
       const Tensor& part = part_[size_t(u.value)];

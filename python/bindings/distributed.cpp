@@ -89,6 +89,8 @@ class PyParallelStep {
                            to_string(a.type()));
         });
     Trace recorded = record_dry(fn, args, parts);
+    ParallelStep step;
+    bridged([&] { step = parallelize(recorded, options_); });
     {
       Trace again = record_dry(fn, args, parts);
       if (!(recorded.graph == again.graph))
@@ -98,7 +100,6 @@ class PyParallelStep {
         });
     }
     bridged([&] {
-      ParallelStep step = parallelize(recorded, options_);
       for (const Node& n : step.trace.graph.nodes) collectives_ += n.attrs.size() && is_collective(*n.op);
       if (c) {
         ReleaseGil unlocked;

@@ -38,7 +38,6 @@ def train_step(x, y):
     return loss.detach(), norm
 
 
-suan._c.trim_memory()
 before = suan._c.memory_stats()["in_use"]
 step = dist.data_parallel(train_step, params, stage=stage, rank_invariant=shards, bucket_bytes=16384)
 numbers = np.random.default_rng(7)
@@ -50,6 +49,8 @@ for _ in range(steps):
     loss, norm = step(x, y)
     losses.append((loss.item(), norm.item()))
 stats = step.stats()[0]
+del x, y, loss, norm
+in_use = suan._c.memory_stats()["in_use"]
 weights = [w.numpy() for w in step.full_parameters()]
 digest = hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()
 np.savez(
@@ -60,7 +61,7 @@ np.savez(
     arena_bytes=stats["arena_bytes"],
     collectives=stats["collectives"],
     in_use_before=before,
-    in_use=suan._c.memory_stats()["in_use"],
+    in_use=in_use,
     graph=stats["graph"],
 )
 dist.destroy_process_group()
