@@ -7,6 +7,9 @@ import platform
 from pathlib import Path
 
 
+NO_RAPL = "no RAPL counters in /sys/class/powercap"
+
+
 class Log:
     """JSON lines of one rank: DIR/rank<r>.jsonl, written anew."""
 
@@ -65,7 +68,7 @@ class Energy:
         paths = sorted(glob.glob("/sys/class/powercap/intel-rapl:[0-9]*"))
         paths = [p for p in paths if Path(p).name.count(":") == 1]  # packages, not their parts
         if not paths:
-            self.why_not = "no RAPL counters in /sys/class/powercap"
+            self.why_not = NO_RAPL
         try:
             for p in paths:
                 self._zones.append((Path(p) / "energy_uj", int((Path(p) / "max_energy_range_uj").read_text()),

@@ -163,7 +163,7 @@ def _bars(runs, lang):
     for row, run in enumerate(runs):
         x, y = left, row * height
         total = sum(run["split_seconds"].values())
-        parts.append(f'<text x="{left - 8}" y="{y + 21}" text-anchor="end">{run["ranks"]} {word("ranks", lang)}</text>')
+        parts.append(f'<text x="{left - 8}" y="{y + 21}" text-anchor="end">{word("ranks", lang)} {run["ranks"]}</text>')
         for key, colour in COLOURS.items():
             share = run["split_seconds"][key] / total
             parts.append(f'<rect x="{x:.1f}" y="{y + 4}" width="{max(share, 0) * width:.1f}" height="{height - 10}" '
@@ -212,12 +212,12 @@ def _curve(runs, lang):
 
 
 STYLE = """
-body { font: 15px/1.55 system-ui, "Noto Sans SC", sans-serif; color: #20262b; max-width: 60rem; margin: 2rem auto;
+body { font: 15px/1.55 system-ui, "Noto Sans SC", sans-serif; color: #20262b; max-width: 66rem; margin: 2rem auto;
        padding: 0 1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% } th, td { padding: .35rem .6rem; border-bottom: 1px solid #e3e6e9;
-       text-align: right; vertical-align: top } th:first-child, td:first-child { text-align: left }
-th { font-weight: 600 } small { color: #6b747c; display: block } svg { width: 100%; max-width: 46rem; font-size: 13px }
+       text-align: right; vertical-align: top; white-space: nowrap } .set-up td { text-align: left } th:first-child, td:first-child { text-align: left }
+th { font-weight: 600; white-space: normal } small { color: #6b747c; display: block } svg { width: 100%; max-width: 46rem; font-size: 13px }
 pre { background: #f4f6f8; padding: .7rem; overflow-x: auto }
 """
 
@@ -242,13 +242,16 @@ def page(summary, lang):
     rows = []
     for r in runs:
         if r["joules"] is None:
-            energy = f'{w("not_measured")}<small>{html.escape(r["why_no_joules"])}</small>'
+            why = r["why_no_joules"]
+            if lang == "zh" and why == raw.NO_RAPL:
+                why = "本机 /sys/class/powercap 下没有 RAPL 计数器"
+            energy = f'{w("not_measured")}<small style="white-space: normal">{html.escape(why)}</small>'
         else:
             energy = f'{r["joules"]:.0f} J<small>{r["joules_per_token"]:.4f} {w("per_token")}</small>'
         rows.append((
             r["ranks"],
             f'{r["sequences"]} × {s["config"]["block"]}',
-            f'{_seconds(r["step_seconds"])} ({_seconds(r["step_seconds_p90"])})',
+            f'{_seconds(r["step_seconds"])}<small>({_seconds(r["step_seconds_p90"])})</small>',
             f'{r["tokens_per_second"]:,.0f}',
             f'{r["efficiency"]:.1%}',
             f'{r["mfu"]:.1%}',
@@ -258,13 +261,13 @@ def page(summary, lang):
             f'{r["last_loss"]:.4f}',
         ))
     notes = "".join(f'<p>{html.escape(n[lang == "zh"].format(warm=s["warm"]))}</p>' for n in NOTES)
-    logs = ", ".join(f'raw/{r["ranks"]}/rank0–{r["ranks"] - 1}.jsonl' for r in runs)
+    logs = ", ".join(f'raw/{r["ranks"]}/rank*.jsonl' for r in runs)
     return f"""<!doctype html>
 <html lang="{"zh-CN" if lang == "zh" else "en"}"><meta charset="utf-8"><title>{w("title")}</title>
 <style>{STYLE}</style>
 <h1>{w("title")}</h1>
 <h2>{w("setup")}</h2>
-<table>{"".join(f"<tr><td>{k}</td><td>{html.escape(str(v))}</td></tr>" for k, v in setup)}</table>
+<table class="set-up">{"".join(f"<tr><td>{k}</td><td>{html.escape(str(v))}</td></tr>" for k, v in setup)}</table>
 <h2>{w("results")}</h2>
 <table><tr>{"".join(f"<th>{w(k)}</th>" for k in head)}</tr>
 {"".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)}</table>
