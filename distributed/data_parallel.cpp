@@ -577,7 +577,7 @@ int64_t part_size(int64_t n, const ParallelOptions& o) {
   return (n + o.shards - 1) / o.shards * (o.shards / o.world);
 }
 
-ParallelStep parallelize(const Trace& recorded, const ParallelOptions& o) {
+void check_options(const ParallelOptions& o) {
   if (o.stage < 0 || o.stage > 3) fail<ValueError>(pass, "unknown stage: expected 0 to 3, got {}", o.stage);
   if (o.world < 1 || o.rank < 0 || o.rank >= o.world)
     fail<ValueError>(pass, "wrong rank: expected 0 to {}, got {}", o.world - 1, o.rank);
@@ -585,6 +585,10 @@ ParallelStep parallelize(const Trace& recorded, const ParallelOptions& o) {
     fail<ValueError>(pass, "wrong number of shards: expected a power of two that {} ranks divide, got {}", o.world,
                      o.shards);
   if (o.bucket_bytes < 1) fail<ValueError>(pass, "wrong bucket_bytes: expected at least 1, got {}", o.bucket_bytes);
+}
+
+ParallelStep parallelize(const Trace& recorded, const ParallelOptions& o) {
+  check_options(o);
   if (recorded.differentiable)
     fail<StateError>(pass, "not a whole step: expected backward() inside and a detached result, got a result that "
                            "still has a gradient to come");

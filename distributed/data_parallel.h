@@ -28,6 +28,8 @@ struct ParallelStep {
   std::vector<int> sharded;           // captured tensors of which the program holds this rank's part only
 };
 
+void check_options(const ParallelOptions& options);  // ValueError
+
 // Changes nothing outside. ValueError or StateError naming what cannot be done in parallel.
 ParallelStep parallelize(const Trace& recorded, const ParallelOptions& options);
 

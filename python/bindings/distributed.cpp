@@ -76,11 +76,7 @@ class PyParallelStep {
                  int64_t memory_limit) {
     std::shared_ptr<Communicator> c = current_communicator();
     options_ = {c ? c->rank() : 0, c ? c->size() : 1, shards, stage, bucket_bytes};
-    if (shards < 1 || shards % options_.world)
-      bridged([&] {
-        fail<ValueError>("data_parallel", "wrong number of shards: expected a multiple of {} ranks, got {}",
-                         options_.world, shards);
-      });
+    bridged([&] { check_options(options_); });
     const int parts = shards / options_.world;
     for (const Tensor& a : args)
       if (a.rank() == 0 || a.dim(0) == 0 || a.dim(0) % parts)
@@ -134,6 +130,7 @@ class PyParallelStep {
     d["graph"] = p ? p->graph().print() : executable_->trace().graph.print();
     return d;
   }
+  void trim() { executable_->trim(); }
   const Tensors& sharded() const { return sharded_; }
 
  private:
@@ -177,6 +174,7 @@ void bind_distributed(nb::module_& m) {
            nb::arg("shards"), nb::arg("stage"), nb::arg("bucket_bytes"), nb::arg("memory_limit"))
       .def("run", &PyParallelStep::run)
       .def("stats", &PyParallelStep::stats)
+      .def("trim", &PyParallelStep::trim)
       .def_prop_ro("sharded", &PyParallelStep::sharded);
 }
 

@@ -15,7 +15,9 @@ import re
 import suan
 
 from . import _c
-from .compile import _flatten, _unflatten
+
+suan.compile  # the function takes its name before the module's import would
+from .compile import _flatten, _unflatten  # noqa: E402
 
 DistributedError = _c.DistributedError
 MismatchError = _c.MismatchError
@@ -299,6 +301,11 @@ class DataParallelStep:
                 else:
                     whole.append(p.detach().clone())
         return whole
+
+    def trim(self):
+        """Gives the memory of a step in progress back until the next call."""
+        for step, _ in self._steps.values():
+            step.trim()
 
     def stats(self):
         """One dict for each batch shape: state_bytes (parameters and optimizer state that this

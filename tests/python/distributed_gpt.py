@@ -50,6 +50,7 @@ for _ in range(steps):
     losses.append((loss.item(), norm.item()))
 stats = step.stats()[0]
 del x, y, loss, norm
+step.trim()
 in_use = suan._c.memory_stats()["in_use"]
 weights = [w.numpy() for w in step.full_parameters()]
 digest = hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()

