@@ -8,6 +8,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <unordered_map>
 #include <utility>
@@ -20,7 +21,6 @@ namespace {
 
 constexpr int64_t min_block = 64;
 constexpr int64_t small_limit = 64 << 10;
-constexpr int64_t map_limit = 4 << 20;
 constexpr int64_t thread_cache_bytes = 1 << 20;  // per size class
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool cache_small = false;  // each small block its own, so that ASan sees its end and its life
@@ -62,6 +62,7 @@ Global& global() {
 }
 
 std::atomic<int64_t> limit{0};
+std::atomic<int> keep_nothing{0};
 std::atomic<int64_t> fail_countdown{0};
 
 struct ThreadCache {
@@ -178,7 +179,8 @@ void free_large(void* p, int64_t size) {
   std::lock_guard lock(g.mutex);
   g.large_in_use -= size;
   // Steps repeat their sizes: blocks stay as long as the whole is not much above what was needed at once.
-  if (g.large_in_use + g.large_cached + size > g.peak + g.peak / 4 + (int64_t(64) << 20)) {
+  if (g.large_in_use + g.large_cached + size > g.peak + g.peak / 4 + (int64_t(64) << 20) ||
+      (size >= map_limit && keep_nothing.load(std::memory_order_relaxed))) {
     system_free(p, size);
     return;
   }
@@ -234,6 +236,10 @@ void cpu_free(void* p, int64_t bytes) {
   ++t->count[c];
 }
 
+void cpu_zero_mapped(void* p, int64_t bytes) {
+  if (madvise(p, size_t(rounded(bytes)), MADV_DONTNEED) != 0) std::memset(p, 0, size_t(bytes));
+}
+
 MemoryStats memory_stats() {
   Global& g = global();
   std::lock_guard lock(g.mutex);
@@ -259,6 +265,8 @@ void trim_memory() {
   if (ThreadCache* t = thread_cache()) t->release();
   malloc_trim(0);  // blocks below map_limit come from malloc, which keeps what it was given back
 }
+
+void keep_mapped_blocks(bool on) { keep_nothing += on ? -1 : 1; }
 
 void set_memory_limit(int64_t bytes) { limit = bytes; }
 void fail_nth_allocation(int64_t n) { fail_countdown = n; }

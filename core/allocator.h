@@ -8,6 +8,8 @@ namespace suan {
 
 void* cpu_allocate(int64_t bytes);           // 64-byte aligned, never null; OutOfMemory
 void cpu_free(void* p, int64_t bytes);       // the same size as asked for
+constexpr int64_t map_limit = 4 << 20;       // blocks of this size and more are mapped, each for itself
+void cpu_zero_mapped(void* p, int64_t bytes);  // makes such a block zero, taking no memory until it is written
 
 struct MemoryStats {
   int64_t in_use = 0;   // bytes handed out
@@ -17,6 +19,7 @@ struct MemoryStats {
 MemoryStats memory_stats();
 void reset_peak_memory();
 void trim_memory();                          // gives cached bytes back to the system
+void keep_mapped_blocks(bool on);            // off: freed blocks of 4 MiB and more go back at once (calls nest)
 void set_memory_limit(int64_t bytes);        // 0: none; allocation past it is OutOfMemory
 // Test hook: the n-th allocation from now (1 = next) fails; 0 switches it off.
 void fail_nth_allocation(int64_t n);

@@ -309,7 +309,6 @@ class Engine {
     if (!s.grad.defined()) {
       bool keep = options_.create_graph || sole_owner(g);
       s.grad = keep ? std::move(g) : apply(op("copy"), {g});
-      if (Recorder* r = context().recorder) r->note_leaf(t);
     } else if (options_.create_graph) {
       s.grad = plus(s.grad, g);
     } else {

@@ -66,24 +66,39 @@ void Tracer::start(std::span<const Tensor> arguments) {
                                 "time, got a nested call (compile the outer function only)");
   recorder_ = std::make_unique<Recorder>();
   for (const Tensor& t : arguments) recorder_->add_argument(t);
+  arguments_.assign(arguments.begin(), arguments.end());
   scope_ = std::make_unique<ContextScope>();
   context().recorder = recorder_.get();
+  context().dry = last_.has_value();
+  if (last_) trim_memory();  // what the first call kept for reuse makes room for the arena
+  else keep_mapped_blocks(false);
 }
 
 void Tracer::abandon() {
-  scope_.reset();
-  recorder_.reset();
+  if (!recorder_) return;
+  const std::unique_ptr<Recorder> recorder = std::move(recorder_);
+  stop();
+  recorder->restore_grads();
 }
 
-bool Tracer::finish(std::span<const Tensor> outputs) {
+void Tracer::stop() {
+  if (!last_) keep_mapped_blocks(true);
+  scope_.reset();
+  recorder_.reset();
+  arguments_.clear();
+}
+
+Tensors Tracer::finish(std::span<const Tensor> outputs) {
   ++recordings_;
   Trace now;
   bool grad_enabled = context().grad_enabled && !context().inference;
+  const Tensors leaves = recorder_->leaves_with_dry_grad();
+  std::vector<ValueId> grads;
+  for (const Tensor& leaf : leaves) grads.push_back(recorder_->value_of(leaf.grad()));
   now.graph = recorder_->finish(outputs);
   now.captured = recorder_->captured();
   now.updates = recorder_->updates();
   now.literals = recorder_->literals();
-  now.leaves = recorder_->new_leaf_grads();
   now.n_outputs = int(outputs.size());
   for (const auto& c : now.captured) now.wants_grad.push_back(c.source.requires_grad());
   // A loss whose backward ran inside has no history left to differentiate.
@@ -92,7 +107,13 @@ bool Tracer::finish(std::span<const Tensor> outputs) {
     return s && s->node && s->node->freed;
   };
   for (const Tensor& t : outputs) now.differentiable |= grad_enabled && t.requires_grad() && !spent(t);
-  abandon();
+  const Tensors arguments = std::move(arguments_);
+  stop();
+  for (const Tensor& leaf : leaves) leaf.set_grad(Tensor());
+  if (!last_) {
+    last_ = std::move(now);
+    return {outputs.begin(), outputs.end()};
+  }
   bool agree = last_ && last_->graph == now.graph && last_->captured.size() == now.captured.size() &&
                last_->differentiable == now.differentiable && last_->wants_grad == now.wants_grad;
   if (agree)
@@ -102,14 +123,19 @@ bool Tracer::finish(std::span<const Tensor> outputs) {
                 now.captured[i].root.storage() == last_->captured[i].root.storage());
   if (!agree) {
     explain_difference(now);
-    last_ = std::move(now);
-    return false;
+    last_ = now;
+    // Not to be replayed: what the function left in .grad is a result like what it returned.
+    auto& outs = now.graph.outputs;
+    outs.insert(outs.begin() + now.n_outputs, grads.begin(), grads.end());
+    now.n_outputs += int(grads.size());
+    Tensors results = Executable(std::move(now), {.interpret = true})(arguments);
+    for (size_t i = 0; i < leaves.size(); ++i) leaves[i].set_grad(results[outputs.size() + i].detach());
+    results.resize(outputs.size());
+    return results;
   }
-  for (const Tensor& leaf : now.leaves) leaf.set_grad(Tensor());  // replays make no .grad of their own
-  last_.reset();
-  trim_memory();  // what eager calls kept for reuse makes room for the arena
   executable_ = std::make_unique<Executable>(std::move(now), options_);
-  return true;
+  last_.reset();
+  return (*executable_)(arguments);  // replays make no .grad of their own
 }
 
 // A difference that repeats is an error that names what differs.

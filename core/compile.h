@@ -18,7 +18,6 @@ struct Trace {
   std::vector<Recorder::Update> updates;      // graph outputs after the returned ones
   std::vector<Recorder::Literal> literals;
   std::vector<bool> wants_grad;               // by graph input
-  std::vector<Tensor> leaves;                 // tensors that received .grad inside
   int n_outputs = 0;
   bool differentiable = false;                // a returned output carries history
 };
@@ -59,21 +58,26 @@ class Executable {
 class Tracer {
  public:
   explicit Tracer(const CompileOptions& options) : options_(options) {}
+  ~Tracer() { abandon(); }
   bool ready() const { return bool(executable_); }
   Executable& executable() { return *executable_; }
 
-  // Installs the recorder in this thread's context; finish() or abandon() takes it out.
+  // Installs the recorder in this thread's context; finish() or abandon() takes it out. The first call is
+  // computed as it is recorded; later ones are recorded dry, so that no call needs more memory than the plan.
   void start(std::span<const Tensor> arguments);
-  // True when this recording agreed with the one before and the next call will replay.
-  bool finish(std::span<const Tensor> outputs);
+  // The call's results: `outputs` themselves when they were computed, else what the recording computes. The
+  // function is ready once this recording agrees with the one before.
+  Tensors finish(std::span<const Tensor> outputs);
   void abandon();
   int recordings() const { return recordings_; }
   const Graph& last_graph() const { return last_->graph; }  // of the latest recording, while not ready
 
  private:
   void explain_difference(const Trace& now);
+  void stop();
   CompileOptions options_;
   std::unique_ptr<Recorder> recorder_;
+  Tensors arguments_;  // of the call being recorded
   std::unique_ptr<ContextScope> scope_;
   std::optional<Trace> last_;
   std::unique_ptr<Executable> executable_;

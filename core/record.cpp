@@ -73,14 +73,10 @@ void Recorder::restore_grads() {
   grads_before_.clear();
 }
 
-std::vector<Tensor> Recorder::new_leaf_grads() const {
+std::vector<Tensor> Recorder::leaves_with_dry_grad() const {
   std::vector<Tensor> out;
-  for (const Tensor& leaf : leaves_) {
-    Tensor g = leaf.grad();
-    if (!g.defined()) continue;
-    auto it = known_.find(g.storage()->id());
-    if (it != known_.end() && it->second.captured < 0) out.push_back(leaf);
-  }
+  for (const auto& [leaf, before] : grads_before_)
+    if (Tensor g = leaf.grad(); g.defined() && g.is_dry()) out.push_back(leaf);
   return out;
 }
 

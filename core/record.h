@@ -43,13 +43,11 @@ class Recorder {
   void record_into(const OpDef& op, std::span<const Tensor> in, const Attrs& attrs, const Tensor& out);
   // Marks a tensor whose graph value is already known (outputs of nodes built by hand).
   void bind(const Tensor& t, ValueId value);
-  // A leaf received its first .grad inside the recording.
-  void note_leaf(const Tensor& leaf) { leaves_.push_back(leaf); }
   // In a dry recording .grad is put back afterwards: what stood there before its first change.
   void note_grad_change(const Tensor& t);
   void restore_grads();
-  // Those whose gradient was made by the recording itself.
-  std::vector<Tensor> new_leaf_grads() const;
+  // Those left with a .grad that has no data.
+  std::vector<Tensor> leaves_with_dry_grad() const;
 
   // Graph so far, with `outputs` and then every update as its outputs.
   Graph finish(std::span<const Tensor> outputs);
@@ -88,7 +86,6 @@ class Recorder {
   std::vector<Update> updates_;
   std::vector<Literal> literals_;
   std::vector<uint64_t> changed_order_;
-  std::vector<Tensor> leaves_;
   std::vector<std::pair<Tensor, Tensor>> grads_before_;
   int arguments_ = 0;
 };

@@ -54,7 +54,8 @@ Tensor Tensor::scalar_int(int64_t value, DType dtype, Device device) {
 
 std::byte* Tensor::raw() const {
   if (is_dry())
-    fail<StateError>("tensor", "no data: expected a computed tensor, got one from a dry recording");
+    fail<StateError>("tensor", "no data: expected a computed tensor, got one made while a function was recorded or planned "
+                             "(return it from the function to have its values)");
   return storage()->data() + offset() * item_size(dtype());
 }
 

@@ -52,7 +52,7 @@ class PyTracer {
       return own;
     });
   }
-  bool finish(const Tensors& outputs) {
+  Tensors finish(const Tensors& outputs) {
     return bridged([&] { return tracer_.finish(outputs); });
   }
   void abandon() { active().abandon(); }

@@ -1,10 +1,12 @@
 // The module suan._c: the engine for Python. Everything public is re-exported by the package suan.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/allocator.h"
+#include "core/apply.h"
 #include "core/hooks.h"
 #include "core/interrupt.h"
 #include "core/pool.h"
@@ -69,6 +71,14 @@ void bind_misc(nb::module_& m) {
   m.def("literal", [](nb::handle number, nb::handle dtype) {
     return number_tensor(number.ptr(), dtype_of(dtype.ptr()), {});
   }, "A 0-d tensor that a recording keeps as a constant.");
+  m.def("large_zeros", [](const std::vector<int64_t>& sizes, nb::handle dtype) -> std::optional<Tensor> {
+    if (context().recorder || sizes.size() > max_rank) return {};
+    const TensorType type{dtype_of(dtype.ptr()), Shape(std::span(sizes)), {}};
+    if (type.bytes() < map_limit) return {};
+    Tensor t = Tensor::empty(type);
+    cpu_zero_mapped(t.raw(), type.bytes());
+    return t;
+  }, "Zeros that take memory when they are written; None for small ones and in a recording.");
   m.def("nan_guarded", nan_guarded, "True if this thread's results are checked (see suan.debug.nan_guard).");
   m.def("set_nan_guard", set_nan_guard, "Switches the check on or off; returns what it was.");
   m.def("user_line", [] { return to_string(capture_source()); }, "The caller's file and line.");

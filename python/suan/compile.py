@@ -106,13 +106,13 @@ class CompiledFunction:
             result = self._fn(*args, **kwargs)
             outputs = []
             out_tree = _flatten(result, outputs)
+            if self._check and tracer.ready:
+                tracer.check(outputs)
+            else:
+                result = _unflatten(out_tree, tracer.finish(outputs))
         except BaseException:
             tracer.abandon()
             raise
-        if self._check and tracer.ready:
-            tracer.check(outputs)
-        else:
-            tracer.finish(outputs)
         if variant.outputs is not None and variant.outputs != out_tree:
             raise RuntimeError("[compile] function returns something else at every call: expected equal structure "
                                f"and constants, got {out_tree} after {variant.outputs}")
@@ -132,8 +132,9 @@ class CompiledFunction:
 def compile(fn=None, *, memory_limit=None, check=False):
     """Compiles a function or module.
 
-    A call runs and is recorded until two consecutive recordings agree, constants included; from then on the
-    whole call is one plan: no op is dispatched, memory is laid out in advance. A whole training step (forward,
+    A call is recorded until two consecutive recordings agree, constants included; from then on the whole call
+    is one plan: no op is dispatched, memory is laid out in advance. The first call runs as it is recorded; a
+    later one is recorded first and then run as a whole, so tensors made inside have values only if returned. A whole training step (forward,
     ``backward()``, clipping, optimizer) can be one function; its parameters, optimizer state and random state
     are captured and change once, at the end. Gradients made and used inside do not appear in ``.grad``.
 

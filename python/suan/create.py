@@ -1,6 +1,7 @@
 """Tensor creation with torch's names: from data, filled, ranges."""
 
 import builtins as _py
+import math
 
 from . import _c
 from .kinds import check_device, get_default_dtype, int64
@@ -102,10 +103,17 @@ def _number(value, dtype):
     return _c.literal(value, dtype)
 
 
+def _is_large(shape):
+    return all(isinstance(n, _py.int) and 0 <= n < 1 << 31 for n in shape) and 1 << 20 <= math.prod(shape) < 1 << 40
+
+
 def zeros(*size, dtype=None, device=None, requires_grad=False, out=None):
     """zeros(2, 3) or zeros((2, 3)): a tensor of zeros."""
     check_device(device)
-    t = _c.ops.full(_c.literal(0, dtype or get_default_dtype()), _shape(size))
+    dtype, shape = dtype or get_default_dtype(), _shape(size)
+    t = _c.large_zeros(shape, dtype) if _is_large(shape) else None
+    if t is None:
+        t = _c.ops.full(_c.literal(0, dtype), shape)
     return _finish(t, requires_grad)
 
 

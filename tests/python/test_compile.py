@@ -468,3 +468,101 @@ def test_an_error_inside_leaves_recording():
             f(suan.ones(3, 4))
     assert f(suan.ones(3, 5)).shape == (3, 2)
     assert suan.is_grad_enabled()
+
+
+def test_gradients_that_add_up_over_calls():
+    w = suan.ones(3, requires_grad=True)
+    runs = suan.zeros(1)
+
+    def f(x):  # makes .grad at the first call and adds to it at the others: three recordings
+        runs.add_(1)
+        loss = (w * x).sum()
+        loss.backward()
+        return loss.detach()
+
+    compiled = suan.compile(f)
+    for k in range(1, 6):
+        assert compiled(suan.full((3,), 2.0)).item() == 6
+        assert w.grad.tolist() == [2 * k] * 3
+        assert runs.item() == k
+    assert compiled.stats()[0]["recordings"] == 3
+
+
+def test_gradients_left_by_a_recording_that_is_not_replayed_have_data():
+    w = suan.ones(3, requires_grad=True)
+    calls = []
+
+    def f(x):
+        w.grad = None
+        calls.append(None)
+        loss = (w * x * (1 + len(calls) % 2)).sum()  # never twice the same
+        loss.backward()
+        return loss.detach()
+
+    compiled = suan.compile(f)
+    for k in range(1, 4):
+        assert compiled(suan.ones(3)).item() == 3 * (1 + k % 2)
+        assert w.grad.tolist() == [1 + k % 2] * 3
+
+
+def test_an_error_in_a_dry_recording_changes_nothing():
+    w = suan.ones(3, requires_grad=True)
+    state = suan.zeros(3)
+    fail = [False]
+
+    def f(x):
+        w.grad = None
+        (w * x).sum().backward()
+        with suan.no_grad():
+            state.add_(w.grad)
+        if fail[0]:
+            raise KeyError("mine")
+        return state * 1
+
+    compiled = suan.compile(f)
+    compiled(suan.ones(3))
+    kept = w.grad
+    fail[0] = True
+    with pytest.raises(KeyError):
+        compiled(suan.ones(3))
+    assert w.grad is not None and w.grad.tolist() == kept.tolist() == [1] * 3
+    assert state.tolist() == [1] * 3
+    fail[0] = False
+    assert compiled(suan.ones(3)).tolist() == [2] * 3
+
+
+def test_no_call_needs_more_memory_than_eager_once_and_the_plan():
+    w = suan.randn(1 << 20)
+    f = suan.compile(lambda x: sum((x * w * k for k in range(1, 8)), w))
+    peaks = []
+    x = suan.randn(1 << 20)
+    for _ in range(4):
+        suan._c.trim_memory()
+        suan._c.reset_peak_memory()
+        before = suan._c.memory_stats()["in_use"]
+        f(x)
+        peaks.append(suan._c.memory_stats()["peak"] - before)
+    assert peaks[1] <= peaks[2] + 4096 == peaks[3] + 4096 < peaks[0]
+
+
+def test_a_tensor_made_in_a_later_recording_says_that_it_has_no_data():
+    seen = []
+
+    def f(x):
+        seen.append(x * 2)
+        return seen[-1] + 1
+
+    compiled = suan.compile(f)
+    for _ in range(2):
+        compiled(suan.ones(2))
+    assert seen[0].tolist() == [2, 2]
+    with pytest.raises(RuntimeError, match="no data.*return it from the function"):
+        seen[1].tolist()
+
+
+def test_large_zeros_are_zeros_after_other_tensors_had_their_memory():
+    for _ in range(3):
+        t = suan.zeros(1 << 20)
+        assert t.abs().max().item() == 0
+        t.fill_(7)
+        del t
