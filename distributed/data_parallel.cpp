@@ -181,7 +181,7 @@ class Pass {
       }
     }
     if (part_of_.empty())
-      refuse(nullptr, "nothing to shard: expected an optimizer step in the recording for stage {}, got none", stage_);
+      refuse(nullptr, "nothing to shard: expected an optimizer step that keeps state for stage {}, got none", stage_);
   }
 
   // ---- inputs ------------------------------------------------------------------------------------------
