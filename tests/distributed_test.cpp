@@ -1,7 +1,11 @@
 // Ranks as threads and over TCP: the bits of collectives, calls that differ, ranks that die or stall, and
 // collectives as nodes of plans.
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -203,6 +207,37 @@ TEST(Collectives, WrongWorldsAreRefusedOnBothSides) {
   EXPECT_NE(message_of([&] { tcp(0, 3, free_port(), 5, 0.2); }).find("got no word of rank 1, 2"), std::string::npos);
   EXPECT_NE(message_of([&] { tcp_transport({"no such host", 4000, 1, 2, 1}); }).find("unknown host"), std::string::npos);
   EXPECT_NE(message_of([&] { tcp_transport({"127.0.0.1", 4000, 2, 2, 1}); }).find("wrong rank"), std::string::npos);
+}
+
+TEST(Collectives, StrangersAtTheDoorAreTurnedAway) {
+  const int port = free_port();
+  std::vector<std::thread> ranks;
+  std::atomic<int> met{0};
+  auto rank = [&](int r) {
+    ranks.emplace_back([&met, r, port] {
+      try {
+        tcp(r, 2, port, 5, 10)->barrier();
+        ++met;
+      } catch (const std::exception& e) {
+        ADD_FAILURE() << e.what();
+      }
+    });
+  };
+  rank(0);
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  a.sin_port = htons(uint16_t(port));
+  for (const char* text : {"GET / HTTP/1.1 and so on, for more than a hello", "short", ""}) {
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    for (int tries = 0; connect(s, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 && tries < 200; ++tries)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_EQ(send(s, text, strlen(text), MSG_NOSIGNAL), ssize_t(strlen(text)));
+    close(s);
+  }
+  rank(1);
+  for (std::thread& t : ranks) t.join();
+  EXPECT_EQ(met, 2);
 }
 
 TEST(Collectives, AnOpForAnotherWorldIsRefused) {
