@@ -39,7 +39,7 @@ Rows kernel_table() {
 
 set(emulation ${PROJECT_SOURCE_DIR}/kernels/cuda/emulation)
 set_source_files_properties(${suan_cuda_sources} PROPERTIES LANGUAGE CXX)
-# -frounding-math and the like stay as the CPU's: only contraction is off, so that emulated sums are plain IEEE.
+
 function(suan_add_emulation name checker)
   add_library(${name}_kernels OBJECT ${suan_cuda_sources})
   add_library(${name} SHARED ${suan_cuda_table} ${emulation}/scheduler.cpp ${emulation}/device.cpp
@@ -56,3 +56,36 @@ function(suan_add_emulation name checker)
 endfunction()
 
 suan_add_emulation(suan_cuda_emulated no_checker)
+# -g1 -O1: line numbers for reports. The sanitizer's library is not linked: checker.cpp takes its place.
+suan_add_emulation(suan_cuda_emulated_check checker -O1 -g1 -fsanitize=thread
+  --param=tsan-instrument-func-entry-exit=0)
+
+find_program(SUAN_NVCC nvcc)
+if(SUAN_NVCC)
+  file(GLOB cuda_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/lib/*)
+  set(cubins)
+  foreach(file IN LISTS suan_cuda_sources)
+    cmake_path(GET file STEM name)
+    foreach(arch 80 90a)
+      set(out ${CMAKE_BINARY_DIR}/cuda/${name}.sm_${arch})
+      add_custom_command(OUTPUT ${out}.cubin
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
+        COMMAND sh -c "${SUAN_NVCC} -std=c++20 -O3 -fmad=false -I${PROJECT_SOURCE_DIR} -cubin -gencode=arch=compute_${arch},code=sm_${arch} -Xptxas -v -o ${out}.cubin ${file} > ${out}.log 2>&1 || { cat ${out}.log; exit 1; }"
+        DEPENDS ${file} ${cuda_headers} VERBATIM)
+      list(APPEND cubins ${out}.cubin)
+    endforeach()
+  endforeach()
+  add_custom_target(cuda_cubins DEPENDS ${cubins})
+endif()
+
+# The checker's own tests: kernels with seeded faults, loaded by tests/emulation_test.cpp.
+if(SUAN_TESTS)
+  set(faults ${PROJECT_SOURCE_DIR}/tests/emulation/faults.cu)
+  set_source_files_properties(${faults} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
+    "-x;c++;-O1;-g1;-fsanitize=thread;--param=tsan-instrument-func-entry-exit=0")
+  add_library(suan_emulation_faults SHARED ${faults} ${emulation}/scheduler.cpp ${emulation}/checker.cpp)
+  target_link_libraries(suan_emulation_faults PRIVATE suan_flags fmt::fmt)
+  target_compile_options(suan_emulation_faults PRIVATE -fvisibility=hidden)
+  target_link_options(suan_emulation_faults PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
+endif()
+install(TARGETS suan_cuda_emulated LIBRARY DESTINATION suan)
