@@ -81,6 +81,12 @@ default_device = device("cpu")
 _c.set_python_types(Size, default_device)
 
 
+def load_backend(path):
+    """Loads a backend plug-in (a shared library, see docs/backends.md) and returns its first device, whose
+    name `device=` then takes. DeviceError: not loadable, no backend, or built for another interface."""
+    return device(_c.load_backend(str(path)))
+
+
 def check_device(d):
     """Raises DeviceError unless tensors can be made there."""
     if d is not None and d is not default_device:

@@ -163,7 +163,7 @@ Kernel product() {
 
 Kernel sgd() {
   return {[](const KernelDesc& d) {
-            struct State { int64_t n; bool scaled; int lr; };
+            struct State { int64_t n; };
             return Prepared{[](const void* s, const KernelArgs& a) {
                               const auto& p = *static_cast<const State*>(s);
                               auto x = static_cast<float*>(a.out[0]);
@@ -171,14 +171,14 @@ Kernel sgd() {
                               const float lr = *static_cast<const float*>(a.in[3]);
                               for (int64_t i = 0; i < p.n; ++i) x[i] -= lr * g[i];
                             },
-                            std::make_shared<State>(State{d.in[0]->layout.numel(), false, 3})};
+                            std::make_shared<State>(State{d.in[0]->layout.numel()})};
           },
-          // Plain steps only: no momentum, no weight decay, no scale.
+          // Plain steps only: no momentum and no weight decay.
           kernel_contiguous, [](const KernelDesc& d) {
-            bool plain = !d.has(2) && !d.has(4) && !d.has(5);
+            bool plain = !d.has(2);
             for (size_t i = 0; i < d.op.attrs.size(); ++i)
               if (d.op.attrs[i].kind == AttrKind::real) plain &= d.attrs.real(int(i)) == 0;
-            return plain && d.in[0]->dtype == DType::f32;
+            return plain && d.in[0]->dtype == DType::f32 && d.in[3]->dtype == DType::f32;
           }};
 }
 

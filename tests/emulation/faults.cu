@@ -21,9 +21,9 @@ __global__ void twice(const float* x, float* y, int n, int fault) {
   if (fault == 4) n4 = (n + 3) / 4;                               // the last four pass the end
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n4; i += gridDim.x * blockDim.x) {
     const int at = 4 * i + (fault == 10 && i + 1 < n4 ? 1 : 0);   // not at a multiple of 16 bytes
-    float4 v = *reinterpret_cast<const float4*>(x + at);
+    float4 v = load4(x + at);
     v.x *= 2, v.y *= 2, v.z *= 2, v.w *= 2;
-    *reinterpret_cast<float4*>(y + 4 * i) = v;
+    store4(y + 4 * i, v);
   }
   int t = 4 * (n / 4) + blockIdx.x * blockDim.x + threadIdx.x;
   if (fault == 12) t = threadIdx.x;                               // every block writes the head

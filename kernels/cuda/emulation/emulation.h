@@ -62,6 +62,7 @@ void cp_async_wait(int keep);
 
 // The checker's view of memory; does nothing in the fast build.
 void checked_access(const void* p, size_t bytes, bool write, bool atomic, const void* site);
+void check_aligned(const void* p, size_t bytes, const void* site);   // in both builds
 void know_memory(void* p, size_t bytes);      // a device allocation, not written yet
 void forget_memory(void* p);
 void know_written(const void* p, size_t bytes);

@@ -447,6 +447,12 @@ void* take_shared(uint32_t& offset, uint32_t& used, uint32_t bytes, uint32_t ali
   return p;
 }
 
+void check_aligned(const void* p, size_t bytes, const void* site) {
+  if (uintptr_t(p) & (bytes - 1))
+    report("misaligned", "%zu-byte access in %s, thread %u at %s: a GPU faults here", bytes, running.kernel,
+           running.thread, source_line(site).c_str());
+}
+
 // ---- asynchronous copies -------------------------------------------------------------------------------
 
 namespace {
