@@ -38,7 +38,7 @@ void move(int, void* to, const void* from, int64_t bytes) { std::memcpy(to, from
 template <int N, class F>
 void each(const std::vector<Layout>& in, const Layout& out, F f) {
   const int rank = out.rank();
-  Dims index(rank, 0);
+  Dims index = Dims::filled(rank, 0);
   for (int64_t left = out.numel(); left > 0; --left) {
     int64_t at[N] = {}, to = 0;
     for (int d = 0; d < rank; ++d) {
@@ -114,7 +114,7 @@ Kernel total() {
             Dims axes;
             for (int64_t a : d.attrs.dims(0)) axes.push_back(normalize_axis(d.op.name, a, in.rank()));
             // The result seen with the input's shape: stride 0 along what is added up.
-            Dims strides(in.rank(), 0);
+            Dims strides = Dims::filled(in.rank(), 0);
             int64_t step = 1, n = 1;
             for (int i = in.rank(); i-- > 0;) {
               const bool gone = axes.empty() || std::find(axes.begin(), axes.end(), i) != axes.end();

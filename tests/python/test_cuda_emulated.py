@@ -51,7 +51,11 @@ def close(got, want, context):
         assert np.array_equal(a, b), f"{context}: {b} expected, got {a}"
 
 
-@pytest.mark.parametrize("name", sorted(n for n in TABLE if SAMPLES[n]))
+#: Made by the planner, which works for the CPU alone.
+PLANS_ONLY = {"fused_elementwise", "fused_epilogue"}
+
+
+@pytest.mark.parametrize("name", sorted(n for n in TABLE if SAMPLES[n] and n not in PLANS_ONLY))
 def test_op(name):
     """The CPU's result, or a DeviceError or TypeError that names the missing kernel."""
     ran = refused = 0
@@ -83,7 +87,7 @@ def test_op(name):
                     got = outputs(name, index, moved)
                 except (suan.DeviceError, TypeError) as error:
                     assert "device" in str(error) or "no kernel" in str(error), f"{context}: {error}"
-                    refused += 1
+                    refused += dtype in ("float32", None)
                     continue
                 made_on_cpu = _c.kernel_counts().get("cpu", 0) - before
                 want = outputs(name, index, here)
@@ -94,7 +98,7 @@ def test_op(name):
                 assert made_on_cpu == 0, f"{context}: {made_on_cpu} CPU kernels ran"
                 ran += 1
     if name in MUST_RUN:
-        assert ran and not refused, f"{name}: {ran} samples ran, {refused} were refused"
+        assert ran and not refused, f"{name}: {ran} cases ran, {refused} of float32 were refused"
 
 
 def moved_device(_, moved):
@@ -107,7 +111,8 @@ def char_gpt(device, steps=20):
     model = GPT(GPTConfig(vocab=65, block=32, layers=4, heads=4, width=128)).to(device)
     optimizer = suan.optim.AdamW(model.parameters(), lr=1e-3)
     rng = np.random.default_rng(0)
-    text = rng.integers(0, 65, 4000)
+    words = [rng.integers(0, 65, n) for n in rng.integers(2, 9, 12)]
+    text = np.concatenate([words[i] for i in rng.integers(0, 12, 2000)])[:4000]
     losses, on_cpu = [], 0
     for _ in range(steps):
         starts = rng.integers(0, 4000 - 33, 4)
@@ -138,7 +143,7 @@ def test_char_gpt_trains_as_on_the_cpu():
     off = max(abs(a - b) / abs(b) for a, b in zip(got, want))
     print(f"20 steps: largest relative difference {off:.2e}, {products() - before} products by the host")
     assert off <= 1e-5
-    assert got[-1] < got[0]
+    assert got[-1] < 0.9 * got[0]
     assert on_cpu == 0, f"{on_cpu} CPU kernels ran"
     assert products() > before  # matmul and linear alone are the library's, here the host's
 
