@@ -70,7 +70,7 @@ if(SUAN_NVCC)
       set(out ${CMAKE_BINARY_DIR}/cuda/${name}.sm_${arch})
       add_custom_command(OUTPUT ${out}.cubin
         COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
-        COMMAND sh -c "${SUAN_NVCC} -std=c++20 -O3 -fmad=false -I${PROJECT_SOURCE_DIR} -cubin -gencode=arch=compute_${arch},code=sm_${arch} -Xptxas -v -o ${out}.cubin ${file} > ${out}.log 2>&1 || { cat ${out}.log; exit 1; }"
+        COMMAND sh -c "${SUAN_NVCC} -std=c++20 -O3 -fmad=false -DFMT_CONSTEVAL= -I${PROJECT_SOURCE_DIR} -cubin -gencode=arch=compute_${arch},code=sm_${arch} -Xptxas -v -o ${out}.cubin ${file} > ${out}.log 2>&1 || { cat ${out}.log; exit 1; }"
         DEPENDS ${file} ${cuda_headers} VERBATIM)
       list(APPEND cubins ${out}.cubin)
     endforeach()

@@ -19,7 +19,7 @@ struct ReduceParams {
 
 // Op: identity, join, and finish(value, count).
 template <class Op, class C>
-__global__ void __launch_bounds__(128) reduce_blocks(void* out, const void* in, ReduceParams p) {
+__global__ void __launch_bounds__(128, 8) reduce_blocks(void* out, const void* in, ReduceParams p) {
   Smem shared;
   C* parts = shared.take<C>(4);
   for (int64_t o = blockIdx.x; o < p.kept.n; o += gridDim.x) {
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(128) reduce_blocks(void* out, const void* in, 
 }
 
 template <class Op, class C>
-__global__ void __launch_bounds__(128) reduce_threads(void* out, const void* in, ReduceParams p) {
+__global__ void __launch_bounds__(128, 8) reduce_threads(void* out, const void* in, ReduceParams p) {
   const int64_t step = int64_t(gridDim.x) * blockDim.x;
   for (int64_t o = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; o < p.kept.n; o += step) {
     int64_t base[1];

@@ -20,7 +20,7 @@ inline SoftmaxParams softmax_params(const KernelDesc& d) {
 }
 
 template <bool Log>
-__global__ void __launch_bounds__(128) softmax_kernel(float* out, const float* in, SoftmaxParams p) {
+__global__ void __launch_bounds__(128, 8) softmax_kernel(float* out, const float* in, SoftmaxParams p) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   for (int64_t row = int64_t(blockIdx.x) * 4 + warp; row < p.rows; row += int64_t(gridDim.x) * 4) {
     const int64_t base = row / p.inner * p.n * p.inner + row % p.inner;
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(128) softmax_kernel(float* out, const float* i
 
 // y is what the forward gave. softmax: y (g - sum(g y)); log-softmax: g - exp(y) sum(g).
 template <bool Log>
-__global__ void __launch_bounds__(128) softmax_grad_kernel(float* dx, const float* g, const float* y, SoftmaxParams p) {
+__global__ void __launch_bounds__(128, 8) softmax_grad_kernel(float* dx, const float* g, const float* y, SoftmaxParams p) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   for (int64_t row = int64_t(blockIdx.x) * 4 + warp; row < p.rows; row += int64_t(gridDim.x) * 4) {
     const int64_t base = row / p.inner * p.n * p.inner + row % p.inner;
