@@ -288,11 +288,13 @@ void run_kernel(const Entry& e, std::span<const Tensor> in, std::span<const Tens
   for (size_t i = in.size(); i < e.def->inputs.size() && i < small_in.size(); ++i) ins[i] = nullptr;
   for (size_t j = 0; j < out.size(); ++j) small_out[j] = out[j].raw();
   const Prepared& p = e.selected.prepared;
+  const Device device = out.empty() ? Device{} : out[0].device();
+  ++apply_counters().kernels_on[int(device.type)];
   if (p.workspace == 0) {
     p.run(p.state.get(), {ins, small_out.data(), nullptr});
     return;
   }
-  Tensor scratch = Tensor::empty({DType::u8, Shape{p.workspace}, {}});
+  Tensor scratch = Tensor::empty({DType::u8, Shape{p.workspace}, device});
   p.run(p.state.get(), {ins, small_out.data(), scratch.raw()});
 }
 
@@ -447,6 +449,9 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
   Context& ctx = state.context;
 
   if (!e.selected.kernel) {
+    if (!def.compose && !in.empty() && in[0].defined() && !in[0].device().is_cpu())
+      fail<DeviceError>(def.name, "no kernel on this device: expected one for {} on {}, got none",
+                        to_string(in[0].type()), to_string(in[0].device()));
     if (!def.compose)
       fail<TypeError>(def.name, "no kernel: expected one for these dtypes on {}, got none (first input {})",
                       to_string(in.empty() ? Device{} : in[0].device()),

@@ -61,6 +61,7 @@ std::vector<TensorType> infer_types(const OpDef& op, std::span<const TensorType*
 // Counters for tests and `suan.debug`: how often each path was taken by this thread.
 struct ApplyCounters {
   uint64_t calls = 0, cache_misses = 0, kernels = 0, composites = 0, views = 0;
+  uint64_t kernels_on[max_device_types] = {};  // by device type
 };
 ApplyCounters& apply_counters();
 

@@ -119,7 +119,7 @@ class Describer {
 
   bool value(const Tensor& t) {
     const Storage* s = t.storage().get();
-    if (s->is_dry()) return false;
+    if (s->is_dry() || !s->device().is_cpu()) return false;  // plans run on the CPU
     auto [number, fresh] = storages_(s);
     word(number);
     type(t.type());

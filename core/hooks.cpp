@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 
+#include "core/backend.h"
 #include "core/convert.h"
 
 namespace suan {
@@ -39,6 +40,7 @@ bool row_is_suspect(const std::byte* p, int64_t n, DType t) {
 template <class Wanted>
 std::optional<Found> find(const Tensor& t, Wanted wanted) {
   if (!t.defined() || !is_floating(t.dtype()) || t.is_dry() || t.numel() == 0) return {};
+  if (!t.device().is_cpu()) return find(to_device(t, {}), wanted);
   const Layout& l = t.layout();
   const int64_t size = item_size(t.dtype());
   const int rank = l.rank();

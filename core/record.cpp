@@ -113,6 +113,10 @@ ValueId Recorder::value_of(const Tensor& t) {
 
 void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
                       std::span<const Tensor> out) {
+  for (const Tensor& t : out)
+    if (!t.device().is_cpu())
+      fail<DeviceError>("compile", "plans run on the CPU only: expected tensors on cpu, got {} from '{}'",
+                        to_string(t.device()), def.name);
   std::vector<ValueId> ins;
   for (const Tensor& t : in) ins.push_back(value_of(t));
   std::vector<TensorType> types;

@@ -1,10 +1,11 @@
-// Storage creation and release, source marks, device names.
+// Storage creation and release, source marks.
 #include "core/storage.h"
 
 #include <atomic>
 #include <new>
 
 #include "core/allocator.h"
+#include "core/backend.h"
 #include "core/error.h"
 
 namespace suan {
@@ -13,32 +14,6 @@ SourceHooks source_hooks;
 
 std::string to_string(const SourceMark& mark) {
   return mark && source_hooks.format ? source_hooks.format(mark) : "unknown line";
-}
-
-Device parse_device(const std::string& text) {
-  std::string kind = text.substr(0, text.find(':'));
-  Device d;
-  if (kind == "cpu") d.type = DeviceType::cpu;
-  else if (kind == "cuda") d.type = DeviceType::cuda;
-  else if (kind == "cuda-emulated") d.type = DeviceType::cuda_emulated;
-  else fail<DeviceError>("device", "unknown device: expected cpu, cuda or cuda-emulated, got '{}'", text);
-  if (auto at = text.find(':'); at != std::string::npos) {
-    std::string digits = text.substr(at + 1);
-    if (digits.empty() || digits.size() > 2 || digits.find_first_not_of("0123456789") != std::string::npos)
-      fail<DeviceError>("device", "bad device index: expected 0 to 99, got '{}'", text);
-    d.index = int8_t(std::stoi(digits));
-  }
-  if (d.type != DeviceType::cpu)
-    fail<DeviceError>("device", "device not available: expected cpu, got '{}' (this build has no {} backend)",
-                      text, kind);
-  if (d.index != 0) fail<DeviceError>("device", "no such device: expected cpu:0, got '{}'", text);
-  return d;
-}
-
-std::string to_string(Device d) {
-  static constexpr const char* names[n_device_types] = {"cpu", "cuda", "cuda-emulated"};
-  std::string s = names[int(d.type)];
-  return d.type == DeviceType::cpu ? s : s + ":" + std::to_string(d.index);
 }
 
 namespace {
@@ -60,7 +35,8 @@ Ref<Storage> Storage::allocate(Device device, int64_t bytes) {
   Ref<Storage> s(new (object_allocate(0)) Storage);
   s->device_ = device;
   s->id_ = next_id();
-  s->data_ = static_cast<std::byte*>(cpu_allocate(bytes));
+  s->data_ = static_cast<std::byte*>(device.is_cpu() ? cpu_allocate(bytes)
+                                                     : backend(device.type).memory().allocate(device.index, bytes));
   s->bytes_ = bytes;
   return s;
 }
@@ -87,8 +63,10 @@ void Storage::destroy(Storage* s) {
   if (s->release_) {
     if (*s->release_) (*s->release_)();
     delete s->release_;
-  } else if (s->data_) {
+  } else if (s->data_ && s->device_.is_cpu()) {
     cpu_free(s->data_, s->bytes_);
+  } else if (s->data_) {
+    backend(s->device_.type).memory().free(s->device_.index, s->data_, s->bytes_);
   }
   s->~Storage();
   object_free(s, 0);

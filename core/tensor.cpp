@@ -7,6 +7,7 @@
 
 #include "core/allocator.h"
 #include "core/apply.h"
+#include "core/backend.h"
 #include "core/convert.h"
 #include "core/record.h"
 #include "core/tape.h"
@@ -38,18 +39,27 @@ Tensor Tensor::empty(const TensorType& type) {
   return over(Storage::allocate(type.device, type.bytes()), Layout(type.shape), type.dtype);
 }
 
-Tensor Tensor::scalar(double value, DType dtype, Device device) {
-  Tensor t = empty({dtype, {}, device});
-  store_as(t.storage()->data(), dtype, value);
+namespace {
+Tensor literal(const std::byte* value, DType dtype, Device device) {
+  Tensor t = Tensor::empty({dtype, {}, device});
+  const int64_t bytes = t.storage()->bytes();
+  if (device.is_cpu()) std::memcpy(t.storage()->data(), value, size_t(bytes));
+  else backend(device.type).memory().upload(device.index, t.storage()->data(), value, bytes);
   t.storage()->mark_literal();
   return t;
 }
+}  // namespace
+
+Tensor Tensor::scalar(double value, DType dtype, Device device) {
+  alignas(16) std::byte bytes[16];
+  store_as(bytes, dtype, value);
+  return literal(bytes, dtype, device);
+}
 
 Tensor Tensor::scalar_int(int64_t value, DType dtype, Device device) {
-  Tensor t = empty({dtype, {}, device});
-  store_as_int(t.storage()->data(), dtype, value);
-  t.storage()->mark_literal();
-  return t;
+  alignas(16) std::byte bytes[16];
+  store_as_int(bytes, dtype, value);
+  return literal(bytes, dtype, device);
 }
 
 std::byte* Tensor::raw() const {
@@ -72,11 +82,13 @@ void check_readable(const Tensor& t) {
 
 double Tensor::item() const {
   check_readable(*this);
+  if (!device().is_cpu()) return to_device(*this, {}).item();
   return load_as(raw(), dtype());
 }
 
 int64_t Tensor::item_int() const {
   check_readable(*this);
+  if (!device().is_cpu()) return to_device(*this, {}).item_int();
   return load_as_int(raw(), dtype());
 }
 

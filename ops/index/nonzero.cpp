@@ -1,6 +1,7 @@
 // nonzero: where the elements that are not zero stand.
 #include <cstring>
 
+#include "core/backend.h"
 #include "ops/api.h"
 
 namespace suan {
@@ -20,7 +21,7 @@ OpDef op_def_nonzero() {
     const Tensor x = ops::contiguous(c[0]);
     const int rank = x.rank(), item = int(item_size(x.dtype()));
     const int64_t n = x.numel();
-    const std::byte* p = n ? x.raw() : nullptr;
+    const std::byte* p = n ? host_bytes("nonzero", x) : nullptr;
     // Zero is all bits clear, but for the sign of a floating one.
     uint64_t value_bits = item == 8 ? ~uint64_t(0) : (uint64_t(1) << (8 * item)) - 1;
     if (is_floating(x.dtype())) value_bits >>= 1;

@@ -1,4 +1,5 @@
 // DLPack, both ways, without a copy. The structures are DLPack's published ABI (v0.8 and v1.0).
+#include "core/backend.h"
 #include "python/bindings/binding.h"
 
 namespace suan::py {
@@ -69,7 +70,7 @@ struct Export {
 void describe(DLTensor& d, Export& e) {
   e.shape = e.tensor.shape();
   e.strides = e.tensor.strides();
-  d = {e.tensor.raw(), {dl_cpu, 0}, e.tensor.rank(), dl_type(e.tensor.dtype()), e.shape.begin(),
+  d = {const_cast<std::byte*>(host_bytes("dlpack", e.tensor)), {dl_cpu, 0}, e.tensor.rank(), dl_type(e.tensor.dtype()), e.shape.begin(),
        e.strides.begin(), 0};
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "core/backend.h"
 #include "core/convert.h"
 #include "core/record.h"
 #include "ops/api.h"
@@ -178,7 +179,7 @@ nb::dict array_interface(const Tensor& t) {
   d["shape"] = nb::tuple(shape);
   d["strides"] = nb::tuple(strides);
   d["typestr"] = code;
-  d["data"] = nb::make_tuple(nb::steal(PyLong_FromVoidPtr(t.raw())), false);
+  d["data"] = nb::make_tuple(nb::steal(PyLong_FromVoidPtr(const_cast<std::byte*>(host_bytes("numpy", t)))), false);
   d["version"] = 3;
   return d;
 }
@@ -221,7 +222,7 @@ void bind_interop(nb::module_& m) {
   m.def("array_interface", array_interface, "NumPy's array interface of a tensor's memory.");
   // Bytes of a contiguous tensor and back, for files and pickles.
   m.def("to_bytes", [](const Tensor& t) {
-    Tensor c = ops::contiguous(t.detach());
+    Tensor c = t.device().is_cpu() ? ops::contiguous(t.detach()) : to_device(t, {});
     return nb::bytes(reinterpret_cast<const char*>(c.numel() ? c.raw() : nullptr), size_t(c.numel() * item_size(c.dtype())));
   }, "The elements in row-major order, as bytes.");
   m.def("from_bytes", [](nb::bytes data, nb::handle dtype, nb::handle shape) {
@@ -237,6 +238,7 @@ void bind_interop(nb::module_& m) {
     return out;
   }, nb::arg("data"), nb::arg("dtype"), nb::arg("shape"), "A tensor from row-major bytes.");
   m.def("memory_view", [](const Tensor& t) {
+    host_bytes("memory_view", t);
     if (!t.is_contiguous()) fail<ValueError>("memory_view", "strided tensor: expected a contiguous one");
     int64_t bytes = t.numel() * item_size(t.dtype());
     static char nothing[1];

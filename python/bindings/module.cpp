@@ -7,6 +7,7 @@
 
 #include "core/allocator.h"
 #include "core/apply.h"
+#include "core/backend.h"
 #include "core/hooks.h"
 #include "core/interrupt.h"
 #include "core/pool.h"
@@ -49,6 +50,40 @@ void bind_misc(nb::module_& m) {
   }, "Tells the module about suan.Size and suan.device('cpu').");
   m.def("check_device", [](const std::string& text) { return to_string(parse_device(text)); },
         "The canonical name of a device, or a DeviceError.");
+  m.def("to_device", [](const Tensor& t, const std::string& device) { return to_device(t, parse_device(device)); },
+        "A contiguous copy of a tensor's values on a device, without history.");
+  m.def("load_backend", [](const std::string& path) { return to_string(Device{load_backend(path), 0}); },
+        "Loads a backend plug-in; returns the name of its first device.");
+  m.def("why_unavailable", [](const std::string& kind) {
+    return why_unavailable(kind == "cuda" ? DeviceType::cuda : DeviceType::cuda_emulated);
+  }, "Why 'cuda' or 'cuda-emulated' cannot be used, in one line; empty when it can.");
+  m.def("synchronize", [](const std::string& device) {
+    const Device d = parse_device(device);
+    if (!d.is_cpu()) backend(d.type).memory().synchronize(d.index);
+  }, "Waits for a device's work.");
+  m.def("kernel_counts", [] {
+    nb::dict d;
+    for (int i = 0; i < max_device_types; ++i)
+      if (uint64_t n = apply_counters().kernels_on[i])
+        d[nb::str(i == 0 ? "cpu" : backend(DeviceType(i)).name())] = n;
+    return d;
+  }, "How many kernels this thread has run eagerly, by kind of device.");
+  m.def("device_kernels", [](const std::string& device) {
+    const Device d = parse_device(device);
+    std::vector<std::string> names;
+    for (const OpDef* op : all_ops())
+      if (find_kernel(*op, d)) names.push_back(op->name);
+    return names;
+  }, "The ops that have a kernel on a device.");
+  m.def("device_memory_stats", [](const std::string& device) {
+    const Device at = parse_device(device);
+    const MemoryStats s = at.is_cpu() ? memory_stats() : backend(at.type).memory().stats(at.index);
+    nb::dict d;
+    d["in_use"] = s.in_use;
+    d["peak"] = s.peak;
+    d["cached"] = s.cached;
+    return d;
+  }, "Bytes of tensor memory of a device in use, at its peak, and kept for reuse.");
   m.def("num_threads", num_threads, "Threads that share the work of an op.");
   m.def("set_num_threads", [](int n, bool pin) {
     if (n < 1 || n > 1024)

@@ -1,4 +1,5 @@
 // Attributes and methods of suan.Tensor that are not plain ops.
+#include "core/backend.h"
 #include "core/convert.h"
 #include "core/tape.h"
 #include "ops/api.h"
@@ -29,10 +30,16 @@ PyObject* size_of(const Tensor& t) {
 
 PyObject* get_shape(PyObject* o, void*) { return guarded([&] { return size_of(unwrap(o)); }); }
 PyObject* get_dtype(PyObject* o, void*) { return dtype_object(unwrap(o).dtype()); }
-PyObject* get_device(PyObject*, void*) {
-  PyObject* d = device_cpu ? device_cpu : Py_None;
-  Py_INCREF(d);
-  return d;
+PyObject* get_device(PyObject* o, void*) {
+  return guarded([&]() -> PyObject* {
+    const Device where = unwrap(o).device();
+    PyObject* d = device_cpu ? device_cpu : Py_None;
+    if (where.is_cpu() || !device_cpu) {
+      Py_INCREF(d);
+      return d;
+    }
+    return check(PyObject_CallFunction(reinterpret_cast<PyObject*>(Py_TYPE(d)), "s", to_string(where).c_str()));
+  });
 }
 PyObject* get_ndim(PyObject* o, void*) { return PyLong_FromLong(unwrap(o).rank()); }
 PyObject* get_requires_grad(PyObject* o, void*) { return PyBool_FromLong(unwrap(o).requires_grad()); }
@@ -153,6 +160,7 @@ PyObject* item(PyObject* o, PyObject*) {
   return guarded([&] {
     const Tensor& t = unwrap(o);
     t.item_int();  // checks the size and that the value may be read here
+    if (!t.device().is_cpu()) return number_at(to_device(t, {}).raw(), t.dtype());
     return number_at(t.raw(), t.dtype());
   });
 }
@@ -166,7 +174,9 @@ PyObject* nested(const Tensor& t, const std::byte* p, int axis) {
 PyObject* tolist(PyObject* o, PyObject*) {
   return guarded([&] {
     check_outside_recording(unwrap(o), "tolist");
-    return nested(unwrap(o), unwrap(o).raw(), 0);
+    const Tensor& given = unwrap(o);
+    const Tensor t = given.device().is_cpu() ? given : to_device(given, {});
+    return nested(t, t.raw(), 0);
   });
 }
 
@@ -232,6 +242,7 @@ Tensor shape_copy(const Tensor& t, const Shape& shape) {
 }
 
 void copy_into(const Tensor& to, Tensor from) {
+  if (!(from.device() == to.device())) from = to_device(from, to.device());
   from = cast(from, to.dtype());
   if (from.rank() > to.rank()) {  // leading axes of size 1 may be dropped
     Shape s = from.shape();

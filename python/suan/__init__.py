@@ -7,7 +7,7 @@ line are loaded when first used.
 from . import _c
 from .kinds import (  # noqa: F401
     Size, default_device, device, dtype, finfo, float16, bfloat16, float32, float64, float8_e4m3fn,
-    float8_e5m2, get_default_dtype, iinfo, int8, int16, int32, int64, promote_types, result_type,
+    float8_e5m2, get_default_dtype, iinfo, int8, int16, int32, int64, load_backend, promote_types, result_type,
     set_default_dtype, uint8, uint16, uint32, uint64, bool_ as _bool,
 )
 from . import tensor as _tensor

@@ -4,7 +4,7 @@ import builtins as _py
 import math
 
 from . import _c
-from .kinds import check_device, get_default_dtype, int64
+from .kinds import check_device, get_default_dtype, int64, place
 
 Tensor = _c.Tensor
 _bool = getattr(_c, "bool")
@@ -16,7 +16,9 @@ __all__ = [
 ]
 
 
-def _finish(t, requires_grad):
+def _finish(t, requires_grad, device=None):
+    """Values are made on the CPU and then moved: the same bits on every device."""
+    t = place(t, device)
     return t.requires_grad_() if requires_grad else t
 
 
@@ -34,7 +36,7 @@ def _shape(size):
 def tensor(data, *, dtype=None, device=None, requires_grad=False):
     """A new tensor with a copy of the data: numbers, nested sequences, arrays or tensors."""
     check_device(device)
-    return _finish(_c.tensor_from_data(data, dtype), requires_grad)
+    return _finish(_c.tensor_from_data(data, dtype), requires_grad, device)
 
 
 def scalar_tensor(value, *, dtype=None, device=None, requires_grad=False):
@@ -64,7 +66,7 @@ def as_tensor(data, dtype=None, device=None):
     if not isinstance(data, Tensor):
         shares = hasattr(data, "__array_interface__") and getattr(data, "ndim", 0) > 0
         data = _c.from_array(data) if shares else _c.tensor_from_data(data, dtype)
-    return data if dtype is None else data.to(dtype)
+    return place(data if dtype is None else data.to(dtype), device)
 
 
 asarray = as_tensor
@@ -90,7 +92,7 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
         value = fill_value if dtype is None else fill_value.to(dtype)
     else:
         value = _number(fill_value, dtype)
-    return _finish(_c.ops.full(value, shape), requires_grad)
+    return _finish(_c.ops.full(place(value, device), shape), requires_grad, device)
 
 
 def _number(value, dtype):
@@ -111,17 +113,17 @@ def zeros(*size, dtype=None, device=None, requires_grad=False, out=None):
     """zeros(2, 3) or zeros((2, 3)): a tensor of zeros."""
     check_device(device)
     dtype, shape = dtype or get_default_dtype(), _shape(size)
-    t = _c.large_zeros(shape, dtype) if _is_large(shape) else None
+    t = _c.large_zeros(shape, dtype) if device is None and _is_large(shape) else None
     if t is None:
-        t = _c.ops.full(_c.literal(0, dtype), shape)
-    return _finish(t, requires_grad)
+        t = _c.ops.full(place(_c.literal(0, dtype), device), shape)
+    return _finish(t, requires_grad, device)
 
 
 def ones(*size, dtype=None, device=None, requires_grad=False):
     """ones(2, 3) or ones((2, 3)): a tensor of ones."""
     check_device(device)
-    t = _c.ops.full(_c.literal(1, dtype or get_default_dtype()), _shape(size))
-    return _finish(t, requires_grad)
+    t = _c.ops.full(place(_c.literal(1, dtype or get_default_dtype()), device), _shape(size))
+    return _finish(t, requires_grad, device)
 
 
 def empty(*size, dtype=None, device=None, requires_grad=False):
@@ -131,12 +133,12 @@ def empty(*size, dtype=None, device=None, requires_grad=False):
 
 def zeros_like(input, *, dtype=None, device=None, requires_grad=False):
     """Zeros with a tensor's shape and dtype."""
-    return zeros(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return zeros(input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
 
 
 def ones_like(input, *, dtype=None, device=None, requires_grad=False):
     """Ones with a tensor's shape and dtype."""
-    return ones(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return ones(input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
 
 
 def empty_like(input, *, dtype=None, device=None, requires_grad=False):
@@ -146,7 +148,7 @@ def empty_like(input, *, dtype=None, device=None, requires_grad=False):
 
 def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False):
     """One value with a tensor's shape and dtype."""
-    return full(input.shape, fill_value, dtype=dtype or input.dtype, device=device,
+    return full(input.shape, fill_value, dtype=dtype or input.dtype, device=device or input.device,
                 requires_grad=requires_grad)
 
 
@@ -164,17 +166,17 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     if (end - start) * step < 0:
         raise ValueError(f"[arange] range does not fit the step: expected the sign of {end - start}, got {step}")
     t = _c.ops.arange(_py.float(start), _py.float(end), _py.float(step), dtype=dtype)
-    return _finish(t, requires_grad)
+    return _finish(t, requires_grad, device)
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
     """`steps` evenly spaced numbers from start to end, both included."""
     check_device(device)
     t = _c.ops.linspace(_py.float(start), _py.float(end), steps, dtype=dtype or get_default_dtype())
-    return _finish(t, requires_grad)
+    return _finish(t, requires_grad, device)
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
     """Ones on the diagonal, zeros elsewhere."""
     check_device(device)
-    return _finish(_c.ops.eye(n, n if m is None else m, dtype=dtype or get_default_dtype()), requires_grad)
+    return _finish(_c.ops.eye(n, n if m is None else m, dtype=dtype or get_default_dtype()), requires_grad, device)

@@ -81,10 +81,32 @@ default_device = device("cpu")
 _c.set_python_types(Size, default_device)
 
 
+def load_backend(path):
+    """Loads a backend plug-in (a shared library, see docs/backends.md) and returns its first device, whose
+    name `device=` then takes. DeviceError: not loadable, no backend, or built for another interface."""
+    return device(_c.load_backend(str(path)))
+
+
 def check_device(d):
     """Raises DeviceError unless tensors can be made there."""
     if d is not None and d is not default_device:
         device(d)
+
+
+def place(t, where):
+    """The tensor on a device: itself when it is there already or none is named. A tensor that requires a
+    gradient is moved inside no_grad() or detached: there is no gradient through a move."""
+    if where is None or where is default_device and t.device is default_device:
+        return t
+    where = device(where)
+    if t.device == where:
+        return t
+    if t.requires_grad and _c.is_grad_enabled():
+        raise _c.StateError(
+            f"[to] no gradient through a move to {where}: expected a detached tensor or no_grad(), got a tensor "
+            "that requires one"
+        )
+    return _c.to_device(t, str(where))
 
 
 class finfo:

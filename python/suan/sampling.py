@@ -3,13 +3,14 @@
 from . import _c
 from .generator import default_generator
 from .shaping import _shape
-from .kinds import check_device, get_default_dtype, int64
+from .kinds import check_device, get_default_dtype, int64, place
 
 ops = _c.ops
 Tensor = _c.Tensor
 
 
-def _finish(t, requires_grad):
+def _finish(t, requires_grad, device):
+    t = place(t, device)  # drawn on the CPU: the same numbers on every device
     return t.requires_grad_() if requires_grad else t
 
 
@@ -18,7 +19,7 @@ def rand(*size, generator=None, dtype=None, device=None, requires_grad=False):
     check_device(device)
     g, shape = generator or default_generator, _shape(size)
     t = ops.rand(g.state, shape, dtype=dtype or get_default_dtype())
-    return _finish(t, requires_grad)
+    return _finish(t, requires_grad, device)
 
 
 def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
@@ -26,7 +27,7 @@ def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
     check_device(device)
     g, shape = generator or default_generator, _shape(size)
     t = ops.randn(g.state, shape, dtype=dtype or get_default_dtype())
-    return _finish(t, requires_grad)
+    return _finish(t, requires_grad, device)
 
 
 def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
@@ -36,30 +37,30 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
         low, high, size = 0, low, high
     g, shape = generator or default_generator, tuple(size)
     t = ops.randint(g.state, low, high, shape, dtype=dtype or int64)
-    return _finish(t, requires_grad)
+    return _finish(t, requires_grad, device)
 
 
 def randperm(n, *, generator=None, dtype=None, device=None):
     """The numbers 0 to n - 1 in random order."""
     check_device(device)
     g = generator or default_generator
-    return ops.randperm(g.state, n, dtype=dtype)
+    return place(ops.randperm(g.state, n, dtype=dtype), device)
 
 
 def rand_like(input, *, dtype=None, device=None, generator=None, requires_grad=False):
     """rand with a tensor's shape and dtype."""
-    return rand(input.shape, dtype=dtype or input.dtype, device=device, generator=generator, requires_grad=requires_grad)
+    return rand(input.shape, dtype=dtype or input.dtype, device=device or input.device, generator=generator, requires_grad=requires_grad)
 
 
 def randn_like(input, *, dtype=None, device=None, generator=None, requires_grad=False):
     """randn with a tensor's shape and dtype."""
-    return randn(input.shape, dtype=dtype or input.dtype, device=device, generator=generator, requires_grad=requires_grad)
+    return randn(input.shape, dtype=dtype or input.dtype, device=device or input.device, generator=generator, requires_grad=requires_grad)
 
 
 def randint_like(input, low, high=None, *, dtype=None, device=None, generator=None):
     """randint with a tensor's shape and dtype."""
     low, high = (0, low) if high is None else (low, high)
-    return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device, generator=generator)
+    return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device or input.device, generator=generator)
 
 
 def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None):

@@ -3,7 +3,7 @@
 import os as _os
 
 from . import _c, create, functional_api, printing
-from .kinds import check_device, get_default_dtype
+from .kinds import check_device, get_default_dtype, place
 
 Tensor = _c.Tensor
 set_printoptions = printing.set_printoptions
@@ -102,6 +102,7 @@ def to(self, *args, dtype=None, device=None, copy=False, non_blocking=False, mem
             device = a
     check_device(device)
     out = self if dtype is None else _c.ops.cast(self, dtype) if dtype is not self.dtype else self
+    out = place(out, device)
     return out.clone() if copy and out is self else out
 
 
@@ -116,7 +117,7 @@ def type_as(self, other):
 
 
 def cpu(self):
-    """Itself, on the CPU."""
+    """The same values on the CPU: itself if it is there."""
     return to(self, device="cpu")
 
 
@@ -194,27 +195,27 @@ def detach_(self):
 
 def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
     """A tensor from data with this one's dtype."""
-    return create.tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+    return create.tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
 def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False):
     """One value, with this one's dtype."""
-    return create.full(size, fill_value, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+    return create.full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
 def new_zeros(self, *size, dtype=None, device=None, requires_grad=False):
     """Zeros, with this one's dtype."""
-    return create.zeros(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+    return create.zeros(*size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
 def new_ones(self, *size, dtype=None, device=None, requires_grad=False):
     """Ones, with this one's dtype."""
-    return create.ones(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+    return create.ones(*size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
 def new_empty(self, *size, dtype=None, device=None, requires_grad=False):
     """No promised values, with this one's dtype."""
-    return create.zeros(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+    return create.zeros(*size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
 # ---- random in place -------------------------------------------------------------------------------------

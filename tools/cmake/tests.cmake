@@ -11,6 +11,11 @@ if(suan_test_sources)
   add_executable(suan_tests ${suan_test_sources})
   target_link_libraries(suan_tests PRIVATE suan_flags suan GTest::gtest_main)
   target_compile_definitions(suan_tests PRIVATE SUAN_AVX512=$<BOOL:${SUAN_AVX512}>)
+  if(TARGET suan_emulation_faults)
+    add_dependencies(suan_tests suan_emulation_faults)
+    target_compile_definitions(suan_tests PRIVATE
+      SUAN_FAULTS_LIBRARY="$<TARGET_FILE:suan_emulation_faults>")
+  endif()
   add_test(NAME suan_tests COMMAND suan_tests)
 endif()
 

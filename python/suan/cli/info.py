@@ -103,7 +103,8 @@ def doctor_facts():
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": total,
         "memory_available_bytes": available,
-        "devices": ["cpu"],
+        "devices": ["cpu", *(d for d in ("cuda", "cuda-emulated") if not suan._c.why_unavailable(d))],
+        "cuda": suan._c.why_unavailable("cuda") or "available",
         "ops": len(suan._c.op_table()),
     }
 

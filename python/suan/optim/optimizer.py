@@ -15,7 +15,8 @@ class ParamGroup(dict):
     def __init__(self, options):
         super().__init__(options)
         lr = options["lr"]
-        self.lr_tensor = suan.tensor(float(lr), dtype=suan.float32)
+        place = options["params"][0].device if options["params"] else None
+        self.lr_tensor = suan.tensor(float(lr), dtype=suan.float32, device=place)
         dict.__setitem__(self, "lr", float(lr))
 
     def __setitem__(self, key, value):
@@ -88,7 +89,7 @@ class Optimizer:
         with suan.no_grad():
             # One step count serves the group; a parameter that misses a step gets its own (see
             # count_step).
-            group.step_tensor = suan.tensor(0.0, dtype=suan.float32)
+            group.step_tensor = suan.tensor(0.0, dtype=suan.float32, device=group.lr_tensor.device)
             for param in params:
                 self.state[param] = self.init_state(param, group)
 
@@ -231,7 +232,9 @@ class Optimizer:
             if "step" in state:
                 value = steps.get(id(param), 0.0)
                 state["step"] = (
-                    group.step_tensor if value == newest else suan.tensor(value, dtype=suan.float32)
+                    group.step_tensor
+                    if value == newest
+                    else suan.tensor(value, dtype=suan.float32, device=param.device)
                 )
 
     def __repr__(self):

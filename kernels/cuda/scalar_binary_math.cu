@@ -1,0 +1,13 @@
+// The rows of two operands that need functions.
+#include "kernels/cuda/lib/elementwise.cuh"
+#include "ops/scalar.h"
+
+namespace suan::cuda {
+
+namespace {
+SUAN_ROWS_BINARY_MATH(SUAN_CUDA_ROW2)
+}  // namespace
+
+void add_scalar_binary_math(RowList& list) { SUAN_ROWS_BINARY_MATH(SUAN_CUDA_ADD2) }
+
+}  // namespace suan::cuda

@@ -1,0 +1,13 @@
+// The cheap rows of one operand.
+#include "kernels/cuda/lib/elementwise.cuh"
+#include "ops/scalar.h"
+
+namespace suan::cuda {
+
+namespace {
+SUAN_ROWS_UNARY_BASIC(SUAN_CUDA_ROW1)
+}  // namespace
+
+void add_scalar_unary_basic(RowList& list) { SUAN_ROWS_UNARY_BASIC(SUAN_CUDA_ADD1) }
+
+}  // namespace suan::cuda

@@ -1,0 +1,218 @@
+"""The CUDA kernels on the emulated device: every op's samples against the CPU, the char-GPT's training,
+memory that the host cannot reach, and what each device says when it cannot be used."""
+
+import ctypes
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import suan
+from op_cases import SAMPLES, TABLE, array, dtypes_of, laid_out, make_inputs
+from suan import _c
+from suan.models import GPT, GPTConfig
+
+DEVICE = "cuda-emulated"
+#: Ops that must run there: by a kernel, or by their definition in ops that have one.
+MUST_RUN = {
+    "add", "sub", "mul", "div", "exp", "tanh", "gelu_tanh", "gelu_tanh_grad", "where", "clamp", "cast", "copy",
+    "clone", "full", "cat", "sum", "mean", "max", "min", "softmax", "softmax_grad", "log_softmax",
+    "log_softmax_grad", "layer_norm", "layer_norm_grad", "embedding", "embedding_grad", "cross_entropy_grad",
+    "attention_grad", "adamw_step", "matmul", "linear", "expand", "transpose", "reshape", "stack", "mse_loss",
+    "group_norm", "pow", "remainder", "left_shift", "bitwise_not", "logical_and",
+}
+#: Float32 results of another order of additions or another library function.
+TOLERANCE = {"float32": 2e-5, "float64": 1e-11, "float16": 4e-3, "bfloat16": 3e-2}
+
+
+def chosen_dtypes(name, sample):
+    """One dtype of each compute type."""
+    have = dtypes_of(name, sample, quick=False)
+    return [d for d in ("float32", "bfloat16", "float64", "int32", "bool") if d in have] or have[-1:]
+
+
+def outputs(name, index, tensors):
+    return [None if t is None else t for t in _c.apply_sample(name, index, tensors)]
+
+
+def close(got, want, context):
+    dtype = str(got.dtype).removeprefix("suan.")
+    a, b = array(got.to("cpu")), array(want)
+    assert a.shape == b.shape, f"{context}: shape {b.shape} expected, got {a.shape}"
+    if dtype in TOLERANCE:
+        with np.errstate(all="ignore"):
+            scale = np.abs(b[np.isfinite(b)]).max(initial=0)
+            bad = ~((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= TOLERANCE[dtype] * (np.abs(b) + scale)))
+        assert not bad.any(), f"{context}: {b[bad][:3]} expected, got {a[bad][:3]}"
+    else:
+        assert np.array_equal(a, b), f"{context}: {b} expected, got {a}"
+
+
+#: Made by the planner, which works for the CPU alone.
+PLANS_ONLY = {"fused_elementwise", "fused_epilogue"}
+
+
+@pytest.mark.parametrize("name", sorted(n for n in TABLE if SAMPLES[n] and n not in PLANS_ONLY))
+def test_op(name):
+    """The CPU's result, or a DeviceError or TypeError that names the missing kernel."""
+    ran = refused = 0
+    for index, sample in enumerate(SAMPLES[name]):
+        if sample["error"] or not sample["in"]:
+            continue
+        for dtype in chosen_dtypes(name, sample):
+            if (name, dtype) == ("index_put", "bool"):
+                continue
+            for layout in ("contiguous", "transposed") if dtype in ("float32", None) else ("contiguous",):
+                if layout == "transposed" and (name.endswith("_step") or "update" in name or name == "view"):
+                    continue
+                context = f"{name}[{index}] {dtype} {layout}"
+                values = make_inputs(name, index, dtype)
+                here, there = (
+                    [None if v is None else laid_out(v, n, layout)[0] for v, n in values] for _ in range(2)
+                )
+                moved = []
+                for t in there:
+                    if t is None:
+                        moved.append(None)
+                    elif layout == "transposed" and t.dim() > 1:  # strides do not survive a move
+                        axes = list(range(t.dim()))[::-1]
+                        moved.append(t.permute(axes).contiguous().to(DEVICE).permute(axes))
+                    else:
+                        moved.append(t.to(DEVICE))
+                before = _c.kernel_counts().get("cpu", 0)
+                try:
+                    got = outputs(name, index, moved)
+                except (suan.DeviceError, TypeError) as error:
+                    assert "device" in str(error) or "no kernel" in str(error), f"{context}: {error}"
+                    refused += dtype in ("float32", None)
+                    continue
+                made_on_cpu = _c.kernel_counts().get("cpu", 0) - before
+                want = outputs(name, index, here)
+                assert len(got) == len(want), context
+                for j, (g, w) in enumerate(zip(got, want)):
+                    assert g.device == moved_device(g, moved), f"{context} output {j} is on {g.device}"
+                    close(g, w, f"{context} output {j}")
+                assert made_on_cpu == 0, f"{context}: {made_on_cpu} CPU kernels ran"
+                ran += 1
+    if name in MUST_RUN:
+        assert ran and not refused, f"{name}: {ran} cases ran, {refused} of float32 were refused"
+
+
+def moved_device(_, moved):
+    return next(t.device for t in moved if t is not None)
+
+
+def char_gpt(device, steps=20):
+    """Losses, and the CPU kernels that ran in forward, backward and step."""
+    suan.manual_seed(0)
+    model = GPT(GPTConfig(vocab=65, block=32, layers=4, heads=4, width=128)).to(device)
+    optimizer = suan.optim.AdamW(model.parameters(), lr=1e-3)
+    rng = np.random.default_rng(0)
+    words = [rng.integers(0, 65, n) for n in rng.integers(2, 9, 12)]
+    text = np.concatenate([words[i] for i in rng.integers(0, 12, 2000)])[:4000]
+    losses, on_cpu = [], 0
+    for _ in range(steps):
+        starts = rng.integers(0, 4000 - 33, 4)
+        x, y = (
+            suan.tensor(np.stack([text[j + k : j + k + 32] for j in starts])).to(device) for k in (0, 1)
+        )
+        before = _c.kernel_counts().get("cpu", 0)
+        optimizer.zero_grad()
+        loss = model(x, y)
+        loss.backward()
+        optimizer.step()
+        on_cpu += _c.kernel_counts().get("cpu", 0) - before
+        losses.append(loss.item())
+    return losses, on_cpu
+
+
+def products():
+    library = ctypes.CDLL(str(pathlib.Path(_c.__file__).parent / "libsuan_cuda_emulated.so"))
+    library.suan_emulated_products.restype = ctypes.c_uint64
+    return library.suan_emulated_products()
+
+
+def test_char_gpt_trains_as_on_the_cpu():
+    want, _ = char_gpt("cpu")
+    suan.zeros(1, device=DEVICE)
+    before = products()
+    got, on_cpu = char_gpt(DEVICE)
+    off = max(abs(a - b) / abs(b) for a, b in zip(got, want))
+    print(f"20 steps: largest relative difference {off:.2e}, {products() - before} products by the host")
+    assert off <= 1e-5
+    assert got[-1] < 0.9 * got[0]
+    assert on_cpu == 0, f"{on_cpu} CPU kernels ran"
+    assert products() > before  # matmul and linear alone are the library's, here the host's
+
+
+def test_the_host_cannot_reach_device_memory():
+    code = (
+        "import suan, ctypes; t = suan.ones(4, device='cuda-emulated'); print(t.sum().item(), flush=True);"
+        "ctypes.string_at(t.data_ptr(), 4)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "4.0" and run.returncode == -11
+
+
+def test_memory_is_counted_apart():
+    before = _c.device_memory_stats(DEVICE)["in_use"]
+    t = suan.zeros(1000, 1000, device=DEVICE)
+    assert _c.device_memory_stats(DEVICE)["in_use"] - before >= 4_000_000
+    del t
+    assert _c.device_memory_stats(DEVICE)["in_use"] == before
+
+
+def test_errors_name_the_device():
+    a, b = suan.ones(3, device=DEVICE), suan.ones(3)
+    with pytest.raises(suan.DeviceError, match="two devices"):
+        a + b
+    with pytest.raises(suan.DeviceError, match=r"numpy.*cuda-emulated"):
+        a.numpy()
+    with pytest.raises(suan.DeviceError, match=r"nonzero.*cuda-emulated"):
+        suan._c.ops.nonzero(a)
+    with pytest.raises(suan.DeviceError, match=r"cumsum.*no kernel"):
+        suan._c.ops.cumsum(a, 0)
+    with pytest.raises(IndexError, match=r"expected 0 to 2, got 7"):
+        suan._c.ops.embedding(suan.ones(3, 2, device=DEVICE), suan.tensor([0, 7], device=DEVICE))
+    assert (a + a).tolist() == [2.0, 2.0, 2.0]  # usable after every error
+    with pytest.raises(suan.DeviceError, match="CPU only"):
+        step = suan.compile(lambda x: x + x)
+        for _ in range(4):
+            step(a)
+    with pytest.raises(suan.DeviceError, match="no such device"):
+        suan.zeros(1, device="cuda-emulated:1")
+    with pytest.raises(suan.DeviceError, match="unknown device"):
+        suan.zeros(1, device="npu")
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="this machine has an NVIDIA GPU")
+def test_cuda_without_a_gpu_says_why_in_one_line():
+    with pytest.raises(suan.DeviceError) as error:
+        suan.zeros(1, device="cuda")
+    assert "\n" not in str(error.value).split(" (at ")[0]
+    assert "driver" in str(error.value)
+    assert _c.why_unavailable("cuda") and not _c.why_unavailable(DEVICE)
+
+
+def test_checker_build_finds_nothing_in_the_kernels():
+    """A small training run with every load and store of the kernels reported to the race checker."""
+    code = """
+import suan, numpy as np
+from suan.models import GPT, GPTConfig
+suan.manual_seed(0)
+m = GPT(GPTConfig(vocab=17, block=40, layers=1, heads=2, width=40)).to("cuda-emulated")
+o = suan.optim.AdamW(m.parameters(), lr=1e-3)
+x = suan.tensor(np.arange(74).reshape(2, 37) % 17).to("cuda-emulated")
+for _ in range(2):
+    o.zero_grad(); loss = m(x, x); loss.backward(); o.step()
+t = suan.randn(70, 130).to("cuda-emulated")
+for f in (lambda: t.sum(0), lambda: t.sum(1), lambda: t.sum(), lambda: t.mean(1), lambda: t.softmax(0), lambda: t.t().contiguous(), lambda: suan.cat([t, t], 1)):
+    f()
+print("clean", loss.item())
+"""
+    env = {**os.environ, "SUAN_CUDA_EMULATED": "check"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
+    assert run.returncode == 0 and run.stdout.startswith("clean"), run.stderr[-2000:]
