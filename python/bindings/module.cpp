@@ -15,6 +15,7 @@ namespace suan::py {
 void set_source_roots(std::vector<std::string> library, std::vector<std::string> user);
 void bind_compile(nb::module_& m);  // compile.cpp
 void bind_samples(nb::module_& m);  // samples.cpp
+void bind_onnx(nb::module_& m);     // onnx.cpp
 
 namespace {
 
@@ -89,4 +90,5 @@ NB_MODULE(_c, m) {
   bind_misc(m);
   bind_compile(m);
   bind_samples(m);
+  bind_onnx(m);
 }
