@@ -46,6 +46,8 @@ class Call {
   const Tensor& concrete(int i) const;
   std::vector<int64_t> host_ints(int i) const;
   std::vector<double> host_reals(int i) const;
+  int64_t host_int(int i) const;                         // of one element
+  double host_real(int i) const;
   int axis(int64_t a, int rank) const { return normalize_axis(node.op, a, rank); }
   int axis_attr(int64_t fallback, int rank) const { return axis(integer("axis", fallback), rank); }
 

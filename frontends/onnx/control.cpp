@@ -14,7 +14,7 @@ constexpr int64_t longest_unrolled = 64;   // trips; longer loops run node by no
 bool truth(Call& c, const Value& v) {
   if (!v.is_tensor() || v.tensor().numel() != 1) c.fail<TypeError>("condition is no bool: expected one, got {}", describe(v));
   if (v.tensor().is_dry()) throw NeedsData{c.node.name};
-  return v.tensor().item_int();
+  return read_ints(v.tensor())[0];
 }
 
 Values build_if(Call& c) { return c.run(c.graph(truth(c, c.value(0)) ? "then_branch" : "else_branch"), {}); }
@@ -44,7 +44,7 @@ Values build_loop(Call& c) {
   const size_t carried = c.in.size() - std::min<size_t>(c.in.size(), 2);
   if (body.in.size() != carried + 2 || body.out.size() < carried + 1)
     c.fail<TypeError>("body does not fit: expected {} inputs, got {}", carried + 2, body.in.size());
-  const int64_t most = c.has(0) ? c.host_ints(0).at(0) : INT64_MAX;
+  const int64_t most = c.has(0) ? c.host_int(0) : INT64_MAX;
   if (c.eval.tracing() && c.has(0) && most > longest_unrolled) throw NeedsData{c.node.name};
   Value condition = c.has(1) ? c.value(1) : Value(Tensor::scalar_int(1, DType::boolean));
   std::vector<Value> state(c.in.begin() + 2, c.in.end());
@@ -148,7 +148,7 @@ Values build_sequence_construct(Call& c) { return {Value(Sequence(c.in.begin(), 
 Values build_sequence_empty(Call&) { return {Value(Sequence{})}; }
 
 int64_t position(Call& c, int i, size_t size, bool insert) {
-  const int64_t n = int64_t(size), p = c.host_ints(i).at(0), at = p < 0 ? p + n : p;
+  const int64_t n = int64_t(size), p = c.host_int(i), at = p < 0 ? p + n : p;
   if (at < 0 || at > n - (insert ? 0 : 1)) c.fail<IndexError>("position out of range: expected -{} to {}, got {}", n, insert ? n : n - 1, p);
   return at;
 }

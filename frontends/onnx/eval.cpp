@@ -80,6 +80,14 @@ std::vector<double> read_reals(const Tensor& t) {
 }
 std::vector<int64_t> Call::host_ints(int i) const { return read_ints(concrete(i)); }
 std::vector<double> Call::host_reals(int i) const { return read_reals(concrete(i)); }
+int64_t Call::host_int(int i) const {
+  if (concrete(i).numel() != 1) fail<ShapeError>("input {}: expected one number, got {}", i, to_string((*this)[i].type()));
+  return host_ints(i)[0];
+}
+double Call::host_real(int i) const {
+  if (concrete(i).numel() != 1) fail<ShapeError>("input {}: expected one number, got {}", i, to_string((*this)[i].type()));
+  return host_reals(i)[0];
+}
 
 std::vector<Value> Call::run(const Graph& g, std::vector<Value> inputs) const {
   return eval.run(g, std::move(inputs), &env);

@@ -166,7 +166,7 @@ Values build_scatter_nd(Call& c) {
 
 Values build_one_hot(Call& c) {
   const Tensor index = cast(c[0], DType::i64), &values = c[2];
-  const int64_t depth = int64_t(c.host_reals(1).at(0));
+  const int64_t depth = int64_t(c.host_real(1));
   const int axis = c.axis_attr(-1, index.rank() + 1);
   const Tensor classes = apply(SUAN_OP("arange"), {}, {0.0, double(depth), 1.0, DType::i64});
   Shape s = Dims::filled(index.rank() + 1 - axis, 1);
@@ -200,7 +200,7 @@ Values build_compress(Call& c) {
 
 Values build_topk(Call& c) {
   const Tensor& x = c[0];
-  const int64_t k = c.version() < 10 ? c.integer("k") : c.host_ints(1).at(0);
+  const int64_t k = c.version() < 10 ? c.integer("k") : c.host_int(1);
   const int axis = c.axis_attr(-1, x.rank());
   Tensors out = apply_all(SUAN_OP("topk"), {x}, {k, int64_t(axis), bool(c.integer("largest", 1)), true});
   return {out[0], out[1]};

@@ -363,8 +363,8 @@ Values build_lrn(Call& c) {
 
 Values build_dropout(Call& c) {
   const Tensor& x = c[0];
-  const bool training = c.version() >= 12 && c.has(2) && c.concrete(2).item_int();
-  if (training && (!c.has(1) || c.host_reals(1).at(0) != 0))
+  const bool training = c.version() >= 12 && c.has(2) && c.host_int(2);
+  if (training && (!c.has(1) || c.host_real(1) != 0))
     c.fail<TypeError>("unsupported training mode: expected inference, or a ratio of 0, got dropout of a random part");
   return {x, apply(SUAN_OP("full"), {Tensor::scalar_int(1, DType::boolean)}, {x.shape()})};
 }

@@ -139,7 +139,7 @@ Values build_hardmax(Call& c) {
 
 Values build_cumsum(Call& c) {
   Tensor x = c[0];
-  const int axis = c.axis(c.host_ints(1).at(0), x.rank());
+  const int axis = c.axis(c.host_int(1), x.rank());
   const bool reverse = c.integer("reverse", 0), exclusive = c.integer("exclusive", 0);
   if (reverse) x = apply(SUAN_OP("flip"), {x}, {Dims{axis}});
   Tensor out = cast(apply(SUAN_OP("cumsum"), {x}, {int64_t(axis)}), x.dtype());
@@ -151,7 +151,7 @@ Values build_cumsum(Call& c) {
 // Doubling: after k rounds every element holds the product of the 2^k elements up to it.
 Values build_cumprod(Call& c) {
   Tensor x = c[0];
-  const int axis = c.axis(c.host_ints(1).at(0), x.rank());
+  const int axis = c.axis(c.host_int(1), x.rank());
   const int64_t n = x.dim(axis);
   const bool reverse = c.integer("reverse", 0), exclusive = c.integer("exclusive", 0);
   if (reverse) x = apply(SUAN_OP("flip"), {x}, {Dims{axis}});

@@ -270,8 +270,8 @@ Values build_tile(Call& c) {
 }
 
 Values build_range(Call& c) {
-  const Tensor &start = c.concrete(0), &limit = c.concrete(1), &delta = c.concrete(2);
-  const double a = start.item(), b = limit.item(), d = delta.item();
+  const Tensor& start = c.concrete(0);
+  const double a = c.host_real(0), b = c.host_real(1), d = c.host_real(2);
   if (d == 0) c.fail<ValueError>("step is zero: expected a non-zero step, got 0");
   if (is_integer(start.dtype())) return {apply(SUAN_OP("arange"), {}, {a, b, d, start.dtype()})};
   const int64_t n = std::max<int64_t>(0, int64_t(std::ceil((b - a) / d)));
@@ -288,7 +288,7 @@ Values build_eye_like(Call& c) {
 }
 
 Values build_trilu(Call& c) {
-  const int64_t k = c.has(1) ? c.concrete(1).item_int() : 0;
+  const int64_t k = c.has(1) ? c.host_int(1) : 0;
   return {apply(c.integer("upper", 1) ? SUAN_OP("triu") : SUAN_OP("tril"), {c[0]}, {k})};
 }
 
