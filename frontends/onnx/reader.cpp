@@ -19,7 +19,7 @@ using ::onnx::GraphProto;
 using ::onnx::NodeProto;
 using ::onnx::TypeProto;
 
-constexpr int max_nodes = 1'000'000, max_calls = 32;
+constexpr int max_nodes = 200'000, max_calls = 32;
 
 using Opsets = std::map<std::string, int64_t>;
 using AttrMap = std::map<std::string, Attribute, std::less<>>;
