@@ -19,6 +19,7 @@ void set_source_roots(std::vector<std::string> library, std::vector<std::string>
 void bind_compile(nb::module_& m);  // compile.cpp
 void bind_distributed(nb::module_& m);  // distributed.cpp
 void bind_samples(nb::module_& m);  // samples.cpp
+void bind_onnx(nb::module_& m);     // onnx.cpp
 
 namespace {
 
@@ -136,4 +137,5 @@ NB_MODULE(_c, m) {
   bind_compile(m);
   bind_distributed(m);
   bind_samples(m);
+  bind_onnx(m);
 }

@@ -4,7 +4,7 @@ import builtins as _py
 import math
 
 from . import _c
-from .kinds import check_device, get_default_dtype, int64, place
+from .kinds import check_device, default_device, get_default_dtype, int64, place
 
 Tensor = _c.Tensor
 _bool = getattr(_c, "bool")
@@ -113,7 +113,7 @@ def zeros(*size, dtype=None, device=None, requires_grad=False, out=None):
     """zeros(2, 3) or zeros((2, 3)): a tensor of zeros."""
     check_device(device)
     dtype, shape = dtype or get_default_dtype(), _shape(size)
-    t = _c.large_zeros(shape, dtype) if device is None and _is_large(shape) else None
+    t = _c.large_zeros(shape, dtype) if device in (None, default_device) and _is_large(shape) else None
     if t is None:
         t = _c.ops.full(place(_c.literal(0, dtype), device), shape)
     return _finish(t, requires_grad, device)

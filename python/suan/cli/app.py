@@ -147,6 +147,57 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     doctor_command(json)
 
 
+@app.command("run")
+def run_model(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    inputs: Annotated[
+        Optional[Path], typer.Option(help="An .npz with inputs by name; the others are random.")
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Write the outputs to this .npz.")] = None,
+    size: Annotated[
+        Optional[list[str]], typer.Option(help="Size of a symbolic dimension: name=number.")
+    ] = None,
+):
+    """Run an ONNX model once and show its outputs."""
+    from .onnx_command import run_command
+
+    run_command(model, inputs, out, size)
+
+
+@app.command()
+def inspect(
+    model: Annotated[Optional[Path], typer.Argument(help="An ONNX file.")] = None,
+    supported: Annotated[
+        bool, typer.Option("--supported", help="List the operators that can be imported.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """Show an ONNX model's inputs, outputs, weights and operators."""
+    from .onnx_command import inspect_command
+
+    inspect_command(model, supported, json)
+
+
+@app.command()
+def bench(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    vs: Annotated[Optional[str], typer.Option(help="Also time a peer: onnxruntime.")] = None,
+    inputs: Annotated[
+        Optional[Path], typer.Option(help="An .npz with inputs by name; the others are random.")
+    ] = None,
+    size: Annotated[
+        Optional[list[str]], typer.Option(help="Size of a symbolic dimension: name=number.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to time each.")] = 2.0,
+    threads: Annotated[Optional[int], typer.Option(min=1, help="Threads for each.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """Time an ONNX model; with --vs, in turn with a peer on the same inputs and threads."""
+    from .onnx_command import bench_command
+
+    bench_command(model, vs, inputs, size, seconds, threads, json)
+
+
 def run(args=None):
     """Runs the command line; errors of the engine and of the user's files end in one line."""
     try:

@@ -1,0 +1,109 @@
+// What a builder of one ONNX operator sees. Builders write in Suan's ops; whether these run at once, or are
+// recorded for a plan, is the business of the caller (eval.h).
+#pragma once
+
+#include "frontends/onnx/model.h"
+#include "ops/api.h"
+
+namespace suan::onnx {
+
+// A builder asked for the content of a value that only exists when the plan runs.
+struct NeedsData {
+  std::string node;
+};
+
+class Eval;
+
+class Call {
+ public:
+  Call(const Node& n, std::vector<Value> in, Eval& eval, const std::vector<Value>& env)
+      : node(n), in(std::move(in)), eval(eval), env(env) {}
+  const Node& node;
+  std::vector<Value> in;
+  Eval& eval;
+  const std::vector<Value>& env;       // slots of the graph around, for sub-graphs
+
+  int n_in() const { return int(in.size()); }
+  bool has(int i) const { return i < n_in() && !in[size_t(i)].absent(); }
+  const Tensor& operator[](int i) const;                 // TypeError unless a tensor is there
+  Tensor optional(int i) const { return has(i) ? (*this)[i] : Tensor(); }
+  const Value& value(int i) const;
+  const Strings& strings(int i) const;
+  const Sequence& sequence(int i) const;
+
+  bool has_attr(std::string_view name) const { return attr(name) != nullptr; }
+  int64_t integer(std::string_view name, std::optional<int64_t> fallback = {}) const;
+  double real(std::string_view name, std::optional<double> fallback = {}) const;
+  std::string string(std::string_view name, std::optional<std::string> fallback = {}) const;
+  std::vector<int64_t> ints(std::string_view name, std::optional<std::vector<int64_t>> fallback = {}) const;
+  std::vector<double> reals(std::string_view name, std::optional<std::vector<double>> fallback = {}) const;
+  std::vector<std::string> texts(std::string_view name, std::optional<std::vector<std::string>> fallback = {}) const;
+  const Graph& graph(std::string_view name) const;
+  const Attribute* attr(std::string_view name) const;
+  int version() const { return node.version; }
+
+  // Content, which must not wait for a plan.
+  const Tensor& concrete(int i) const;
+  std::vector<int64_t> host_ints(int i) const;
+  std::vector<double> host_reals(int i) const;
+  int64_t host_int(int i) const;                         // of one element
+  double host_real(int i) const;
+  int axis(int64_t a, int rank) const { return normalize_axis(node.op, a, rank); }
+  int axis_attr(int64_t fallback, int rank) const { return axis(integer("axis", fallback), rank); }
+
+  // Runs a sub-graph of this node with the captured values of now.
+  std::vector<Value> run(const Graph& g, std::vector<Value> inputs) const;
+
+  template <class E = ValueError, class... A>
+  [[noreturn]] void fail(fmt::format_string<A...> text, A&&... a) const {
+    throw E(fmt::format("[{}] {} (node '{}')", node.op, fmt::format(text, std::forward<A>(a)...), node.name));
+  }
+};
+
+// Runs graphs node by node: recording dry values, computing what is known.
+class Eval {
+ public:
+  explicit Eval(bool tracing) : tracing_(tracing) {}
+  std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
+  bool tracing() const { return tracing_; }
+  // Runs f as eager code, whatever is recorded around.
+  template <class F>
+  static auto eagerly(F&& f) {
+    ContextScope scope;
+    context() = Context{.grad_enabled = false, .inference = true};
+    return f();
+  }
+
+ private:
+  bool tracing_;
+  int depth_ = 0;
+};
+
+// Whole values of numbers for builders; constants in a recording.
+Tensor make_ints(const std::vector<int64_t>& v);                         // 1-d int64
+Tensor make_ints(const std::vector<int64_t>& v, const Shape& shape);
+Tensor make_reals(const std::vector<double>& v, const Shape& shape, DType t);
+Tensor scalar_like(double v, const Tensor& x);
+std::vector<double> read_reals(const Tensor& t);      // concrete, any number type
+std::vector<int64_t> read_ints(const Tensor& t);
+Dims to_dims(const Call& c, const std::vector<int64_t>& v);              // ShapeError past eight
+// A one-element tensor of any rank as 0-d.
+Tensor as_scalar(const Call& c, const Tensor& t);
+Tensor flatten_to(const Tensor& x, std::initializer_list<int64_t> shape);
+
+// Nodes that read constants only run once, for all shapes.
+void fold_constants(Graph& g);
+
+// Tables, one for each file of builders.
+std::vector<Mapping> elementwise_ops();
+std::vector<Mapping> shape_ops();
+std::vector<Mapping> index_ops();
+std::vector<Mapping> reduce_ops();
+std::vector<Mapping> nn_ops();
+std::vector<Mapping> recurrent_ops();
+std::vector<Mapping> quant_ops();
+std::vector<Mapping> loss_ops();
+std::vector<Mapping> control_ops();
+std::vector<Mapping> text_ops();
+
+}  // namespace suan::onnx

@@ -1,0 +1,283 @@
+// Running graphs node by node. What is known is computed at once; what is not is recorded.
+#include <algorithm>
+#include <tuple>
+#include <unordered_map>
+
+#include "core/interrupt.h"
+#include "frontends/onnx/build.h"
+
+namespace suan::onnx {
+
+// ---- operands and attributes -------------------------------------------------------------------------
+
+const Value& Call::value(int i) const {
+  if (!has(i)) fail<TypeError>("missing input {}: expected {} or more, got {}", i, i + 1, n_in());
+  return in[size_t(i)];
+}
+const Tensor& Call::operator[](int i) const {
+  const Value& v = value(i);
+  if (!v.is_tensor()) fail<TypeError>("input {} is no tensor: expected one, got {}", i, describe(v));
+  return v.tensor();
+}
+const Strings& Call::strings(int i) const {
+  const Value& v = value(i);
+  if (!v.is_strings()) fail<TypeError>("input {} holds no strings: expected some, got {}", i, describe(v));
+  return v.strings();
+}
+const Sequence& Call::sequence(int i) const {
+  const Value& v = value(i);
+  if (!v.is_sequence()) fail<TypeError>("input {} is no sequence: expected one, got {}", i, describe(v));
+  return v.sequence();
+}
+
+const Attribute* Call::attr(std::string_view name) const {
+  auto it = node.attrs.find(name);
+  return it == node.attrs.end() ? nullptr : &it->second;
+}
+namespace {
+template <class T>
+T get(const Call& c, std::string_view name, const std::optional<T>& fallback) {
+  const Attribute* a = c.attr(name);
+  if (!a) {
+    if (fallback) return *fallback;
+    c.fail<ValueError>("missing attribute: expected '{}'", name);
+  }
+  if (auto v = std::get_if<T>(&a->data)) return *v;
+  c.fail<TypeError>("attribute '{}' has another type than expected", name);
+}
+}  // namespace
+int64_t Call::integer(std::string_view name, std::optional<int64_t> f) const { return get(*this, name, f); }
+double Call::real(std::string_view name, std::optional<double> f) const { return get(*this, name, f); }
+std::string Call::string(std::string_view name, std::optional<std::string> f) const { return get(*this, name, f); }
+std::vector<int64_t> Call::ints(std::string_view name, std::optional<std::vector<int64_t>> f) const { return get(*this, name, f); }
+std::vector<double> Call::reals(std::string_view name, std::optional<std::vector<double>> f) const { return get(*this, name, f); }
+std::vector<std::string> Call::texts(std::string_view name, std::optional<std::vector<std::string>> f) const {
+  return get(*this, name, f);
+}
+const Graph& Call::graph(std::string_view name) const {
+  return *get<std::shared_ptr<const Graph>>(*this, name, std::nullopt);
+}
+
+const Tensor& Call::concrete(int i) const {
+  const Tensor& t = (*this)[i];
+  if (t.is_dry()) throw NeedsData{node.name};
+  return t;
+}
+
+std::vector<int64_t> read_ints(const Tensor& t) {
+  return Eval::eagerly([&] {
+    Tensor c = ops::contiguous(ops::cast(t, DType::i64));
+    const int64_t* p = c.numel() ? c.data<int64_t>() : nullptr;
+    return std::vector<int64_t>(p, p + c.numel());
+  });
+}
+std::vector<double> read_reals(const Tensor& t) {
+  return Eval::eagerly([&] {
+    Tensor c = ops::contiguous(ops::cast(t, DType::f64));
+    const double* p = c.numel() ? c.data<double>() : nullptr;
+    return std::vector<double>(p, p + c.numel());
+  });
+}
+std::vector<int64_t> Call::host_ints(int i) const { return read_ints(concrete(i)); }
+std::vector<double> Call::host_reals(int i) const { return read_reals(concrete(i)); }
+int64_t Call::host_int(int i) const {
+  if (concrete(i).numel() != 1) fail<ShapeError>("input {}: expected one number, got {}", i, to_string((*this)[i].type()));
+  return host_ints(i)[0];
+}
+double Call::host_real(int i) const {
+  if (concrete(i).numel() != 1) fail<ShapeError>("input {}: expected one number, got {}", i, to_string((*this)[i].type()));
+  return host_reals(i)[0];
+}
+
+std::vector<Value> Call::run(const Graph& g, std::vector<Value> inputs) const {
+  return eval.run(g, std::move(inputs), &env);
+}
+
+Tensor make_ints(const std::vector<int64_t>& v, const Shape& shape) {
+  return Tensor::from<int64_t>(v, shape);
+}
+Tensor make_ints(const std::vector<int64_t>& v) { return make_ints(v, Shape{int64_t(v.size())}); }
+Tensor make_reals(const std::vector<double>& v, const Shape& shape, DType t) {
+  return Eval::eagerly([&] { return ops::cast(Tensor::from<double>(v, shape), t); });
+}
+Tensor scalar_like(double v, const Tensor& x) {
+  return is_floating(x.dtype()) ? Tensor::scalar(v, x.dtype()) : Tensor::scalar_int(int64_t(v), x.dtype());
+}
+Dims to_dims(const Call& c, const std::vector<int64_t>& v) {
+  if (v.size() > size_t(max_rank)) c.fail<ShapeError>("too many dimensions: expected at most {}, got {}", max_rank, v.size());
+  return Dims(std::span<const int64_t>(v));
+}
+Tensor as_scalar(const Call& c, const Tensor& t) {
+  if (t.numel() != 1) c.fail<ShapeError>("expected one number, got {}", to_string(t.type()));
+  return t.rank() ? ops::reshape(t, {}) : t;
+}
+
+// ---- running -------------------------------------------------------------------------------------------
+
+namespace {
+
+// A known value owns its whole storage, as a recording's constants do.
+Value settled(Value v) {
+  if (!v.is_tensor() || v.tensor().is_dry()) return v;
+  const Tensor& t = v.tensor();
+  if (t.offset() == 0 && t.is_contiguous() && t.type().bytes() == t.storage()->bytes()) return v;
+  return Eval::eagerly([&]() -> Value {
+    if (!t.is_contiguous() || t.numel() == 0) return ops::copy(t);
+    return Tensor::over(Storage::external({}, t.raw(), t.type().bytes(), [keep = t.storage()] {}), Layout(t.shape()),
+                        t.dtype());
+  });
+}
+
+}  // namespace
+
+std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside) {
+  constexpr int deepest = 128;
+  if (depth_ >= deepest) fail<ValueError>("onnx", "graphs nest too deeply: expected at most {} levels", deepest);
+  struct Depth {
+    int& d;
+    explicit Depth(int& d) : d(++d) {}
+    ~Depth() { --d; }
+  } level(depth_);
+  if (inputs.size() > g.in.size())
+    fail<ValueError>("onnx", "too many values for a graph: expected {}, got {}", g.in.size(), inputs.size());
+  std::vector<Value> env(size_t(g.n_slots));
+  for (const auto& [slot, v] : g.constants) env[size_t(slot)] = v;
+  for (size_t i = 0; i < inputs.size(); ++i) env[size_t(g.in[i])] = std::move(inputs[i]);
+  for (auto [from, to] : g.captures) env[size_t(to)] = (*outside)[size_t(from)];
+  for (const Node& n : g.nodes) {
+    check_interrupt();
+    std::vector<Value> in;
+    in.reserve(n.in.size());
+    bool known = !n.random;
+    for (int slot : n.in) in.push_back(slot < 0 ? Value() : env[size_t(slot)]);
+    if (tracing_)
+      for (int slot : n.reads) known = known && is_concrete(env[size_t(slot)]);
+    auto build = [&] {
+      if (n.body) return run(*n.body, std::move(in), nullptr);
+      Call c(n, std::move(in), *this, env);
+      return n.build(c);
+    };
+    std::vector<Value> out;
+    try {
+      out = tracing_ && known ? eagerly(build) : build();
+    } catch (const Error& e) {
+      // Which node: the engine's message names its own op, which may be another. Once is enough.
+      if (std::string_view(e.what()).find("(node '") != std::string_view::npos) throw;
+      std::string text = fmt::format("{} (node '{}', {})", e.what(), n.name, n.op);
+      if (dynamic_cast<const ShapeError*>(&e)) throw ShapeError(text);
+      if (dynamic_cast<const TypeError*>(&e)) throw TypeError(text);
+      if (dynamic_cast<const ValueError*>(&e)) throw ValueError(text);
+      if (dynamic_cast<const IndexError*>(&e)) throw IndexError(text);
+      throw;
+    }
+    if (out.size() < n.out.size())
+      for (size_t k = out.size(); k < n.out.size(); ++k)
+        if (n.out[k] >= 0)
+          fail<TypeError>(n.op, "unsupported output: expected at most {}, got one more wanted (node '{}')", out.size(), n.name);
+    for (size_t k = 0; k < n.out.size(); ++k)
+      if (n.out[k] >= 0) env[size_t(n.out[k])] = tracing_ ? settled(std::move(out[k])) : std::move(out[k]);
+    for (int slot : n.last_read) env[size_t(slot)] = Value();
+  }
+  std::vector<Value> result;
+  for (int slot : g.out) result.push_back(env[size_t(slot)]);
+  return result;
+}
+
+// ---- before the first call -----------------------------------------------------------------------------
+
+void find_last_reads(Graph& g) {
+  std::vector<int> last(size_t(g.n_slots), -1);
+  for (size_t i = 0; i < g.nodes.size(); ++i)
+    for (int slot : g.nodes[i].reads) last[size_t(slot)] = int(i);
+  for (int slot : g.out) last[size_t(slot)] = -1;
+  for (Node& n : g.nodes) n.last_read.clear();
+  for (size_t slot = 0; slot < last.size(); ++slot)
+    if (last[slot] >= 0) g.nodes[size_t(last[slot])].last_read.push_back(int(slot));
+}
+
+// Nodes that read constants only run now, once for all shapes. One that fails stays, to fail where it is called.
+void fold_constants(Graph& g) {
+  std::unordered_map<int, Value> known(g.constants.begin(), g.constants.end());
+  std::vector<Value> env(static_cast<size_t>(g.n_slots));
+  for (const auto& [slot, v] : known) env[size_t(slot)] = v;
+  std::vector<Node> left;
+  for (Node& n : g.nodes) {
+    bool foldable = !n.random && !n.body;
+    for (int slot : n.reads) foldable = foldable && known.count(slot);
+    if (foldable) try {
+        std::vector<Value> in;
+        for (int slot : n.in) in.push_back(slot < 0 ? Value() : env[size_t(slot)]);
+        Eval eval(false);
+        std::vector<Value> out = Eval::eagerly([&] {
+          Call c(n, std::move(in), eval, env);
+          return n.build(c);
+        });
+        if (out.size() >= n.out.size()) {
+          for (size_t k = 0; k < n.out.size(); ++k)
+            if (n.out[k] >= 0) known[n.out[k]] = env[size_t(n.out[k])] = settled(std::move(out[k]));
+          continue;
+        }
+      } catch (const Interrupted&) {
+        throw;
+      } catch (const Error&) {
+      }
+    left.push_back(std::move(n));
+  }
+  g.nodes = std::move(left);
+  std::vector<char> read(size_t(g.n_slots), 0);
+  for (const Node& n : g.nodes)
+    for (int slot : n.reads) read[size_t(slot)] = 1;
+  for (int slot : g.out) read[size_t(slot)] = 1;
+  g.constants.clear();
+  for (auto& [slot, v] : known)
+    if (read[size_t(slot)]) g.constants.emplace_back(slot, v);
+  find_last_reads(g);
+}
+
+// ---- the table -----------------------------------------------------------------------------------------
+
+namespace {
+
+struct Table {
+  std::unordered_map<std::string, std::vector<Mapping>> by_name;  // oldest first
+  Table() {
+    for (auto list : {elementwise_ops, shape_ops, index_ops, reduce_ops, nn_ops, recurrent_ops, quant_ops, loss_ops, control_ops,
+                      text_ops})
+      for (const Mapping& m : list()) by_name[m.name].push_back(m);
+    for (auto& [name, list] : by_name)
+      std::sort(list.begin(), list.end(), [](const Mapping& a, const Mapping& b) { return a.since < b.since; });
+  }
+};
+const Table& table() {
+  static const Table t;
+  return t;
+}
+
+}  // namespace
+
+// "domain.Name" for other domains than ONNX's own.
+Builder find_builder(std::string_view domain, std::string_view name, int version) {
+  std::string key = domain.empty() ? std::string(name) : fmt::format("{}.{}", domain, name);
+  auto it = table().by_name.find(key);
+  if (it == table().by_name.end()) return nullptr;
+  Builder found = nullptr;
+  for (const Mapping& m : it->second)
+    if (m.since <= version) found = m.build;
+  return found;
+}
+
+std::vector<SupportedOp> supported_ops() {
+  std::vector<SupportedOp> out;
+  for (const auto& [name, list] : table().by_name)
+    for (const Mapping& m : list) {
+      size_t dot = name.rfind('.');
+      out.push_back({dot == std::string::npos ? "" : name.substr(0, dot), dot == std::string::npos ? name : name.substr(dot + 1),
+                     m.since});
+    }
+  std::sort(out.begin(), out.end(), [](const SupportedOp& a, const SupportedOp& b) {
+    return std::tie(a.domain, a.name, a.since) < std::tie(b.domain, b.name, b.since);
+  });
+  return out;
+}
+
+}  // namespace suan::onnx

@@ -1,0 +1,69 @@
+// A model as the importer sees it: names resolved to slots, operators to builders, weights in place.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "frontends/onnx/session.h"
+
+namespace suan::onnx {
+
+class Call;
+using Builder = Values (*)(Call&);
+
+struct Graph;
+
+struct Attribute {
+  std::variant<std::monostate, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>,
+               std::vector<std::string>, Value, std::shared_ptr<const Graph>>
+      data;
+};
+
+struct Node {
+  std::string name, op, domain;
+  int version = 0;                      // of the operator set
+  Builder build = nullptr;              // null for a call of a function
+  std::shared_ptr<const Graph> body;    // of a function
+  bool random = false;
+  std::vector<int> in, out;             // slots; -1 where left out
+  std::vector<int> reads;               // in, and what sub-graphs capture
+  std::map<std::string, Attribute, std::less<>> attrs;
+  std::vector<int> last_read;           // slots nobody reads after this node
+};
+
+struct Graph {
+  int n_slots = 0;
+  std::vector<Port> inputs, outputs;
+  std::vector<int> in, out;                          // slots
+  std::vector<std::pair<int, Value>> constants;      // initializers, then what folds at load
+  std::vector<std::pair<int, int>> captures;         // slot outside -> slot here
+  std::vector<Node> nodes;
+};
+
+struct Model {
+  Graph graph;
+  int64_t ir_version = 0;
+  std::string producer;
+  std::map<std::string, int64_t> opsets;
+  std::map<std::string, int> op_counts;
+  int64_t weight_bytes = 0, mapped_bytes = 0;
+};
+
+// When each value is read last, so that it can be let go.
+void find_last_reads(Graph& g);
+
+Model read_model(const std::filesystem::path& path);
+Model read_model(std::string_view bytes);
+
+DType dtype_of_onnx(int elem_type);          // TypeError for those Suan has no kernels for
+bool is_string_type(int elem_type);
+// The latest mapping at or below a version; null when there is none.
+struct Mapping {
+  const char* name;
+  int since;
+  Builder build;
+};
+Builder find_builder(std::string_view domain, std::string_view name, int version);
+
+}  // namespace suan::onnx

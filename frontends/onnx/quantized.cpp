@@ -1,0 +1,159 @@
+// Quantisation: affine 8- and 16-bit integers in and out of floats, and products of integers.
+#include <cmath>
+
+#include "frontends/onnx/build.h"
+
+namespace suan::onnx {
+namespace {
+
+using namespace ops;
+
+// A scale or zero point (one number, one per element of `axis`, or one per block of it) laid over x.
+Tensor spread(Call& c, const Tensor& p, const Tensor& x, int axis, int64_t block) {
+  if (p.numel() == 1 && p.rank() <= 1) return p.rank() ? reshape(p, {}) : p;
+  if (block == 0) {
+    if (p.rank() != 1 || p.dim(0) != x.dim(axis)) c.fail<ShapeError>("scale does not fit: expected {} values, got {}", x.dim(axis), to_string(p.type()));
+    Shape s = Dims::filled(x.rank() - axis, 1);
+    s[0] = p.dim(0);
+    return reshape(p, s);
+  }
+  if (p.rank() != x.rank()) c.fail<ShapeError>("scale does not fit: expected {} dimensions, got {}", x.rank(), to_string(p.type()));
+  Shape wide = p.shape(), flat = p.shape();
+  wide.insert(axis + 1, block);
+  flat[axis] *= block;
+  const Tensor repeated = reshape(expand(unsqueeze(p, axis + 1), wide), flat);
+  return slice(repeated, axis, 0, x.dim(axis));
+}
+
+
+Tensor to_range(const Tensor& x, DType t) {   // saturates; x is whole already
+  const int bits = int(item_size(t)) * 8;
+  const double lo = is_signed_int(t) ? -std::ldexp(1.0, bits - 1) : 0;
+  const double hi = std::ldexp(1.0, is_signed_int(t) ? bits - 1 : bits) - 1;
+  return cast(minimum(maximum(x, number(lo, x)), number(hi, x)), t);
+}
+Tensor rounded(const Tensor& x) { return apply(SUAN_OP("round"), {x}); }
+
+Tensor quantize(const Tensor& x, const Tensor& scale, const Tensor& zero, DType t) {
+  const Tensor q = rounded(cast(x, DType::f32) / cast(scale, DType::f32));
+  return to_range(zero ? q + cast(zero, DType::f32) : q, t);
+}
+
+Values build_quantize(Call& c) {
+  const Tensor& x = c[0];
+  const int axis = x.rank() > 1 ? c.axis_attr(1, x.rank()) : 0;
+  const int64_t block = c.integer("block_size", 0);
+  DType t = c.has(2) ? c[2].dtype() : DType::u8;
+  if (c.integer("output_dtype", 0)) t = dtype_of_onnx(int(c.integer("output_dtype")));
+  return {quantize(x, spread(c, c[1], x, axis, block), c.has(2) ? spread(c, c[2], x, axis, block) : Tensor(), t)};
+}
+
+Values build_dequantize(Call& c) {
+  const Tensor &x = c[0], &scale = c[1];
+  const int axis = x.rank() > 1 ? c.axis_attr(1, x.rank()) : 0;
+  const int64_t block = c.integer("block_size", 0);
+  const DType t = c.integer("output_dtype", 0) ? dtype_of_onnx(int(c.integer("output_dtype"))) : scale.dtype();
+  Tensor v = cast(x, DType::f32);
+  if (c.has(2)) v = v - cast(spread(c, c[2], x, axis, block), DType::f32);
+  return {cast(v * cast(spread(c, scale, x, axis, block), DType::f32), t)};
+}
+
+Values build_dynamic_quantize(Call& c) {
+  const Tensor& x = c[0];
+  const Tensor zero = number(0, x);
+  const Tensor hi = maximum(apply(SUAN_OP("max"), {x}), zero), lo = minimum(apply(SUAN_OP("min"), {x}), zero);
+  Tensor scale = (hi - lo) / 255.0;
+  scale = where(eq(scale, zero), number(1, x), scale);
+  const Tensor point = minimum(maximum(rounded(-lo / scale), zero), number(255, x));
+  return {to_range(rounded(x / scale) + point, DType::u8), scale, cast(point, DType::u8)};
+}
+
+// Whole numbers below 2^53 multiply and add exactly in f64, below 2^24 in f32; i32 wraps in i64 kernels.
+Tensor centred(Call& c, const Tensor& x, int i, bool rows) {
+  Tensor v = cast(x, DType::i32);
+  if (!c.has(i)) return v;
+  Tensor z = cast(c[i], DType::i32);
+  if (z.rank() == 1 && z.dim(0) == 1) z = reshape(z, {});
+  if (z.rank() == 1 && rows) z = unsqueeze(z, 1);
+  return v - z;
+}
+Values build_matmul_integer(Call& c) {
+  return {matmul(centred(c, c[0], 2, true), centred(c, c[1], 3, false))};
+}
+
+Values build_qlinear_matmul(Call& c) {
+  // a, scale, zero, b, scale, zero, scale, zero
+  auto real = [&](int i, bool rows) {
+    const Tensor& x = c[i];
+    auto laid = [&](const Tensor& p) {
+      if (p.numel() == 1) return reshape(p, {});
+      return p.rank() == 1 && rows ? unsqueeze(p, 1) : p;
+    };
+    return std::pair{cast(x, DType::f64) - cast(laid(c[i + 2]), DType::f64), cast(laid(c[i + 1]), DType::f64)};
+  };
+  auto [a, sa] = real(0, true);
+  auto [b, sb] = real(3, false);
+  const Tensor out = matmul(a, b) * sa * sb / cast(as_scalar(c, c[6]), DType::f64);
+  return {to_range(rounded(out) + cast(as_scalar(c, c[7]), DType::f64), c[7].dtype())};
+}
+
+struct ConvAttrs {
+  Dims strides, padding, dilation;
+  int64_t groups;
+};
+ConvAttrs conv_attrs(Call& c, int rank) {
+  const size_t n = size_t(rank) - 2;
+  if (c.string("auto_pad", "NOTSET") != "NOTSET") c.fail<TypeError>("unsupported auto_pad: expected explicit pads, got {}", c.string("auto_pad"));
+  return {to_dims(c, c.ints("strides", std::vector<int64_t>(n, 1))), to_dims(c, c.ints("pads", std::vector<int64_t>(2 * n, 0))),
+          to_dims(c, c.ints("dilations", std::vector<int64_t>(n, 1))), c.integer("group", 1)};
+}
+Tensor whole_conv(Call& c, const Tensor& x, const Tensor& w) {
+  const ConvAttrs a = conv_attrs(c, x.rank());
+  return apply(SUAN_OP("conv"), {x, w, Tensor()}, {a.strides, a.padding, a.dilation, a.groups});
+}
+Tensor per_out(const Tensor& p, int rank) {
+  if (p.numel() == 1) return reshape(p, {});
+  Shape s = Dims::filled(rank, 1);
+  s[0] = p.numel();
+  return reshape(p, s);
+}
+
+Values build_conv_integer(Call& c) {
+  auto centred64 = [&](int i, int z) {
+    Tensor v = cast(c[i], DType::f64);
+    return c.has(z) ? v - cast(per_out(c[z], v.rank()), DType::f64) : v;
+  };
+  return {cast(whole_conv(c, centred64(0, 2), centred64(1, 3)), DType::i32)};
+}
+Values build_qlinear_conv(Call& c) {
+  // x, scale, zero, w, scale, zero, scale, zero, bias
+  const int rank = c[0].rank();
+  const Tensor x = cast(c[0], DType::f64) - cast(as_scalar(c, c[2]), DType::f64);
+  const Tensor w = cast(c[3], DType::f64) - cast(per_out(c[5], rank), DType::f64);
+  Tensor out = whole_conv(c, x, w);
+  auto channels = [&](const Tensor& p) {
+    if (p.numel() == 1) return reshape(p, {});
+    Shape s = Dims::filled(rank - 1, 1);
+    s[0] = p.numel();
+    return reshape(p, s);
+  };
+  if (c.has(8)) out = out + cast(channels(c[8]), DType::f64);
+  out = out * cast(as_scalar(c, c[1]), DType::f64) * cast(channels(c[4]), DType::f64) / cast(as_scalar(c, c[6]), DType::f64);
+  return {to_range(rounded(out) + cast(as_scalar(c, c[7]), DType::f64), c[7].dtype())};
+}
+
+}  // namespace
+
+std::vector<Mapping> quant_ops() {
+  return {
+      {"ConvInteger", 10, build_conv_integer},
+      {"DequantizeLinear", 10, build_dequantize},
+      {"DynamicQuantizeLinear", 11, build_dynamic_quantize},
+      {"MatMulInteger", 10, build_matmul_integer},
+      {"QLinearConv", 10, build_qlinear_conv},
+      {"QLinearMatMul", 10, build_qlinear_matmul},
+      {"QuantizeLinear", 10, build_quantize},
+  };
+}
+
+}  // namespace suan::onnx

@@ -1,0 +1,52 @@
+// Tensors of a model file: in place where they lie in the mapped file, copied where they do not.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string_view>
+
+#include "frontends/onnx/value.h"
+
+namespace onnx {
+class TensorProto;
+}
+
+namespace suan::onnx {
+
+// A file mapped read-only for as long as someone holds it.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);  // IoError
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+struct ByteCount {
+  int64_t all = 0, mapped = 0;
+};
+
+class TensorReader {
+ public:
+  TensorReader(std::string_view model, std::shared_ptr<MappedFile> file, std::filesystem::path folder)
+      : model_(model), file_(std::move(file)), folder_(std::move(folder)) {}
+  // `raw`: the tensor's bytes where they were cut out of the message, else empty.
+  Value read(const ::onnx::TensorProto& t, std::string_view raw = {});
+  ByteCount counted() const { return counted_; }
+
+ private:
+  Tensor in_place_or_copied(std::string_view bytes, DType t, const Shape& shape, std::shared_ptr<MappedFile> owner);
+  Value read_external(const ::onnx::TensorProto& t, DType dtype, const Shape& shape);
+  std::string_view model_;
+  std::shared_ptr<MappedFile> file_;
+  std::filesystem::path folder_;
+  std::map<std::string, std::shared_ptr<MappedFile>> external_;
+  ByteCount counted_;
+};
+
+}  // namespace suan::onnx

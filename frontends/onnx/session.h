@@ -1,0 +1,71 @@
+// An ONNX model ready to be called. Shapes that were not seen before are translated, optimised and planned
+// once; plans are kept under a bound. One session serves any number of threads.
+#pragma once
+
+#include <filesystem>
+#include <span>
+
+#include "frontends/onnx/value.h"
+
+#define SUAN_ONNX_API __attribute__((visibility("default")))
+
+namespace suan::onnx {
+
+struct Graph;
+
+// Declared input or output. A dimension that is not a number has its name, or none.
+struct Port {
+  enum class Kind : uint8_t { tensor, strings, sequence, optional, unknown };
+  std::string name;
+  Kind kind = Kind::unknown;
+  DType dtype = DType::f32;             // of a tensor
+  bool has_shape = false;
+  std::vector<int64_t> dims;            // -1: symbolic
+  std::vector<std::string> dim_names;
+};
+
+struct SessionOptions {
+  size_t max_plans = 16;   // shapes whose plans are kept; the one unused for longest leaves first
+};
+
+struct SessionStats {
+  size_t plans = 0;             // kept now
+  uint64_t translated = 0;      // shapes translated and planned so far
+  uint64_t replayed = 0;        // calls answered by a plan
+  uint64_t stepped = 0;         // calls run node by node, because shapes or branches depend on data
+  int64_t weight_bytes = 0;     // of initializers
+  int64_t mapped_bytes = 0;     // of these, used in place in the mapped file
+};
+
+class SUAN_ONNX_API Session {
+ public:
+  // IoError when the file cannot be read, ValueError when it is no valid model, TypeError naming the first
+  // operator or data type that is not supported.
+  explicit Session(const std::filesystem::path& path, const SessionOptions& options = {});
+  // The serialised model itself; external data is refused.
+  explicit Session(std::string_view bytes, const SessionOptions& options = {});
+  ~Session();
+  Session(Session&&) noexcept;
+
+  const std::vector<Port>& inputs() const;    // without initializers
+  const std::vector<Port>& outputs() const;
+  // Values in the order of inputs(); trailing optional ones may be left out. Outputs in the order of outputs().
+  std::vector<Value> run(std::span<const Value> inputs) const;
+  SessionStats stats() const;
+  // Text for people: versions, inputs, outputs, operators and their counts.
+  std::string describe() const;
+  std::vector<std::pair<std::string, int>> operators() const;  // name and count, sub-graphs included
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// What the importer translates: "domain" ("" is ONNX's own), name, first version of each mapping.
+struct SupportedOp {
+  std::string domain, name;
+  int since = 1;
+};
+SUAN_ONNX_API std::vector<SupportedOp> supported_ops();
+
+}  // namespace suan::onnx

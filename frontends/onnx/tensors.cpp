@@ -1,0 +1,181 @@
+// Tensors from their messages, from the mapped model and from external files.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstring>
+
+#include "frontends/onnx/model.h"
+#include "frontends/onnx/reader.h"
+#include "onnx-ml.pb.h"
+
+namespace suan::onnx {
+
+using ::onnx::TensorProto;
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat st;
+  if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+    std::string why = fd < 0 ? std::strerror(errno) : "not a regular file";
+    if (fd >= 0) ::close(fd);
+    fail<IoError>("onnx", "cannot open '{}': {}", path.string(), why);
+  }
+  size_ = size_t(st.st_size);
+  if (size_) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
+  ::close(fd);
+  if (data_ == MAP_FAILED) {
+    data_ = nullptr;
+    fail<IoError>("onnx", "cannot map '{}': {}", path.string(), std::strerror(errno));
+  }
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(data_, size_);
+}
+
+DType dtype_of_onnx(int t) {
+  switch (t) {
+    case TensorProto::FLOAT: return DType::f32;
+    case TensorProto::UINT8: return DType::u8;
+    case TensorProto::INT8: return DType::i8;
+    case TensorProto::UINT16: return DType::u16;
+    case TensorProto::INT16: return DType::i16;
+    case TensorProto::INT32: return DType::i32;
+    case TensorProto::INT64: return DType::i64;
+    case TensorProto::BOOL: return DType::boolean;
+    case TensorProto::FLOAT16: return DType::f16;
+    case TensorProto::DOUBLE: return DType::f64;
+    case TensorProto::UINT32: return DType::u32;
+    case TensorProto::UINT64: return DType::u64;
+    case TensorProto::BFLOAT16: return DType::bf16;
+    default:
+      fail<TypeError>("onnx", "unsupported data type: expected bool, an integer of 8 to 64 bits or a float of 16 to 64 "
+                              "bits, got {}",
+                      TensorProto::DataType_IsValid(t) ? TensorProto::DataType_Name(TensorProto::DataType(t))
+                                                       : std::to_string(t));
+  }
+}
+bool is_string_type(int t) { return t == TensorProto::STRING; }
+
+namespace {
+
+Shape shape_of(const TensorProto& t) {
+  if (t.dims_size() > max_rank)
+    fail<ShapeError>("onnx", "too many dimensions in tensor '{}': expected at most {}, got {}", t.name(), max_rank,
+                     t.dims_size());
+  Shape s;
+  for (int64_t d : t.dims()) {
+    if (d < 0) fail<ShapeError>("onnx", "negative dimension in tensor '{}': expected 0 or more, got {}", t.name(), d);
+    s.push_back(d);
+  }
+  numel(s);  // refuses what overflows
+  return s;
+}
+
+[[noreturn]] void wrong_size(const TensorProto& t, int64_t want, int64_t got) {
+  fail<ValueError>("onnx", "tensor '{}' has the wrong amount of data: expected {} bytes or numbers, got {}", t.name(), want,
+                   got);
+}
+
+template <class To, class Field>
+void fill(const TensorProto& t, Tensor& out, const Field& from) {
+  if (out.numel() != from.size()) wrong_size(t, out.numel(), from.size());
+  To* p = out.numel() ? reinterpret_cast<To*>(out.raw()) : nullptr;
+  for (auto v : from) *p++ = To(v);
+}
+
+std::string_view entry(const TensorProto& t, std::string_view key) {
+  for (const auto& e : t.external_data())
+    if (e.key() == key) return e.value();
+  return {};
+}
+
+int64_t entry_number(const TensorProto& t, std::string_view key, int64_t fallback) {
+  std::string_view s = entry(t, key);
+  if (s.empty()) return fallback;
+  int64_t v = 0;
+  auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), v);
+  if (error != std::errc{} || end != s.data() + s.size() || v < 0)
+    fail<ValueError>("onnx", "external data of '{}': expected a number for {}, got '{}'", t.name(), key, s);
+  return v;
+}
+
+}  // namespace
+
+// A tensor may begin at any byte of a model file, and kernels want elements aligned.
+Tensor TensorReader::in_place_or_copied(std::string_view bytes, DType t, const Shape& shape,
+                                        std::shared_ptr<MappedFile> owner) {
+  counted_.all += int64_t(bytes.size());
+  if (owner && !bytes.empty() && reinterpret_cast<uintptr_t>(bytes.data()) % uintptr_t(item_size(t)) == 0) {
+    counted_.mapped += int64_t(bytes.size());
+    return Tensor::over(Storage::external({}, const_cast<char*>(bytes.data()), int64_t(bytes.size()), [owner] {}),
+                        Layout(shape), t);
+  }
+  Tensor out = Tensor::empty({t, shape, {}});
+  if (!bytes.empty()) std::memcpy(out.raw(), bytes.data(), bytes.size());
+  return out;
+}
+
+Value TensorReader::read_external(const TensorProto& t, DType dtype, const Shape& shape) {
+  std::string location(entry(t, "location"));
+  if (!file_) fail<ValueError>("onnx", "tensor '{}' is in another file: expected a model read from its folder, got bytes", t.name());
+  std::filesystem::path relative(location);
+  std::error_code ignored;
+  auto whole = std::filesystem::weakly_canonical(folder_ / relative, ignored);
+  auto root = std::filesystem::weakly_canonical(folder_, ignored);
+  auto [end, in_whole] = std::mismatch(root.begin(), root.end(), whole.begin(), whole.end());
+  if (location.empty() || relative.is_absolute() || end != root.end() || in_whole == whole.end())
+    fail<ValueError>("onnx", "external data of '{}' leaves the model's folder: expected a path inside it, got '{}'", t.name(),
+                     location);
+  auto& file = external_[whole.string()];
+  if (!file) file = std::make_shared<MappedFile>(whole);
+  const int64_t want = bytes_for(dtype, numel(shape)), offset = entry_number(t, "offset", 0),
+                length = entry_number(t, "length", want), size = int64_t(file->bytes().size());
+  if (length != want) wrong_size(t, want, length);
+  if (offset > size || length > size - offset)
+    fail<ValueError>("onnx", "external data of '{}' ends early: expected {} bytes from {}, got a file of {}", t.name(), length,
+                     offset, size);
+  return in_place_or_copied(file->bytes().substr(size_t(offset), size_t(length)), dtype, shape, file);
+}
+
+Value TensorReader::read(const TensorProto& t, std::string_view raw) {
+  if (t.has_segment()) fail<TypeError>("onnx", "tensor '{}' is segmented: expected a whole one", t.name());
+  const Shape shape = shape_of(t);
+  if (is_string_type(t.data_type())) {
+    if (int64_t(t.string_data_size()) != numel(shape)) wrong_size(t, numel(shape), t.string_data_size());
+    return Strings{shape, {t.string_data().begin(), t.string_data().end()}};
+  }
+  const DType dtype = dtype_of_onnx(t.data_type());
+  if (t.data_location() == TensorProto::EXTERNAL) return read_external(t, dtype, shape);
+  const int64_t want = bytes_for(dtype, numel(shape));
+  if (!raw.empty() || t.has_raw_data()) {
+    std::string_view bytes = raw.empty() ? std::string_view(t.raw_data()) : raw;
+    if (int64_t(bytes.size()) != want) wrong_size(t, want, int64_t(bytes.size()));
+    return in_place_or_copied(bytes, dtype, shape, raw.empty() ? nullptr : file_);
+  }
+  // The message holds at least as much as the tensor takes: checked before anything is allocated.
+  const int64_t numbers = dtype == DType::f32   ? t.float_data_size()
+                          : dtype == DType::f64 ? t.double_data_size()
+                          : dtype == DType::i64 ? t.int64_data_size()
+                          : dtype == DType::u64 || dtype == DType::u32 ? t.uint64_data_size() : t.int32_data_size();
+  if (numbers != numel(shape)) wrong_size(t, numel(shape), numbers);
+  Tensor out = Tensor::empty({dtype, shape, {}});
+  counted_.all += want;
+  switch (dtype) {
+    case DType::f32: fill<float>(t, out, t.float_data()); break;
+    case DType::f64: fill<double>(t, out, t.double_data()); break;
+    case DType::i64: fill<int64_t>(t, out, t.int64_data()); break;
+    case DType::u64: fill<uint64_t>(t, out, t.uint64_data()); break;
+    case DType::u32: fill<uint32_t>(t, out, t.uint64_data()); break;
+    case DType::i32: fill<int32_t>(t, out, t.int32_data()); break;
+    case DType::i16: case DType::u16: case DType::f16: case DType::bf16: fill<uint16_t>(t, out, t.int32_data()); break;
+    case DType::boolean: fill<bool>(t, out, t.int32_data()); break;
+    default: fill<uint8_t>(t, out, t.int32_data()); break;
+  }
+  return out;
+}
+
+}  // namespace suan::onnx

@@ -1,0 +1,103 @@
+#include "frontends/onnx/wire.h"
+
+#include <cstdint>
+
+#include "core/error.h"
+
+namespace suan::onnx {
+namespace {
+
+constexpr size_t smallest_cut = 4096;  // smaller weights are not worth the book-keeping
+constexpr uint32_t model_graph = 7, graph_initializer = 5, tensor_raw_data = 9;
+
+[[noreturn]] void malformed(size_t at) {
+  fail<ValueError>("onnx", "malformed model: expected a Protocol Buffers field, got a truncated or invalid one at byte {}", at);
+}
+
+// Walks the fields of one message.
+class Fields {
+ public:
+  Fields(std::string_view all, size_t begin, size_t end) : all_(all), at_(begin), end_(end) {}
+  bool next() {
+    begin_ = at_;
+    if (at_ == end_) return false;
+    uint64_t tag = varint();
+    number_ = uint32_t(tag >> 3);
+    kind_ = int(tag & 7);
+    if (number_ == 0 || tag >> 32) malformed(begin_);
+    switch (kind_) {
+      case 0: value_ = at_; varint(); break;
+      case 1: skip(8); break;
+      case 2: { uint64_t n = varint(); skip(n); break; }
+      case 5: skip(4); break;
+      default: malformed(begin_);
+    }
+    return true;
+  }
+  bool is(uint32_t number) const { return kind_ == 2 && number_ == number; }
+  size_t value() const { return value_; }                        // of a length-delimited field
+  size_t end() const { return at_; }
+  std::string_view whole() const { return all_.substr(begin_, at_ - begin_); }
+
+ private:
+  uint64_t varint() {
+    uint64_t v = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      if (at_ == end_) malformed(at_);
+      uint8_t b = uint8_t(all_[at_++]);
+      v |= uint64_t(b & 127) << shift;
+      if (!(b & 128)) return v;
+    }
+    malformed(at_);
+  }
+  void skip(uint64_t n) {
+    if (n > end_ - at_) malformed(at_);
+    value_ = at_;
+    at_ += size_t(n);
+  }
+  std::string_view all_;
+  size_t at_, end_, begin_ = 0, value_ = 0;
+  uint32_t number_ = 0;
+  int kind_ = 0;
+};
+
+void put_varint(std::string& out, uint64_t v) {
+  for (; v >= 128; v >>= 7) out.push_back(char(v | 128));
+  out.push_back(char(v));
+}
+void put_message(std::string& out, uint32_t number, const std::string& body) {
+  put_varint(out, number << 3 | 2);
+  put_varint(out, body.size());
+  out += body;
+}
+
+}  // namespace
+
+Skeleton cut_weights(std::string_view model) {
+  Skeleton s;
+  for (Fields f(model, 0, model.size()); f.next();) {
+    if (!f.is(model_graph)) {
+      s.bytes += f.whole();
+      continue;
+    }
+    std::string graph;
+    for (Fields g(model, f.value(), f.end()); g.next();) {
+      if (!g.is(graph_initializer)) {
+        graph += g.whole();
+        continue;
+      }
+      std::string tensor;
+      Cut cut;
+      for (Fields t(model, g.value(), g.end()); t.next();) {
+        if (t.is(tensor_raw_data) && t.end() - t.value() >= smallest_cut) cut = {t.value(), t.end() - t.value()};
+        else tensor += t.whole();
+      }
+      s.cuts.push_back(cut);
+      put_message(graph, graph_initializer, tensor);
+    }
+    put_message(s.bytes, model_graph, graph);
+  }
+  return s;
+}
+
+}  // namespace suan::onnx

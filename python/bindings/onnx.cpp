@@ -1,0 +1,125 @@
+// ONNX sessions for Python. A value is a Tensor, None, a list (a sequence), or a pair (shape, list of bytes) of strings.
+#include <nanobind/stl/string.h>
+
+#include "frontends/onnx/session.h"
+#include "python/bindings/binding.h"
+
+namespace suan::py {
+namespace {
+
+using onnx::Port;
+using onnx::Session;
+using onnx::Value;
+
+Value value_from(nb::handle o, int depth = 0) {
+  if (depth > 32) fail<ValueError>("onnx", "sequences nest too deeply: expected at most 32 levels");
+  if (o.is_none()) return {};
+  if (is_tensor(o.ptr())) return unwrap(o.ptr()).detach();
+  if (PyList_Check(o.ptr())) {
+    onnx::Sequence s;
+    for (nb::handle item : nb::borrow<nb::list>(o)) s.push_back(value_from(item, depth + 1));
+    return s;
+  }
+  if (PyTuple_Check(o.ptr()) && PyTuple_Size(o.ptr()) == 2) {
+    nb::tuple pair = nb::borrow<nb::tuple>(o);
+    onnx::Strings s{to_dims(pair[0].ptr(), "onnx", "shape"), {}};
+    for (nb::handle item : nb::cast<nb::list>(pair[1])) {
+      nb::bytes b = nb::cast<nb::bytes>(item);
+      s.data.emplace_back(b.c_str(), b.size());
+    }
+    if (int64_t(s.data.size()) != numel(s.shape))
+      fail<ShapeError>("onnx", "strings do not fill the shape: expected {}, got {}", numel(s.shape), s.data.size());
+    return s;
+  }
+  fail<TypeError>("onnx", "not a value: expected a Tensor, a list, strings or None, got {}", type_name(o.ptr()));
+}
+
+nb::object value_to(const Value& v) {
+  if (v.absent()) return nb::none();
+  if (v.is_tensor()) return nb::cast(v.tensor());
+  nb::list items;
+  if (v.is_sequence()) {
+    for (const Value& item : v.sequence()) items.append(value_to(item));
+    return items;
+  }
+  nb::list shape;
+  for (int64_t d : v.strings().shape) shape.append(d);
+  for (const std::string& s : v.strings().data) items.append(nb::bytes(s.data(), s.size()));
+  return nb::make_tuple(nb::tuple(shape), items);
+}
+
+nb::list ports(const std::vector<Port>& list) {
+  static constexpr const char* kinds[] = {"tensor", "strings", "sequence", "optional", "unknown"};
+  nb::list out;
+  for (const Port& p : list) {
+    nb::object shape = nb::none();
+    if (p.has_shape) {
+      nb::list dims;
+      for (size_t i = 0; i < p.dims.size(); ++i)
+        if (p.dims[i] >= 0) dims.append(p.dims[i]);
+        else if (p.dim_names[i].empty()) dims.append(nb::none());
+        else dims.append(p.dim_names[i]);
+      shape = dims;
+    }
+    out.append(nb::make_tuple(p.name, kinds[int(p.kind)], p.kind == Port::Kind::tensor ? nb::steal(dtype_object(p.dtype)) : nb::none(),
+                              shape));
+  }
+  return out;
+}
+
+}  // namespace
+
+void bind_onnx(nb::module_& m) {
+  nb::class_<Session>(m, "OnnxSession", "An ONNX model; see suan.onnx.")
+      .def("__init__", [](Session* self, nb::handle source, size_t max_plans) {
+        onnx::SessionOptions options{.max_plans = max_plans};
+        if (PyBytes_Check(source.ptr())) {
+          char* data = nullptr;
+          Py_ssize_t size = 0;
+          check(PyBytes_AsStringAndSize(source.ptr(), &data, &size));
+          ReleaseGil release;
+          new (self) Session(std::string_view(data, size_t(size)), options);
+        } else {
+          std::string path = nb::cast<std::string>(source);
+          ReleaseGil release;
+          new (self) Session(std::filesystem::path(path), options);
+        }
+      }, nb::arg("source"), nb::arg("max_plans"))
+      .def("run", [](const Session& s, nb::list inputs) {
+        std::vector<Value> in, out;
+        for (nb::handle o : inputs) in.push_back(value_from(o));
+        {
+          ReleaseGil release;
+          out = s.run(in);
+        }
+        nb::list result;
+        for (const Value& v : out) result.append(value_to(v));
+        return result;
+      })
+      .def("inputs", [](const Session& s) { return ports(s.inputs()); })
+      .def("outputs", [](const Session& s) { return ports(s.outputs()); })
+      .def("operators", [](const Session& s) {
+        nb::dict d;
+        for (const auto& [name, n] : s.operators()) d[name.c_str()] = n;
+        return d;
+      })
+      .def("describe", &Session::describe)
+      .def("stats", [](const Session& s) {
+        const onnx::SessionStats t = s.stats();
+        nb::dict d;
+        d["plans"] = t.plans;
+        d["translated"] = t.translated;
+        d["replayed"] = t.replayed;
+        d["stepped"] = t.stepped;
+        d["weight_bytes"] = t.weight_bytes;
+        d["mapped_bytes"] = t.mapped_bytes;
+        return d;
+      });
+  m.def("onnx_supported_ops", [] {
+    nb::list out;
+    for (const onnx::SupportedOp& op : onnx::supported_ops()) out.append(nb::make_tuple(op.domain, op.name, op.since));
+    return out;
+  }, "(domain, operator, first version) of every mapping.");
+}
+
+}  // namespace suan::py

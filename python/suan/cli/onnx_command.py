@@ -1,0 +1,127 @@
+"""suan run, inspect and bench: ONNX models from the command line."""
+
+import json as jsonlib
+import statistics
+import time
+
+import numpy
+
+from .. import onnx as suan_onnx
+
+
+def inspect_command(model, supported, json):
+    if supported:
+        for domain, name, since in suan_onnx.supported_ops():
+            print(f"{domain + '.' if domain else ''}{name} {since}")
+        return
+    if model is None:
+        raise ValueError("[inspect] no model: expected a path, or --supported")
+    session = suan_onnx.load(model)
+    if not json:
+        print(session.describe(), end="")
+        return
+    port = lambda p: {"name": p.name, "type": p.type, "shape": p.shape}  # noqa: E731
+    print(
+        jsonlib.dumps(
+            {
+                "inputs": [port(p) for p in session.inputs],
+                "outputs": [port(p) for p in session.outputs],
+                "operators": session.operators,
+                "weight_bytes": session.stats["weight_bytes"],
+            }
+        )
+    )
+
+
+def sizes_of(texts):
+    """name=size pairs for symbolic dimensions."""
+    sizes = {}
+    for text in texts or ():
+        name, _, value = text.partition("=")
+        if not value.isdigit():
+            raise ValueError(f"[onnx] bad size: expected name=number, got '{text}'")
+        sizes[name] = int(value)
+    return sizes
+
+
+def made_input(port, sizes, rng):
+    """Random values for an input that no file gives: floats are normal, integers 0 or 1."""
+    if port.kind != "tensor" or port.shape is None:
+        raise ValueError(f"[onnx] input '{port.name}' cannot be made up: expected a tensor with a shape, got {port!r}")
+    shape = [d if isinstance(d, int) else sizes.get(d, 1) for d in port.shape]
+    dtype = str(port.dtype).removeprefix("suan.")
+    if "float" in dtype and dtype != "bfloat16":
+        return rng.standard_normal(shape).astype(dtype)
+    if dtype == "bfloat16":
+        raise ValueError(f"[onnx] input '{port.name}' cannot be made up: expected a type that NumPy has, got bfloat16")
+    return rng.integers(0, 2, shape).astype(dtype)
+
+
+def feed_for(ports, file, sizes):
+    given = dict(numpy.load(file, allow_pickle=False)) if file else {}
+    rng = numpy.random.default_rng(0)
+    return {p.name: given[p.name] if p.name in given else made_input(p, sizes, rng) for p in ports}
+
+
+def run_command(model, inputs, out, size):
+    session = suan_onnx.InferenceSession(model)
+    feed = feed_for(session.get_inputs(), inputs, sizes_of(size))
+    values = session.run(None, feed)
+    arrays = {}
+    for port, value in zip(session.get_outputs(), values):
+        if not isinstance(value, numpy.ndarray):
+            print(f"{port.name}: {value!r}")
+            continue
+        arrays[port.name] = value
+        text = f"{port.name}: {value.dtype} {list(value.shape)}"
+        if value.size and value.dtype.kind in "fiu":
+            text += f" min {value.min():.6g} mean {value.mean():.6g} max {value.max():.6g}"
+        print(text)
+    if out:
+        numpy.savez(out, **{k: v for k, v in arrays.items() if v.dtype.kind != "O"})
+
+
+def timed(call, seconds):
+    call()
+    call()
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times), len(times)
+
+
+def bench_command(model, vs, inputs, size, seconds, threads, json):
+    from .. import _c
+
+    if threads:
+        _c.set_num_threads(threads)
+    session = suan_onnx.InferenceSession(model)
+    feed = feed_for(session.get_inputs(), inputs, sizes_of(size))
+    runs = [("suan", lambda: session.run(None, feed))]
+    if vs == "onnxruntime":
+        try:
+            import onnxruntime
+        except ImportError:
+            raise ValueError("[bench] --vs onnxruntime: expected the package onnxruntime, got none installed") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = _c.num_threads()
+        peer = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        runs.append((f"onnxruntime {onnxruntime.__version__}", lambda: peer.run(None, feed)))
+    elif vs:
+        raise ValueError(f"[bench] unknown peer: expected onnxruntime, got '{vs}'")
+    # In turn, twice: the machine drifts.
+    results = {name: [] for name, _ in runs}
+    for _ in range(2):
+        for name, call in runs:
+            results[name].append(timed(call, seconds / 2))
+    rows = {name: min(ms for ms, _ in r) for name, r in results.items()}
+    if json:
+        print(jsonlib.dumps({"threads": _c.num_threads(), "median_ms": rows}))
+        return
+    for name, ms in rows.items():
+        print(f"{name}: {ms:.3f} ms (median, {_c.num_threads()} threads)")
+    if len(rows) == 2:
+        suan_ms, peer_ms = rows.values()
+        print(f"suan runs at {peer_ms / suan_ms:.2f} times the peer's speed")
