@@ -39,6 +39,12 @@ inline constexpr int64_t small_all_reduce = 16384;  // bytes
 // Scratch memory in bytes that an all_reduce or reduce_scatter wants.
 int64_t collective_scratch(const CollectiveCall& call, int64_t world);
 
+// What a rank's collectives took since it joined the group.
+struct CommunicatorStats {
+  int64_t calls = 0, bytes = 0;   // bytes of tensors that it sent
+  double waited = 0, moved = 0;   // seconds until all ranks had come to a call, and from then to its end
+};
+
 // Every rank makes the same calls in the same order. A sum is a balanced binary tree over the ranks, element
 // by element, so its bits depend on neither transport nor timing; narrow floats are summed in float32 and
 // rounded once. Outputs never overlap inputs.
@@ -56,6 +62,7 @@ class Communicator {
   virtual void barrier() = 0;
   // MismatchError unless every rank gives the same hash for `what` (at most 23 characters).
   virtual void agree(const char* what, std::pair<uint64_t, uint64_t> hash) = 0;
+  virtual CommunicatorStats stats() const = 0;
 };
 
 // This thread's communicator: its own (ranks as threads), else the process's, else null: a world of one.

@@ -173,6 +173,11 @@ class Collectives final : public Communicator {
     exchange(send, receive);
   }
 
+  CommunicatorStats stats() const override {
+    const std::lock_guard lock(mutex_);
+    return stats_;
+  }
+
   void barrier() override { const Guard guard(*this, {.op = "barrier"}); }
 
   void agree(const char* what, std::pair<uint64_t, uint64_t> hash) override {
@@ -184,12 +189,21 @@ class Collectives final : public Communicator {
   class Guard {
    public:
     Guard(Collectives& c, const CollectiveCall& call, std::pair<uint64_t, uint64_t> hash = {})
-        : lock_(c.mutex_) {
+        : lock_(c.mutex_), stats_(c.stats_) {
+      const auto called = Clock::now();
       c.begin(call, hash);
+      all_here_ = Clock::now();
+      ++stats_.calls;
+      stats_.waited += seconds(all_here_ - called);
     }
+    ~Guard() { stats_.moved += seconds(Clock::now() - all_here_); }
+    Guard(const Guard&) = delete;
 
    private:
+    static double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
     std::lock_guard<std::mutex> lock_;
+    CommunicatorStats& stats_;
+    Clock::time_point all_here_;
   };
 
   int64_t piece(int64_t n) const { return (n + size() - 1) / size(); }
@@ -239,6 +253,7 @@ class Collectives final : public Communicator {
       receive.push_back({r, &all[size_t(r)], sizeof mine});
     });
     exchange(send, receive);
+    stats_.bytes -= int64_t(send.size() * sizeof mine);  // not a tensor's
     for (int r = 1; r < size(); ++r)
       if (!(all[size_t(r)] == all[0]))
         fail<MismatchError>(call.op, "ranks disagree: expected {} as on rank 0, got {} on rank {} (rank {} is {})",
@@ -255,6 +270,7 @@ class Collectives final : public Communicator {
                                              std::chrono::duration<double>(timeout_));
     try {
       transport_->exchange(out, in, deadline);
+      for (const Outgoing& o : out) stats_.bytes += int64_t(o.bytes);
     } catch (const PeerFault& f) {
       const std::string op(what_.op);
       std::string text = fmt::format("{}, {}", describe(what_), where());
@@ -281,7 +297,8 @@ class Collectives final : public Communicator {
 
   std::unique_ptr<Transport> transport_;
   double timeout_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
+  CommunicatorStats stats_;
   uint64_t sequence_ = 0;
   Header what_;
   std::string broken_;

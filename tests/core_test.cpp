@@ -122,8 +122,7 @@ Tensors call(Tracer& t, const Tensors& args, F&& f) {
   if (t.ready()) return t.executable()(args);
   t.start(args);
   Tensors out = f(args);
-  t.finish(out);
-  return out;
+  return t.finish(out);
 }
 
 TEST(Compile, StepWithStateReplaysWithEqualBits) {

@@ -152,6 +152,16 @@ void bind_distributed(nb::module_& m) {
   }, "Leaves the group of ranks.");
   m.def("rank", [] { auto c = current_communicator(); return c ? c->rank() : 0; }, "This process's rank.");
   m.def("world_size", [] { auto c = current_communicator(); return c ? c->size() : 1; }, "How many ranks there are.");
+  m.def("communication", [] {
+    auto c = current_communicator();
+    const CommunicatorStats s = c ? c->stats() : CommunicatorStats();
+    nb::dict d;
+    d["calls"] = s.calls;
+    d["bytes"] = s.bytes;
+    d["waited"] = s.waited;
+    d["moved"] = s.moved;
+    return d;
+  }, "This rank's collectives so far: calls, bytes sent, seconds until all ranks had come and from then to the end.");
   m.def("in_group", [] { return bool(current_communicator()); }, "True between init and destroy.");
   m.def("agree", [](const std::string& what, uint64_t a, uint64_t b) {
     if (auto c = current_communicator()) bridged([&] {

@@ -85,6 +85,52 @@ def launch(
     )
 
 
+scale = typer.Typer(
+    no_args_is_help=True,
+    help="Measure several ranks: collectives, training; raw logs and a report.",
+)
+app.add_typer(scale, name="scale")
+OUT = typer.Option(help="Folder for raw logs and results; earlier ones of the same kind are replaced.")
+JSON = typer.Option("--json", help="Print JSON.")
+
+
+@scale.command("comm")
+def scale_comm(
+    ranks: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 2,
+    min_bytes: Annotated[int, typer.Option(help="Smallest size; each next one is 4 times it.")] = 1024,
+    max_bytes: Annotated[int, typer.Option(help="Largest size.")] = 16 << 20,
+    out: Annotated[Path, OUT] = Path("out/scale"),
+    json: Annotated[bool, JSON] = False,
+):
+    """Time all_reduce, all_gather, reduce_scatter and broadcast, and check their results."""
+    from .scale_command import comm_command
+
+    comm_command(ranks, min_bytes, max_bytes, out, json)
+
+
+@scale.command("train")
+def scale_train(
+    ranks: Annotated[str, typer.Option(help="Numbers of ranks, each a run of its own.")] = "1,2",
+    model: Annotated[str, typer.Option(help="char_gpt_small, char_gpt or gpt2.")] = "char_gpt",
+    steps: Annotated[int, typer.Option(min=1, help="Steps that count.")] = 20,
+    warm: Annotated[int, typer.Option(min=1, help="Steps before them.")] = 3,
+    scaling: Annotated[
+        str, typer.Option(help="weak: each rank's batch stays; strong: the whole one does.")
+    ] = "weak",
+    stage: Annotated[int, typer.Option(min=0, max=3, help="ZeRO stage.")] = 0,
+    threads: Annotated[
+        Optional[int], typer.Option(min=1, help="Per rank; CPUs over the most ranks if not given.")
+    ] = None,
+    lang: Annotated[str, typer.Option(help="The page's language: en or zh.")] = "en",
+    out: Annotated[Path, OUT] = Path("out/scale"),
+    json: Annotated[bool, JSON] = False,
+):
+    """Train with each number of ranks and write a page: speed, efficiency, time, memory, energy."""
+    from .scale_command import train_command
+
+    train_command(ranks, model, steps, warm, scaling, stage, threads, lang, out, json)
+
+
 @app.command()
 def ops(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False):
     """List every op: data types, how it runs, gradient, ONNX name."""
