@@ -27,7 +27,7 @@ struct Operands {
 
 // C: what the row computes in; M: the first operand's (a mask for where).
 template <class Row, class C, class M, int N>
-__global__ void __launch_bounds__(256) elementwise_kernel(Operands<N> x, Nest<N + 1> nest) {
+__global__ void __launch_bounds__(256, 4) elementwise_kernel(Operands<N> x, Nest<N + 1> nest) {
   const int64_t step = int64_t(gridDim.x) * blockDim.x;
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < nest.n; i += step) {
     int64_t at[N + 1];
