@@ -313,6 +313,15 @@ def test_hostile_models_are_refused():
     m = small_model()
     m.graph.node.append(m.graph.node[0])
     refused(m, "defined twice")
+    # Padding and resizing to more than any memory holds.
+    huge = numpy_helper.from_array(np.array([0, 1 << 50]), "huge")
+    m = model([h.make_node("Pad", ["x", "huge"], ["y"], mode="edge")], [floats("x", 3)], [floats("y", None)], [huge])
+    with pytest.raises(ValueError, match="padding out of range"):
+        suan.onnx.Session(m.SerializeToString())(np.ones(3, "f4"))
+    sizes = numpy_helper.from_array(np.array([1 << 50]), "sizes")
+    m = model([h.make_node("Resize", ["x", "", "", "sizes"], ["y"])], [floats("x", 3)], [floats("y", None)], [sizes])
+    with pytest.raises(ValueError, match="size out of range"):
+        suan.onnx.Session(m.SerializeToString())(np.ones(3, "f4"))
     # A function that calls itself.
     f = h.make_function("d", "F", ["a"], ["b"], [h.make_node("F", ["a"], ["b"], domain="d")], [h.make_opsetid("d", 1)])
     m = model([h.make_node("F", ["x"], ["y"], domain="d")], [floats("x", 1)], [floats("y", 1)], functions=[f])
