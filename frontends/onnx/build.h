@@ -79,6 +79,9 @@ class Eval {
   int depth_ = 0;
 };
 
+// Where a builder lists positions along an axis, a model may not ask for more.
+inline constexpr int64_t longest_axis = int64_t(1) << 26;
+
 // Whole values of numbers for builders; constants in a recording.
 Tensor make_ints(const std::vector<int64_t>& v);                         // 1-d int64
 Tensor make_ints(const std::vector<int64_t>& v, const Shape& shape);

@@ -394,6 +394,7 @@ double source_of(const Sampling& s, double i, double scale, double n_in, double 
 // Each result along one axis is a weighted sum of a few elements: tap k takes element at[k][i] times weight[k][i].
 Tensor resize_axis(Call& c, const Tensor& x, int axis, int64_t n_out, double scale, double roi0, double roi1, const Sampling& s) {
   const int64_t n_in = x.dim(axis);
+  if (n_out < 0 || n_out > longest_axis) c.fail<ShapeError>("size out of range: expected 0 to {}, got {}", longest_axis, n_out);
   if (n_in == 0) c.fail<ShapeError>("nothing to resize: expected elements along dimension {}, got none", axis);
   const double stretch = s.antialias && scale < 1 ? 1 / scale : 1;
   const double radius = s.mode == "cubic" ? 2 * stretch : stretch;

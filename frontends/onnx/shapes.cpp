@@ -196,6 +196,7 @@ Values build_slice(Call& c) {
 
 Tensor pad_index(const Tensor& x, int axis, int64_t low, int64_t high, const std::string& mode, Call& c) {
   const int64_t n = x.dim(axis), size = n + low + high;
+  if (std::max(low, high) > longest_axis) c.fail<ShapeError>("padding out of range: expected at most {}, got {}", longest_axis, std::max(low, high));
   if (n == 0) c.fail<ShapeError>("nothing to repeat: expected elements along dimension {}, got none", axis);
   std::vector<int64_t> at(static_cast<size_t>(std::max<int64_t>(size, 0)));
   for (int64_t i = 0; i < int64_t(at.size()); ++i) {
