@@ -26,6 +26,29 @@ def count(reports: list[Path]) -> tuple[int, list[str], list[str]]:
     return passed, failed, skipped
 
 
+# Parts of the project whose tests are in several suites, by what their names begin with.
+AREAS = {
+    "distributed": ("Collectives", "tests.python.test_distributed", "tests.python.test_scaling"),
+    "cuda-emulated": ("Emulation", "tests.python.test_cuda", "tests.python.test_backends"),
+    "onnx": ("Onnx", "tests.python.test_onnx"),
+}
+
+
+def area_of(folder: str, suites: list[str], tests: tuple[str, ...]) -> tuple[int, float]:
+    """How many cases of these tests ran, and their seconds."""
+    cases, seconds = 0, 0.0
+    for report in (r for suite in suites for r in Path(folder).glob(f"{suite}*.xml")):
+        try:
+            root = xml.parse(report).getroot()
+        except xml.ParseError:
+            continue  # counted as a failure above
+        for case in root.iter("testcase"):
+            ran = case.find("skipped") is None and case.get("status") != "notrun"
+            if ran and case.get("classname", "").startswith(tests):
+                cases, seconds = cases + 1, seconds + float(case.get("time", 0))
+    return cases, seconds
+
+
 def main(folder: str, suites: list[str]) -> int:
     total_passed = total_failed = 0
     for suite in suites:
@@ -45,6 +68,9 @@ def main(folder: str, suites: list[str]) -> int:
             print(f"  skipped {name}")
         total_passed += passed
         total_failed += len(failed)
+    for area, tests in AREAS.items():
+        cases, seconds = area_of(folder, suites, tests)
+        print(f"of these, {area}: {cases} tests in {seconds:.0f} s")
     print(f"{total_passed} passed, {total_failed} failed")
     return 1 if total_failed else 0
 

@@ -39,9 +39,8 @@ def test_ops_table():
 
 def test_doctor():
     facts = json.loads(suan("doctor", "--json").stdout)
-    assert (
-        facts["threads"] >= 1 and facts["devices"] == ["cpu"] and facts["isa"] in ("avx2", "avx512")
-    )
+    assert facts["threads"] >= 1 and facts["isa"] in ("avx2", "avx512")
+    assert {"cpu", "cuda-emulated"} <= set(facts["devices"])
     assert "memory available" in suan("doctor").stdout
 
 
