@@ -266,7 +266,8 @@ void trim_memory() {
   malloc_trim(0);  // blocks below map_limit come from malloc, which keeps what it was given back
 }
 
-void keep_mapped_blocks(bool on) { keep_nothing += on ? -1 : 1; }
+NoMappedCache::NoMappedCache() { ++keep_nothing; }
+NoMappedCache::~NoMappedCache() { --keep_nothing; }
 
 void set_memory_limit(int64_t bytes) { limit = bytes; }
 void fail_nth_allocation(int64_t n) { fail_countdown = n; }

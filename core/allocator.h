@@ -19,7 +19,12 @@ struct MemoryStats {
 MemoryStats memory_stats();
 void reset_peak_memory();
 void trim_memory();                          // gives cached bytes back to the system
-void keep_mapped_blocks(bool on);            // off: freed blocks of 4 MiB and more go back at once (calls nest)
+// While one lives, freed blocks of 4 MiB and more go back to the system at once.
+struct NoMappedCache {
+  NoMappedCache();
+  ~NoMappedCache();
+  NoMappedCache(const NoMappedCache&) = delete;
+};
 void set_memory_limit(int64_t bytes);        // 0: none; allocation past it is OutOfMemory
 // Test hook: the n-th allocation from now (1 = next) fails; 0 switches it off.
 void fail_nth_allocation(int64_t n);

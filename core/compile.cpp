@@ -64,14 +64,15 @@ void Tracer::start(std::span<const Tensor> arguments) {
   if (context().recorder)
     fail<StateError>("compile", "compiled function called while recording another: expected one recording at a "
                                 "time, got a nested call (compile the outer function only)");
-  recorder_ = std::make_unique<Recorder>();
-  for (const Tensor& t : arguments) recorder_->add_argument(t);
+  auto recorder = std::make_unique<Recorder>();
+  for (const Tensor& t : arguments) recorder->add_argument(t);
+  recorder_ = std::move(recorder);
   arguments_.assign(arguments.begin(), arguments.end());
   scope_ = std::make_unique<ContextScope>();
   context().recorder = recorder_.get();
   context().dry = last_.has_value();
   if (last_) trim_memory();  // what the first call kept for reuse makes room for the arena
-  else keep_mapped_blocks(false);
+  else frugal_.emplace();
 }
 
 void Tracer::abandon() {
@@ -82,7 +83,7 @@ void Tracer::abandon() {
 }
 
 void Tracer::stop() {
-  if (!last_) keep_mapped_blocks(true);
+  frugal_.reset();
   scope_.reset();
   recorder_.reset();
   arguments_.clear();
@@ -114,7 +115,7 @@ Tensors Tracer::finish(std::span<const Tensor> outputs) {
     last_ = std::move(now);
     return {outputs.begin(), outputs.end()};
   }
-  bool agree = last_ && last_->graph == now.graph && last_->captured.size() == now.captured.size() &&
+  bool agree = last_->graph == now.graph && last_->captured.size() == now.captured.size() &&
                last_->differentiable == now.differentiable && last_->wants_grad == now.wants_grad;
   if (agree)
     for (size_t i = 0; i < now.captured.size(); ++i)

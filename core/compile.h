@@ -1,10 +1,11 @@
-// suan.compile: a function runs and is recorded until two consecutive recordings agree, constants included;
-// then it replays as one plan. A recording whose outputs still carry gradient history becomes two programs,
+// suan.compile: a function is recorded until two consecutive recordings agree, constants included; then it
+// replays as one plan. A recording whose outputs still carry gradient history becomes two programs,
 // forward and backward, joined to eager autograd as one node.
 #pragma once
 
 #include <optional>
 
+#include "core/allocator.h"
 #include "core/apply.h"
 #include "core/plan.h"
 #include "core/record.h"
@@ -78,6 +79,7 @@ class Tracer {
   CompileOptions options_;
   std::unique_ptr<Recorder> recorder_;
   Tensors arguments_;  // of the call being recorded
+  std::optional<NoMappedCache> frugal_;  // while a call is both recorded and computed
   std::unique_ptr<ContextScope> scope_;
   std::optional<Trace> last_;
   std::unique_ptr<Executable> executable_;

@@ -62,6 +62,19 @@ inline void check(int status) {
 }
 void set_python_error() noexcept;  // inside a catch block: the current exception becomes Python's
 
+// Converts what a bound function throws into Python's exception of the same meaning.
+template <class F>
+auto bridged(F&& f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const nb::python_error&) {
+    throw;
+  } catch (...) {
+    set_python_error();
+    throw nb::python_error();
+  }
+}
+
 template <class F>
 PyObject* guarded(F&& f) noexcept {
   try {

@@ -16,19 +16,6 @@
 namespace suan::py {
 namespace {
 
-// Converts what a bound function throws into Python's exception of the same meaning.
-template <class F>
-auto bridged(F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const nb::python_error&) {
-    throw;
-  } catch (...) {
-    set_python_error();
-    throw nb::python_error();
-  }
-}
-
 // A recording knows tensors by storage: an argument that is part of a larger one gets a storage of its own.
 Tensors own_storage(const Tensors& args) {
   Tensors out;

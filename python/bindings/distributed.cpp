@@ -14,18 +14,6 @@ namespace {
 
 using namespace suan::distributed;
 
-template <class F>
-auto bridged(F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const nb::python_error&) {
-    throw;
-  } catch (...) {
-    set_python_error();
-    throw nb::python_error();
-  }
-}
-
 void init_tcp(const std::string& host, int port, int rank, int size, double meet, double timeout) {
   bridged([&] {
     std::shared_ptr<Communicator> c;

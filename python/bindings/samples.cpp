@@ -88,18 +88,6 @@ Tensors given(nb::handle inputs) {
   return in;
 }
 
-template <class F>
-auto bridged(F&& f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const nb::python_error&) {
-    throw;
-  } catch (...) {
-    set_python_error();
-    throw nb::python_error();
-  }
-}
-
 }  // namespace
 
 void bind_samples(nb::module_& m) {

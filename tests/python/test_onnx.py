@@ -342,6 +342,15 @@ def test_missing_file():
         suan.onnx.load("nowhere.onnx")
 
 
+def test_one_node_through_the_backend():
+    node = h.make_node("Gemm", ["a", "b"], ["y"], alpha=2.0)
+    a, b = np.ones((2, 3), "f4"), np.arange(12, dtype="f4").reshape(3, 4)
+    (y,) = suan.onnx.backend.run_node(node, [a, b])
+    np.testing.assert_array_equal(y, 2 * a @ b)
+    with pytest.raises(ValueError, match="wrong number of inputs: expected 2, got 1"):
+        suan.onnx.backend.run_node(node, [a])
+
+
 def test_cpp_example(tmp_path):
     program = Path(suan.onnx.__file__).absolute().parents[3] / "onnx_run_model"
     if not program.exists():

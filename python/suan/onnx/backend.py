@@ -1,5 +1,7 @@
 """The official backend interface (onnx.backend.base). Needs the package `onnx`."""
 
+import numpy as np
+from onnx import defs, helper
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 
 from .session import Session, _to_engine, _to_numpy
@@ -30,7 +32,21 @@ class SuanBackend(Backend):
 
     @classmethod
     def run_node(cls, node, inputs, device="CPU", outputs_info=None, **kwargs):
-        raise NotImplementedError("[onnx] run_node: expected a whole model, got a node")
+        """One node on arrays, one for each name in node.input that is not empty. It is taken at the newest
+        version of its operator."""
+        names = [name for name in node.input if name]
+        if len(names) != len(inputs):
+            raise ValueError(f"[onnx] wrong number of inputs: expected {len(names)}, got {len(inputs)}")
+        arrays = [np.asarray(value) for value in inputs]
+        types = [(helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for a in arrays]
+        graph = helper.make_graph(
+            [node],
+            "node",
+            [helper.make_tensor_value_info(n, t, s) for n, (t, s) in zip(names, types)],
+            [helper.make_empty_tensor_value_info(n) for n in node.output if n],
+        )
+        opsets = [helper.make_opsetid(node.domain, defs.onnx_opset_version() if not node.domain else 1)]
+        return cls.run_model(helper.make_model(graph, opset_imports=opsets), arrays, device)
 
     @classmethod
     def supports_device(cls, device):
