@@ -91,7 +91,7 @@ class PyParallelStep {
       }
       auto cut = cut_captured(step, options_);
       recorded = Trace();
-      executable_ = std::make_unique<Executable>(std::move(step.trace), CompileOptions{.memory_limit = memory_limit});
+      executable_ = Executable::make(std::move(step.trace), CompileOptions{.memory_limit = memory_limit});
       adopt_parts(cut);
       for (const auto& [tensor, part] : cut) sharded_.push_back(tensor);
       cut.clear();
@@ -124,7 +124,7 @@ class PyParallelStep {
  private:
   static bool is_collective(const OpDef& d) { return d.flags & op_effect && d.find_attr("world") >= 0; }
   ParallelOptions options_;
-  std::unique_ptr<Executable> executable_;
+  std::shared_ptr<Executable> executable_;
   Tensors sharded_;
   int collectives_ = 0;
 };

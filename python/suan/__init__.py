@@ -51,7 +51,9 @@ def get_num_threads():
     return _c.num_threads()
 
 
-_LAZY_MODULES = ("nn", "optim", "data", "train", "models", "cli", "utils", "func", "onnx", "distributed")
+_LAZY_MODULES = (
+    "amp", "backends", "cli", "cuda", "data", "distributed", "func", "models", "nn", "onnx", "optim", "train", "utils",
+)
 _LAZY_NAMES = {"compile": "compile", "plan": "compile"}
 
 
@@ -68,4 +70,6 @@ def __getattr__(name):
         except ModuleNotFoundError as e:
             if e.name != f"{__name__}.{name}":
                 raise
-    raise AttributeError(f"module 'suan' has no attribute '{name}'")
+    from .naming import MissingName
+
+    raise MissingName(__name__, name, [*globals(), *_LAZY_MODULES, *_LAZY_NAMES])

@@ -1,5 +1,6 @@
 """suan.nn: layers, containers, losses and their functional forms, with torch's names."""
 
+from ..naming import guard as _guard
 from . import functional, init, utils
 from .activation import (
     ELU,
@@ -43,3 +44,4 @@ from .norm import BatchNorm1d, BatchNorm2d, Dropout, GroupNorm, LayerNorm, RMSNo
 from .parameter import Buffer, Parameter
 
 __all__ = [name for name in dir() if not name.startswith("_")]
+__getattr__ = _guard(__name__, globals())

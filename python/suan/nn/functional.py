@@ -4,6 +4,7 @@ import math
 
 import suan
 
+from ..naming import guard as _guard
 from ._ops import ops
 from .losses import (  # noqa: F401  (part of this namespace)
     binary_cross_entropy_with_logits,
@@ -404,3 +405,6 @@ def _composed_attention(query, key, value, attn_mask, dropout_p, is_causal, scal
             scores = scores + attn_mask
     weights = dropout(softmax(scores, -1), dropout_p)
     return suan.matmul(weights, value)
+
+
+__getattr__ = _guard(__name__, globals())
