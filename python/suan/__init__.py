@@ -70,6 +70,6 @@ def __getattr__(name):
         except ModuleNotFoundError as e:
             if e.name != f"{__name__}.{name}":
                 raise
-    from .naming import MissingName
+    from .naming import missing
 
-    raise MissingName(__name__, name, [*globals(), *_LAZY_MODULES, *_LAZY_NAMES])
+    raise missing(__name__, name, [*globals(), *_LAZY_MODULES, *_LAZY_NAMES])

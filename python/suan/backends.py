@@ -2,7 +2,7 @@
 for the fastest algorithm), which Suan is free not to use: results are deterministic and float32
 products are computed in float32, whatever they say. Unknown switches are errors."""
 
-from .naming import MissingName
+from .naming import missing
 
 
 class _Switches:
@@ -17,7 +17,7 @@ class _Switches:
     def __getattr__(self, name):
         if name in self._values:
             return self._values[name]
-        raise MissingName(f"suan.backends.{self._name}", name, self._values)
+        raise missing(f"suan.backends.{self._name}", name, self._values)
 
     def __setattr__(self, name, value):
         old = getattr(self, name)

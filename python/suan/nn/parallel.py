@@ -30,8 +30,8 @@ class DistributedDataParallel(Module):
                              "gets a gradient), got True")
         if device_ids is not None and len(device_ids) > 1:
             raise ValueError(f"[DistributedDataParallel] wrong device_ids: expected one device, got {device_ids}")
-        self._forward = module
-        self.module = getattr(module, "_module", module)  # the module that suan.compile wraps
+        self.module = module if isinstance(module, Module) else module._module  # what suan.compile wraps
+        self._compiled = None if module is self.module else module
         self.broadcast_buffers = broadcast_buffers
         self.require_backward_grad_sync = True
         params = [p for p in self.module.parameters() if p.requires_grad]
@@ -59,7 +59,7 @@ class DistributedDataParallel(Module):
         if self.training and self.broadcast_buffers and distributed.get_world_size() > 1:
             for buffer in self.module.buffers():
                 distributed.broadcast(buffer)
-        return self._forward(*args, **kwargs)
+        return (self._compiled or self.module)(*args, **kwargs)
 
     def _arrived(self, param):
         if not self.require_backward_grad_sync:
