@@ -68,10 +68,10 @@ def captured(fn):
             queue.extend((x.func, x.args, x.keywords))
         elif hasattr(x, "named_parameters") and not isinstance(x, type):
             queue.extend(x.parameters())
-        elif hasattr(x, "__code__") and (hasattr(x, "_suan_holds") or not _ours(x)):
-            queue.extend(_held(x))
         elif hasattr(x, "__self__") and hasattr(x, "__func__"):
             queue.extend((x.__self__, x.__func__))
+        elif hasattr(x, "__code__") and (hasattr(x, "_suan_holds") or not _ours(x)):
+            queue.extend(_held(x))
         elif hasattr(x, "__dict__") and not isinstance(x, (type, type(contextlib))) and not _ours(x):
             queue.extend(vars(x).values())
         elif hasattr(x, "_fn") and _ours(x):  # a CompiledFunction

@@ -183,3 +183,22 @@ def test_compiled():
     close(moved, "jvp")
     close(second, "hessian")
     close(jac, "jac")
+
+
+def test_a_python_op_with_a_vjp_in_a_compiled_step_and_twice_differentiated():
+    class Cube(suan.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return 3 * x * x * g
+
+    x = suan.tensor([1.0, 2.0])
+    second = suan.compile(lambda t: func.hessian(lambda u: Cube.apply(u).sum())(t))
+    for _ in range(4):
+        assert second(x).tolist() == [[6, 0], [0, 12]]
+    assert second.stats()[0]["replays"] >= 1
