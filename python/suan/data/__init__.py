@@ -2,8 +2,11 @@
 
 from .collate import default_collate, default_convert
 from .dataset import ChainDataset, ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from .fetch import DataError
+from .files import Csv, ImageFolder, JsonLines, TokenBlocks, read_image, read_meta
 from .images import ImageDataset, load_fashion_mnist
 from .loader import DataLoader
+from .tokens import prepare
 from .samplers import (
     BatchSampler, DistributedSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler,
     WeightedRandomSampler,
@@ -16,11 +19,15 @@ __all__ = [
     "ChainDataset",
     "CharVocab",
     "ConcatDataset",
+    "Csv",
+    "DataError",
     "DataLoader",
     "Dataset",
     "DistributedSampler",
     "ImageDataset",
+    "ImageFolder",
     "IterableDataset",
+    "JsonLines",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
@@ -28,6 +35,7 @@ __all__ = [
     "SubsetRandomSampler",
     "TensorDataset",
     "TextBlocks",
+    "TokenBlocks",
     "WeightedRandomSampler",
     "WorkerError",
     "WorkerInfo",
@@ -35,6 +43,9 @@ __all__ = [
     "default_convert",
     "get_worker_info",
     "load_fashion_mnist",
+    "prepare",
     "random_split",
+    "read_image",
+    "read_meta",
     "read_text",
 ]
