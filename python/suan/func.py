@@ -61,7 +61,8 @@ def captured(fn):
             if x.requires_grad:
                 found.append(x)
         elif isinstance(x, (list, tuple, set, frozenset)):
-            queue.extend(x)
+            if len(x) < 4096 or not isinstance(next(iter(x)), (int, float, str, bytes)):  # data, not tensors
+                queue.extend(x)
         elif isinstance(x, dict):
             queue.extend(x.values())
         elif isinstance(x, functools.partial):
