@@ -85,6 +85,30 @@ def compare_op(name, device):
     return ran, refused
 
 
+#: Functions whose element-wise ops become fused nodes in a plan.
+FUSED = {
+    "truth": lambda t: suan.where((t > 0) & ~(t > 0.5), t.exp(), t * 2).clamp(-1, 1),
+    "narrow": lambda t: ((t.to(suan.bfloat16) * 3).tanh() + 1).to(suan.float32) - t.to(suan.float16).exp().to(suan.float32),
+    "integers": lambda t: ((t * 9).to(suan.int32) // 3 + (t * 9).to(suan.int32) % 5).to(suan.int8).to(suan.float64).sigmoid(),
+    "strides": lambda t: (t.t().contiguous().t() * 2 + t.exp()) * t[:1],
+    "bounds": lambda t: (t.clamp(min=-0.3) + t.clamp(max=0.2)).maximum(t * 0.5),
+    "unary": lambda t: (t.abs() + 0.1).log() * t.sin() + t.erf() - (t * t + 1).rsqrt() * t.floor(),
+    "activations": lambda t: suan.nn.functional.gelu(t * 1.5) * suan.nn.functional.silu(t) + suan.nn.functional.relu(t - 0.1),
+    "double": lambda t: (t.to(suan.float64) * 0.3).exp() / (t.to(suan.float64) ** 2.0 + 1.0),
+    "logic": lambda t: ((t > 0) == (t < 1)).to(suan.float32) + t.isnan().to(suan.float32),
+    "gradient": lambda t: _gradient(t),
+}
+
+
+def _gradient(t):
+    """Of a chain of rows: its own rows' gradients, which fuse as well."""
+    x = t.detach().clone()
+    x.requires_grad_(True)
+    with suan.enable_grad():
+        ((x * 0.5).tanh() * x.sigmoid() + x.exp()).sum().backward()
+    return x.grad
+
+
 def char_gpt(device, steps=20, compiled=False):
     """Losses, and the CPU kernels that ran in forward, backward and step."""
     suan.manual_seed(0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import suan
-from device_cases import OPS, char_gpt, compare_op
+from device_cases import FUSED, OPS, char_gpt, compare_op
 from suan import _c
 from suan.models import GPT, GPTConfig
 
@@ -54,7 +54,8 @@ def test_char_gpt_trains_as_on_the_cpu(compiled):
 
 
 def test_plans_have_the_bits_of_eager():
-    """Fused nodes and arena included: every result and every parameter, after some steps."""
+    """Every loss and every parameter, after some steps in one arena."""
+
     def train(compiled):
         suan.manual_seed(1)
         model = GPT(GPTConfig(vocab=17, block=12, layers=1, heads=2, width=24)).to(DEVICE)
@@ -71,9 +72,6 @@ def test_plans_have_the_bits_of_eager():
         if compiled:
             step = suan.compile(step)
         losses = [step(x).item() for _ in range(6)]
-        if compiled:
-            graph = step.stats()[0]["graph"]
-            assert "fused_elementwise" in graph, graph
         return losses, [p.detach().to("cpu").numpy() for p in model.parameters()]
 
     (a, p), (b, q) = train(False), train(True)
@@ -111,16 +109,6 @@ def test_compiled_module_and_memory_limit():
     assert out.tolist() == want.tolist() and got == [p.grad.tolist() for p in net.parameters()]
     with pytest.raises(suan.DeviceError, match="two devices"):
         suan.compile(lambda a, b: (a + 1.0, b + 1.0))(x, suan.ones(2)), suan.compile(net)(suan.ones(4, 6))
-
-
-FUSED = {
-    "truth": lambda t: suan.where((t > 0) & ~(t > 0.5), t.exp(), t * 2).clamp(-1, 1),
-    "narrow": lambda t: ((t.to(suan.bfloat16) * 3).tanh() + 1).to(suan.float32) - t.to(suan.float16).exp().to(suan.float32),
-    "integers": lambda t: ((t * 9).to(suan.int32) // 3 + (t * 9).to(suan.int32) % 5).to(suan.int8).to(suan.float64).sigmoid(),
-    "strides": lambda t: (t.t().contiguous().t() * 2 + t.exp()) * t[:1],
-    "bounds": lambda t: (t.clamp(min=-0.3) + t.clamp(max=0.2)).maximum(t * 0.5),
-    "unary": lambda t: (t.abs() + 0.1).log() * t.sin() + t.erf() - (t * t + 1).rsqrt() * t.floor(),
-}
 
 
 @pytest.mark.parametrize("name", FUSED)
