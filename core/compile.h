@@ -41,6 +41,8 @@ class Executable {
 
  private:
   void split();
+  void lay_out();
+  void agree() const;
   Tensors run_forward(std::span<const Tensor> inputs);
 
   Trace trace_;
