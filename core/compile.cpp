@@ -7,6 +7,8 @@
 
 #include "core/allocator.h"
 #include "core/apply.h"
+#include "core/communicator.h"
+#include "core/hash.h"
 #include "core/interrupt.h"
 #include "core/pass.h"
 #include "core/recompute.h"
@@ -229,7 +231,11 @@ Executable::Executable(Trace trace, const CompileOptions& options)
     forward_graph_ = trace_.graph;
     optimize(forward_graph_);
   }
-  if (options_.interpret) return;
+  if (!options_.interpret) lay_out();
+  agree();
+}
+
+void Executable::lay_out() {
   PlanOptions p;
   p.memory_limit = options_.memory_limit;
   p.commits = commits_;
@@ -239,6 +245,22 @@ Executable::Executable(Trace trace, const CompileOptions& options)
     p.commits.clear();
     backward_ = std::make_unique<RunPool>(std::make_shared<Plan>(backward_graph_, p));
   }
+}
+
+// Ranks that are to meet in this program have the same one, laid out in the same way.
+void Executable::agree() const {
+  const std::vector<Node>& nodes = trace_.graph.nodes;
+  if (std::none_of(nodes.begin(), nodes.end(), [](const Node& n) { return collective_world(n) > 1; })) return;
+  const std::shared_ptr<Communicator> c = current_communicator();
+  if (!c) return;  // the first collective says so
+  c->agree("program", trace_.graph.hash());
+  auto [a, b] = forward_graph_.hash();
+  for (const RunPool* pool : {forward_.get(), backward_.get()})
+    if (pool) {
+      const auto [x, y] = pool->plan().hash();
+      a = mix(a, x), b = mix(b, y);
+    }
+  c->agree("plan", {a, b});
 }
 
 // Differentiates the forward graph by running it dry through apply() with the tape on, then cuts the

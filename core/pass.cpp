@@ -186,6 +186,11 @@ const std::vector<PassInfo>& optimization_passes() {
   return passes;
 }
 
+int64_t collective_world(const Node& n) {
+  const int world = n.op->flags & op_effect ? n.op->find_attr("world") : -1;
+  return world < 0 ? 0 : n.attrs.integer(world);
+}
+
 namespace {
 // Collectives and other effects in the order in which they run: other ranks wait for just that one.
 std::vector<const OpDef*> effects(const Graph& g) {

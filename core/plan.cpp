@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "core/apply.h"
+#include "core/hash.h"
 #include "core/interrupt.h"
+#include "core/pass.h"
 
 namespace suan {
 namespace {
@@ -21,6 +23,7 @@ Plan::Plan(Graph graph, const PlanOptions& options) : graph_(std::move(graph)), 
   find_targets();
   for (int i = 0; i < int(graph_.nodes.size()); ++i) add_node(i);
   finish_outputs();
+  place_waits();
   lay_out();
   ++replay_counters().plans;
 }
@@ -379,6 +382,44 @@ void Plan::finish_outputs() {
   }
 }
 
+// A collective runs beside the steps after it until one of them touches its result or writes what it reads. Those
+// that follow each other need not wait: they run one after the other anyway.
+void Plan::place_waits() {
+  constexpr int most_at_once = 2;  // their operands have to stay
+  static const OpDef& barrier = op("barrier");
+  std::vector<const Step*> flying;
+  int done = 0;
+  for (Step& s : steps_) {
+    const Node* n = s.node < 0 ? nullptr : &graph_.nodes[size_t(s.node)];
+    const bool collective = n && collective_world(*n) > 1;
+    has_collectives_ |= collective;
+    s.beside = collective && !s.host && n->op != &barrier;
+    auto touches = [](const std::vector<Operand>& operands, int buffer) {
+      return std::any_of(operands.begin(), operands.end(), [&](const Operand& o) { return o.buffer == buffer; });
+    };
+    auto writes = [&](const Step& by, int buffer) { return touches(by.out, buffer) || by.workspace == buffer; };
+    auto conflict = [&](const Step& f) {
+      return touches(s.in, f.out[0].buffer) || writes(s, f.out[0].buffer) || writes(s, f.in[0].buffer);
+    };
+    const bool orders = n && !s.beside && (collective || n->op->flags & op_region);
+    if (s.beside) {
+      done = std::max(done, int(flying.size()) + 1 - most_at_once);
+      flying.push_back(&s);
+    } else {
+      for (int k = done; k < int(flying.size()); ++k)
+        if (orders || conflict(*flying[size_t(k)])) done = k + 1;
+    }
+    s.waits = done;
+  }
+}
+
+std::pair<uint64_t, uint64_t> Plan::hash() const {
+  auto [a, b] = graph_.hash();
+  for (const Step& s : steps_)
+    if (s.beside || s.waits) a = mix(a, uint64_t(s.node + 1)), b = mix(b, uint64_t(s.waits) * 2 + s.beside);
+  return {a, b};
+}
+
 void Plan::lay_out() {
   for (Buffer& b : buffers_) { b.first = int(steps_.size()); b.last = -1; }
   for (int i = 0; i < int(steps_.size()); ++i) {
@@ -391,6 +432,23 @@ void Plan::lay_out() {
     for (const Operand& o : steps_[size_t(i)].in) touch(o.buffer);
     for (const Operand& o : steps_[size_t(i)].out) touch(o.buffer);
     touch(steps_[size_t(i)].workspace);
+  }
+  // What a collective uses stays until it is waited for.
+  std::vector<int> flying;
+  int done = 0;
+  auto stays = [&](int buffer, int until) {
+    if (buffer >= 0) buffers_[size_t(buffer)].last = std::max(buffers_[size_t(buffer)].last, until);
+  };
+  for (int i = 0; i <= int(steps_.size()); ++i) {
+    const int waits = i < int(steps_.size()) ? steps_[size_t(i)].waits : int(flying.size());
+    for (; done < waits; ++done) {
+      const Step& s = steps_[size_t(flying[size_t(done)])];
+      const int until = std::max(i - 1, flying[size_t(done)]);
+      stays(s.in[0].buffer, until);
+      stays(s.out[0].buffer, until);
+      stays(s.workspace, until);
+    }
+    if (i < int(steps_.size()) && steps_[size_t(i)].beside) flying.push_back(i);
   }
   for (const Step& s : steps_) {
     most_in_ = std::max(most_in_, s.in.size());

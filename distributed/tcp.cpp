@@ -196,7 +196,7 @@ class TcpTransport final : public Transport {
       for (const Progress& p : open)
         polled.push_back({peers_[size_t(p.peer)].fd(), short(p.sending ? POLLOUT : POLLIN), 0});
       if (::poll(polled.data(), polled.size(), milliseconds_to(deadline, 50)) > 0) continue;
-      check_interrupt();
+      look_around(open.front().peer);
       if (Clock::now() < deadline) continue;
       // The one whose data is missing; a full socket comes from the same cause.
       for (const Progress& p : open)

@@ -4,7 +4,6 @@
 #include <deque>
 #include <mutex>
 
-#include "core/interrupt.h"
 #include "distributed/transport.h"
 
 namespace suan::distributed {
@@ -42,7 +41,7 @@ class ThreadTransport final : public Transport {
         if (now >= deadline) throw PeerFault{i.peer, true, ""};
         hub_->changed.wait_until(lock, std::min(deadline, now + std::chrono::milliseconds(50)));
         lock.unlock();
-        check_interrupt();
+        look_around(i.peer);
         lock.lock();
       }
       if (i.bytes) std::memcpy(i.data, box.front().data(), std::min(i.bytes, box.front().size()));

@@ -2,6 +2,7 @@
 // their results cannot depend on how bytes travel.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -42,6 +43,16 @@ class Transport {
                         Clock::time_point deadline) = 0;
   // Other ranks that wait for this one learn at once that it is gone.
   virtual void close() = 0;
+  // From any thread: an exchange in progress ends with a PeerFault within some 50 ms.
+  void give_up() { given_up_.store(true, std::memory_order_relaxed); }
+  bool given_up() const { return given_up_.load(std::memory_order_relaxed); }
+
+ protected:
+  // What an exchange does now and then while it waits.
+  void look_around(int peer) const;
+
+ private:
+  std::atomic<bool> given_up_{false};
 };
 
 // Ranks as threads of one process.

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "core/convert.h"
+#include "core/interrupt.h"
 #include "core/pass.h"
 #include "core/plan.h"
 #include "core/record.h"
@@ -24,6 +25,8 @@ namespace suan {
 namespace {
 
 using namespace distributed;
+using ops::operator+;
+using ops::operator*;
 using Body = std::function<void(int rank, Communicator& c)>;
 
 int free_port() {
@@ -276,6 +279,150 @@ TEST(Collectives, PassesKeepEachOneInItsPlace) {
     RunPool pool(std::make_shared<Plan>(g, PlanOptions{}));
     Tensor planned = pool(std::vector<Tensor>{x})[0];
     EXPECT_EQ(std::memcmp(interpreted.raw(), planned.raw(), size_t(planned.type().bytes())), 0);
+  });
+}
+
+// What f does with x, not computed, optimised.
+Graph recorded(const Tensor& x, const std::function<Tensor(const Tensor&)>& f) {
+  Recorder rec;
+  Graph g;
+  {
+    ContextScope scope;
+    context() = Context{.grad_enabled = false, .dry = true, .recorder = &rec};
+    rec.add_argument(x);
+    g = rec.finish(std::vector<Tensor>{f(x)});
+  }
+  optimize(g);
+  return g;
+}
+
+Tensor reduced(const Tensor& t, int64_t world = 2) {
+  return apply(SUAN_OP("all_reduce"), {t}, {std::string("sum"), world, false});
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.type() == b.type() && std::memcmp(a.raw(), b.raw(), size_t(a.type().bytes())) == 0;
+}
+
+TEST(Beside, AStepWaitsOnlyForWhatItTouches) {
+  on_ranks(2, false, [&](int rank, Communicator&) {
+    Tensor x = values(rank, {64, 64});
+    const Plan plan(recorded(x, [](const Tensor& t) {
+      Tensor sum = reduced(t), other = ops::matmul(t, ops::matmul(t, t));
+      return apply(SUAN_OP("cat"), {sum, other}, {int64_t(0)});
+    }), PlanOptions{});
+    std::vector<std::string> order;
+    for (const Step& s : plan.steps())
+      order.push_back(fmt::format("{} {}{}", s.node < 0 ? "copy" : plan.graph().nodes[size_t(s.node)].op->name,
+                                  s.waits, s.beside ? " beside" : ""));
+    ASSERT_EQ(order.size(), 4u);
+    EXPECT_EQ(order[0], "all_reduce 0 beside");
+    EXPECT_EQ(order[1], "matmul 0");
+    EXPECT_EQ(plan.steps()[3].waits, 1) << order[3];
+  });
+}
+
+// Random programs, in which buffers are used again and written in place while collectives are on their way.
+TEST(Beside, ThreadsGiveTheInterpretersBits) {
+  for (bool over_tcp : {false, true})
+    for (int seed = 0; seed < 12; ++seed)
+      on_ranks(2, over_tcp, [&](int rank, Communicator&) {
+        Tensor x = values(rank, {96, 64});
+        std::mt19937 rng{uint32_t(seed)};
+        Graph g = recorded(x, [&](const Tensor& t) {
+          Tensors all{t, t * 0.5};
+          auto any = [&] { return all[all.size() - 1 - rng() % std::min<size_t>(all.size(), 4)]; };
+          for (int k = 0; k < 40; ++k) {
+            Tensor a = any(), b = any();
+            switch (rng() % 6) {
+              case 0: all.push_back(reduced(a) * 0.25); break;
+              case 1: all.push_back(reduced(a * 0.5)); break;
+              case 2: {
+                Tensor part = apply(SUAN_OP("reduce_scatter"), {ops::tanh(a)}, {std::string("mean"), int64_t(2)});
+                all.push_back(apply(SUAN_OP("all_gather"), {part}, {int64_t(2)}));
+                break;
+              }
+              case 3: all.push_back(ops::tanh(ops::matmul(a, ops::slice(b, 0, 0, 64)))); break;
+              case 4: all.push_back(ops::sub(a, b)); break;
+              default: all.push_back(ops::tanh(a));
+            }
+          }
+          Tensor sum = all[0];
+          for (size_t k = 1; k < all.size(); k += 3) sum = ops::add(sum, all[k]);
+          return sum;
+        });
+        const Tensor expected = interpret(g, std::vector<Tensor>{x})[0];
+        RunPool pool(std::make_shared<Plan>(std::move(g), PlanOptions{}));
+        for (int k = 0; k < 5; ++k)
+          EXPECT_TRUE(same_bits(pool(std::vector<Tensor>{x})[0], expected)) << "seed " << seed << " replay " << k;
+      });
+}
+
+TEST(Beside, ThreadsThatDisagreeStayUsable) {
+  for (bool over_tcp : {false, true})
+    on_ranks(2, over_tcp, [&](int rank, Communicator& c) {
+      auto program = [](int64_t rows) {
+        return [rows](const Tensor& t) {
+          Tensor a = reduced(t), b = reduced(ops::slice(t, 0, 0, rows)), d = reduced(ops::exp(t));
+          return ops::sum(a) + ops::sum(b) + ops::sum(d);
+        };
+      };
+      Tensor x = values(rank, {100, 100});
+      RunPool bad(std::make_shared<Plan>(recorded(x, program(rank ? 50 : 60)), PlanOptions{}));
+      const std::string text = message_of([&] { bad(std::vector<Tensor>{x}); });
+      EXPECT_NE(text.find("mismatch [all_reduce] ranks disagree: expected all_reduce 60x100 f32 sum (call 2)"),
+                std::string::npos) << text;
+      RunPool good(std::make_shared<Plan>(recorded(x, program(50)), PlanOptions{}));
+      EXPECT_EQ(message_of([&] { good(std::vector<Tensor>{x}); }), "no error");
+      c.barrier();
+    });
+}
+
+thread_local bool interrupted_now = false;
+
+TEST(Beside, ThreadsThatAreInterruptedLeaveAtOnce) {
+  const InterruptPoll before = set_interrupt_poll([] {
+    if (interrupted_now) throw Interrupted("stop");
+  });
+  on_ranks(2, true, [&](int rank, Communicator& c) {
+    Tensor x = values(rank, {100, 100});
+    RunPool pool(std::make_shared<Plan>(recorded(x, [](const Tensor& t) { return ops::exp(reduced(t)); }),
+                                        PlanOptions{}));
+    pool(std::vector<Tensor>{x});
+    const auto begin = Clock::now();
+    if (rank == 0) {
+      interrupted_now = true;
+      EXPECT_EQ(message_of([&] { pool(std::vector<Tensor>{x}); }), "stop");
+      interrupted_now = false;
+      EXPECT_LT(Clock::now() - begin, std::chrono::seconds(2));
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_TRUE(message_of([&] { pool(std::vector<Tensor>{x}); }).starts_with("lost [all_reduce] rank 0 is gone"));
+    EXPECT_NE(message_of([&] { c.barrier(); }).find("unusable"), std::string::npos);
+  });
+  set_interrupt_poll(before);
+}
+
+TEST(Beside, ThreadsCountWhatIsHidden) {
+  on_ranks(2, true, [&](int rank, Communicator& c) {
+    Tensor x = values(rank, {256, 256});
+    RunPool pool(std::make_shared<Plan>(recorded(x, [](const Tensor& t) {
+      Tensor sum = reduced(t), y = t;
+      for (int k = 0; k < 40; ++k) y = ops::matmul(y, t);
+      return sum + y;
+    }), PlanOptions{}));
+    for (int k = 0; k < 5; ++k) pool(std::vector<Tensor>{x});
+    const CommunicatorStats s = c.stats();
+    EXPECT_EQ(s.calls, 5);
+    EXPECT_EQ(s.bytes, 5 * 256 * 256 * 4);
+    EXPECT_GT(s.waited + s.moved, 0);
+    EXPECT_GE(s.exposed_waited, 0);
+    EXPECT_LE(s.exposed_waited, s.waited);
+    // A call that is made by the computing thread is exposed whole.
+    const CommunicatorStats b = (c.barrier(), c.stats());
+    EXPECT_DOUBLE_EQ(b.exposed_waited - s.exposed_waited, b.waited - s.waited);
+    EXPECT_GT(b.waited, s.waited);
   });
 }
 

@@ -309,7 +309,8 @@ class DataParallelStep:
 
     def stats(self):
         """One dict for each batch shape: state_bytes (parameters and optimizer state that this
-        rank holds), arena_bytes (all else in a step), collectives, graph."""
+        rank holds), arena_bytes (all else in a step), gathered_bytes (the most of gathered tensors at
+        once), collectives, graph."""
         return [step.stats() for step, _ in self._steps.values()]
 
 
