@@ -33,7 +33,8 @@ Graph slice_graph(const Graph& g, int from, int to, std::span<const ValueId> inp
   Graph out;
   std::vector<ValueId> map(g.values.size(), no_value);
   for (ValueId v : inputs) map[size_t(v)] = out.add_input(g.values[size_t(v)].type);
-  for (const auto& [v, t] : g.constants) map[size_t(v)] = out.add_constant(t);
+  for (const auto& [v, t] : g.constants)
+    map[size_t(v)] = out.add_constant(t, g.values[size_t(v)].type.device);
   for (int i = from; i < to; ++i) {
     const Node& n = g.nodes[size_t(i)];
     std::vector<ValueId> in;
@@ -295,7 +296,7 @@ void Executable::split() {
   context().grad_enabled = false;
   Tensors grads = grad(roots, wanted, seeds, {.retain_graph = true}, true);
   for (size_t k = 0; k < grads.size(); ++k)
-    if (!grads[k].defined()) grads[k] = apply(op("full"), {Tensor::scalar(0, wanted[k].dtype())}, {wanted[k].shape()});
+    if (!grads[k].defined()) grads[k] = apply(op("full"), {Tensor::scalar(0, wanted[k].dtype(), wanted[k].device())}, {wanted[k].shape()});
   std::vector<ValueId> out_values, grad_values;
   for (const Tensor& t : outs) out_values.push_back(rec.value_of(t));
   for (const Tensor& t : grads) grad_values.push_back(rec.value_of(t));
@@ -385,7 +386,7 @@ Tensors Executable::operator()(std::span<const Tensor> arguments) {
     for (size_t s = 0; s < seeded_.size(); ++s) {
       const Tensor& g = grads[s];
       const TensorType& want = trace_.graph.values[size_t(trace_.graph.outputs[size_t(seeded_[s])])].type;
-      in.push_back(g.defined() ? g : apply(op("full"), {Tensor::scalar(0, want.dtype)}, {want.shape}));
+      in.push_back(g.defined() ? g : apply(op("full"), {Tensor::scalar(0, want.dtype, want.device)}, {want.shape}));
     }
     if (backward_) return (*backward_)(in);
     return interpret(backward_graph_, in);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/apply.h"
+#include "core/backend.h"
 #include "core/hash.h"
 #include "core/interrupt.h"
 #include "core/pass.h"
@@ -19,6 +20,7 @@ int64_t aligned(int64_t n) { return (n + alignment - 1) / alignment * alignment;
 
 Plan::Plan(Graph graph, const PlanOptions& options) : graph_(std::move(graph)), options_(options) {
   options_.commits.resize(graph_.outputs.size(), -1);
+  find_device();
   place_values();
   find_targets();
   for (int i = 0; i < int(graph_.nodes.size()); ++i) add_node(i);
@@ -26,6 +28,17 @@ Plan::Plan(Graph graph, const PlanOptions& options) : graph_(std::move(graph)), 
   place_waits();
   lay_out();
   ++replay_counters().plans;
+}
+
+// All of a program is on one device.
+void Plan::find_device() {
+  for (size_t v = 0; v < graph_.values.size(); ++v) {
+    const Device at = graph_.values[v].type.device;
+    if (v == 0) device_ = at;
+    if (!(at == device_))
+      fail<DeviceError>("plan", "values on two devices: expected all on {}, got {} on {}", to_string(device_),
+                        to_string(graph_.values[v].type), to_string(at));
+  }
 }
 
 int Plan::new_buffer(Home home, int index, int64_t bytes, ValueId value) {
@@ -47,7 +60,7 @@ void Plan::place_values() {
     place_[size_t(v)] = {new_buffer(Home::input, int(i), t.bytes(), v), Layout(t.shape)};
   }
   for (const auto& [v, t] : graph_.constants) {
-    Tensor c = t.is_contiguous() ? t : apply(op("copy"), {t});
+    Tensor c = constant_on(t.is_contiguous() ? t : apply(op("copy"), {t}), device_);
     constants_.push_back(c);
     constant_bytes_ += c.type().bytes();
     int b = new_buffer(Home::constant, int(constants_.size()) - 1, c.type().bytes(), v);
@@ -61,11 +74,11 @@ Operand Plan::use(const Place& p, DType t) const {
 
 // A contiguous copy of a value, made by a step of its own.
 Plan::Place Plan::copied(const Place& p, DType t) {
-  TensorType type{t, p.layout.shape, {}};
+  TensorType type{t, p.layout.shape, device_};
   Place to{new_buffer(Home::arena, 0, type.bytes(), no_value), Layout(type.shape)};
   static const Attrs none;
   Step s;
-  s.prepared = select_kernel(op("copy"), none, {}, {&p.layout, 1}, {&t, 1}, std::vector<bool>{true}, {&type, 1},
+  s.prepared = select_kernel(op("copy"), none, device_, {&p.layout, 1}, {&t, 1}, std::vector<bool>{true}, {&type, 1},
                              {&to.layout, 1}).prepared;
   s.in = {use(p, t)};
   s.out = {use(to, t)};
@@ -210,7 +223,7 @@ bool Plan::add_sink(const Node& n) {
     if (parts[k].numel() == 0) continue;
     const TensorType part{type.dtype, parts[k].shape, type.device};
     Step s;
-    s.prepared = select_kernel(copy, none, {}, {&from.layout, 1}, {&type.dtype, 1}, std::vector<bool>{true},
+    s.prepared = select_kernel(copy, none, device_, {&from.layout, 1}, {&type.dtype, 1}, std::vector<bool>{true},
                                {&part, 1}, {&parts[k], 1}).prepared;
     s.in = {use(from, type.dtype)};
     s.out = {use({buffer, parts[k]}, type.dtype)};
@@ -250,9 +263,8 @@ void Plan::add_node(int i) {
     out_types.push_back(graph_.values[size_t(v)].type);
     out_layouts.emplace_back(out_types.back().shape);
   }
-  Device device = out_types.empty() ? Device{} : out_types[0].device;
   auto select = [&] {
-    return select_kernel(*n.op, n.attrs, device, layouts, dtypes, present, out_types, out_layouts, constant_mask);
+    return select_kernel(*n.op, n.attrs, device_, layouts, dtypes, present, out_types, out_layouts, constant_mask);
   };
   bool aimed = false;
   for (size_t k = 0; k < n.out.size(); ++k)
@@ -278,7 +290,7 @@ void Plan::add_node(int i) {
   s.node = i;
   s.host = !sel.kernel;
   if (s.host && !n.op->compose)
-    fail<TypeError>(n.op->name, "no kernel: expected one for these dtypes on {}, got none", to_string(device));
+    fail<TypeError>(n.op->name, "no kernel: expected one for these dtypes on {}, got none", to_string(device_));
   std::vector<Place> in(n.in.size());
   for (size_t k = 0; k < n.in.size(); ++k) {
     if (n.in[k] == no_value) continue;
@@ -333,6 +345,7 @@ void Plan::add_node(int i) {
     buffers_[size_t(s.workspace)].first = now;
   }
   s.prepared = std::move(sel.prepared);
+  n_kernels_ += !s.host;
   steps_.push_back(std::move(s));
 }
 
@@ -374,7 +387,7 @@ void Plan::finish_outputs() {
     static const Attrs none;
     Layout to(t.shape);
     Step s;
-    s.prepared = select_kernel(op("copy"), none, {}, {&p.layout, 1}, {&t.dtype, 1}, std::vector<bool>{true},
+    s.prepared = select_kernel(op("copy"), none, device_, {&p.layout, 1}, {&t.dtype, 1}, std::vector<bool>{true},
                                {&t, 1}, {&to, 1}).prepared;
     s.in = {use(p, t.dtype)};
     s.out = {Operand{home, 0}};

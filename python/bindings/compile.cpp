@@ -188,6 +188,8 @@ void bind_compile(nb::module_& m) {
     d["views"] = c.views;
     d["plans"] = replay_counters().plans;
     d["replays"] = replay_counters().replays;
+    d["captures"] = replay_counters().captures;
+    d["unit_replays"] = replay_counters().unit_replays;
     return d;
   }, "How often each path through the engine was taken by this thread.");
   m.def("saved_bytes", [](const Tensor& t) { return saved_bytes(t); },
