@@ -42,6 +42,7 @@ struct Session::State {
   SessionOptions options;
   std::mutex mutex;                                       // of what follows
   std::list<std::shared_ptr<Planned>> plans;              // last used first
+  ConstantCache constants;                                // packed weights
   bool stepwise = false;                                  // data decides: nothing can be planned
   std::string stepwise_node;
   std::atomic<uint64_t> translated{0}, replayed{0}, stepped{0};
@@ -79,7 +80,7 @@ std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>
   if (planned_outputs.empty()) return planned;
   suan::Graph g = recorder.finish(planned_outputs);
   captured_to_constants(g, recorder.captured());
-  optimize(g);
+  optimize(g, {.constants = &constants, .exact = options.exact});
   if (interpret_requested()) planned->graph = g;
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
   planned->pool = std::make_unique<RunPool>(std::make_shared<const Plan>(std::move(g), plan_options));
