@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -56,6 +57,7 @@ class Communicator {
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  virtual std::string transport() const = 0;  // "tcp", and what it uses beside
   virtual void all_reduce(const CollectiveCall& call, const void* in, void* out, void* scratch) = 0;
   // out [size * n, ...] from in [n, ...].
   virtual void all_gather(const CollectiveCall& call, const void* in, void* out) = 0;

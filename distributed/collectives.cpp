@@ -163,6 +163,7 @@ class Collectives final : public Communicator {
   }
   int rank() const override { return transport_->rank(); }
   int size() const override { return transport_->size(); }
+  std::string transport() const override { return transport_->name(); }
 
   void all_reduce(const CollectiveCall& call, const void* in, void* out, void* scratch) override {
     const Guard guard(*this, call);
@@ -250,9 +251,13 @@ class Collectives final : public Communicator {
   }
 
   void wait(uint64_t task) override {
-    if (progress_->wait(task, 0)) return;
-    const CallClock::StandsStill still(clock_);
-    while (!progress_->wait(task, look_around)) check_interrupt();
+    try {
+      if (progress_->wait(task, 0)) return;
+      const CallClock::StandsStill still(clock_);
+      while (!progress_->wait(task, look_around)) check_interrupt();
+    } catch (const Unplaced& u) {
+      u.raise(where(u.mark));
+    }
   }
 
   void settle(bool give_up) noexcept override {
@@ -346,14 +351,24 @@ class Collectives final : public Communicator {
     clock_.sent(-int64_t(send.size() * sizeof mine));  // not a tensor's
     for (int r = 1; r < size(); ++r)
       if (!(all[size_t(r)] == all[0]))
-        fail<MismatchError>(call.op, "ranks disagree: expected {} as on rank 0, got {} on rank {} (rank {} is {})",
-                            describe(all[0]), describe(all[size_t(r)]), r, rank(), where());
+        raise<MismatchError>(fmt::format("[{}] ranks disagree: expected {} as on rank 0, got {} on rank {} (rank {} is ",
+                                         call.op, describe(all[0]), describe(all[size_t(r)]), r, rank()), ")");
   }
 
-  static std::string where() {
-    SourceMark mark = collective_source();
-    return mark ? "at " + to_string(mark) : "at an unknown line";
+  static std::string where(const SourceMark& mark) { return mark ? "at " + to_string(mark) : "at an unknown line"; }
+
+  // Throws E with the call's line between two texts. Only the thread that asked can look a line up: it may hold a
+  // lock that this takes (Python's). So a progress thread leaves it to wait().
+  template <class E>
+  [[noreturn]] static void raise(const std::string& before, const std::string& after = "") {
+    const SourceMark mark = collective_source();
+    if (!beside) throw E(before + where(mark) + after);
+    throw Unplaced{mark, [before, after](const std::string& line) { throw E(before + line + after); }};
   }
+  struct Unplaced {
+    SourceMark mark;
+    std::function<void(const std::string& line)> raise;
+  };
 
   void exchange(std::span<const Outgoing> out, std::span<const Incoming> in) {
     const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
@@ -365,17 +380,16 @@ class Collectives final : public Communicator {
       clock_.sent(sent);
     } catch (const PeerFault& f) {
       const std::string op(what_.op);
-      std::string text = fmt::format("{}, {}", describe(what_), where());
       if (f.late) {
         broken_ = fmt::format("rank {} was late", f.peer);
         transport_->close();
-        fail<PeerTimeoutError>(op, "rank {} is late: expected it within {} s, got nothing on rank {} in {}", f.peer,
-                               timeout_, rank(), text);
+        raise<PeerTimeoutError>(fmt::format("[{}] rank {} is late: expected it within {} s, got nothing on rank {} in {}, ",
+                                            op, f.peer, timeout_, rank(), describe(what_)));
       }
       broken_ = transport_->given_up() ? "a call was given up" : fmt::format("rank {} was lost", f.peer);
       transport_->close();
-      fail<PeerLostError>(op, "rank {} is gone: expected its data, got {} on rank {} in {}", f.peer, f.what,
-                          rank(), text);
+      raise<PeerLostError>(fmt::format("[{}] rank {} is gone: expected its data, got {} on rank {} in {}, ", op, f.peer,
+                                       f.what, rank(), describe(what_)));
     } catch (const std::exception& e) {  // Ctrl-C in the middle: bytes are half moved
       broken_ = e.what();
       transport_->close();

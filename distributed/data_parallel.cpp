@@ -7,7 +7,7 @@
 #include <map>
 #include <set>
 
-#include "core/pass.h"
+#include "distributed/recorded_step.h"
 #include "ops/api.h"
 
 namespace suan::distributed {
@@ -15,60 +15,11 @@ namespace {
 
 constexpr const char* pass = "data_parallel";
 
-bool is_gradient(const Node& n) {
-  static const OpDef& def = op("all_reduce");
-  return n.op == &def && n.attrs.boolean(2);
-}
-
-// A parameter used in several places gets its gradient in as many pieces, each marked: sums of marked pieces
-// become marked sums. False when there are none.
-bool merge_gradients(Trace& t) {
-  static const OpDef& add = op("add");
-  const Graph& g = t.graph;
-  const std::vector<int> uses = g.use_counts();
-  auto marked = [&](ValueId v) {
-    const int p = g.values[size_t(v)].producer;
-    return p >= 0 && is_gradient(g.nodes[size_t(p)]) && uses[size_t(v)] == 1 ? p : -1;
-  };
-  std::set<int> merged;
-  std::vector<int> sums;
-  for (size_t i = 0; i < g.nodes.size(); ++i) {
-    const Node& n = g.nodes[i];
-    if (n.op != &add || n.in[0] == n.in[1] || marked(n.in[0]) < 0 || marked(n.in[1]) < 0) continue;
-    if (!(g.values[size_t(n.in[0])].type == g.values[size_t(n.in[1])].type)) continue;
-    merged.insert({marked(n.in[0]), marked(n.in[1])});
-    sums.push_back(int(i));
-  }
-  if (sums.empty()) return false;
-  Rebuild b(g);
-  for (size_t i = 0; i < g.nodes.size(); ++i) {
-    const Node& n = g.nodes[i];
-    if (merged.count(int(i))) continue;
-    if (!std::count(sums.begin(), sums.end(), int(i))) { b.copy(n); continue; }
-    const Node &x = g.nodes[size_t(marked(n.in[0]))], &y = g.nodes[size_t(marked(n.in[1]))];
-    const TensorType& type = g.values[size_t(n.out[0])].type;
-    int k = b.to.append_typed(add, {b[x.in[0]], b[y.in[0]]}, n.attrs, {&type, 1}, n.source);
-    k = b.to.append_typed(*y.op, {b.to.nodes[size_t(k)].out[0]}, y.attrs, {&type, 1}, y.source);
-    b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
-  }
-  for (auto& c : t.captured) c.input = b[c.input];
-  for (auto& u : t.updates) u.value = b[u.value];
-  t.graph = b.finish();
-  return true;
-}
-
-// fixed: of parameters and state alone; batch: also of the arguments, one value a shard; reduced: of
-// gradients over all ranks.
-enum class Kind : uint8_t { fixed, batch, reduced };
-
-class Pass {
+class Pass : RecordedStep {
  public:
-  Pass(const Trace& t, const ParallelOptions& o)
-      : t_(t), g_(t.graph), o_(o), local_(o.shards / o.world), stage_(o.world == 1 ? 0 : o.stage) {}
+  using RecordedStep::RecordedStep;
 
   ParallelStep run() {
-    classify();
-    if (stage_ > 0) find_sharded();
     ContextScope scope;
     context() = Context{.grad_enabled = false, .dry = true, .recorder = &rec_};
     make_inputs();
@@ -85,102 +36,6 @@ class Pass {
   }
 
  private:
-  struct Gradient {
-    const Node* node;
-    std::vector<std::pair<Tensor, int>> partial;  // sums of 2^level shards
-    Tensor sum;                                   // over this rank's shards
-    int64_t n = 0;
-  };
-
-  template <class E = StateError, class... A>
-  [[noreturn]] void refuse(const Node* n, fmt::format_string<A...> text, A&&... a) const {
-    std::string s = fmt::format(text, std::forward<A>(a)...);
-    if (n) s += fmt::format(" ('{}' at {})", n->op->name, to_string(n->source));
-    throw E(fmt::format("[{}] {}", pass, s));
-  }
-
-  const TensorType& type(ValueId v) const { return g_.values[size_t(v)].type; }
-  Kind kind(ValueId v) const { return v == no_value ? Kind::fixed : kind_[size_t(v)]; }
-
-  // ---- what each value depends on ----------------------------------------------------------------------
-
-  void classify() {
-    kind_.assign(g_.values.size(), Kind::fixed);
-    for (const auto& c : t_.captured)
-      if (c.argument) kind_[size_t(c.input)] = Kind::batch;
-    for (const Node& n : g_.nodes) {
-      bool batch = false, reduced = false;
-      for (ValueId v : n.in) {
-        batch |= kind(v) == Kind::batch;
-        reduced |= kind(v) == Kind::reduced;
-      }
-      if (n.op->flags & op_random)
-        refuse(&n, "random numbers in the step: expected none, since every shard would draw the same, got some");
-      if (is_gradient(n)) {
-        if (reduced) refuse(&n, "a second backward pass over reduced gradients: expected one, got two");
-        gradients_[n.out[0]] = {&n, {}, {}, numel(type(n.out[0]).shape)};
-        reduced = true;
-      } else {
-        if (collective_world(n) > 0) refuse(&n, "a collective in the step: expected only gradients to be reduced, got one");
-        if (batch && reduced)
-          refuse(&n, "a value of one shard meets reduced gradients: expected either, got both");
-        if (batch && !n.op->updates.empty())
-          refuse(&n, "state that follows the batch: expected gradients to be all that leaves a shard, got an update");
-      }
-      // Gradients times numbers and the like: what a part can do as well as the whole.
-      bool like = n.op->flags & op_elementwise && reduced;
-      for (ValueId v : n.in) like &= v != no_value && (like_.count(v) || type(v).shape.empty());
-      if (is_gradient(n) || (like && type(n.out[0]).shape == type(n.in[0]).shape)) like_.insert(n.out[0]);
-      kind_of_node_.push_back(reduced ? Kind::reduced : batch ? Kind::batch : Kind::fixed);
-      for (ValueId v : n.out) kind_[size_t(v)] = kind_of_node_.back();
-    }
-    if (gradients_.empty())
-      refuse(nullptr, "no gradient in the step: expected backward() to reach a parameter, got none");
-    for (const auto& u : t_.updates)
-      if (kind(u.value) == Kind::batch)
-        refuse(nullptr, "state that follows the batch: expected gradients to be all that leaves a shard, got a change "
-                        "of a tensor {} first used at {}", to_string(t_.captured[size_t(u.captured)].source.type()),
-               to_string(t_.captured[size_t(u.captured)].line));
-    for (int k = 0; k < t_.n_outputs; ++k) {
-      ValueId v = g_.outputs[size_t(k)];
-      if (kind(v) == Kind::batch && (!type(v).shape.empty() || !is_floating(type(v).dtype)))
-        refuse(nullptr, "result {} differs between shards: expected a mean loss (a 0-d float), got {}", k,
-               to_string(type(v)));
-    }
-  }
-
-  int captured_of(ValueId v) const {
-    for (size_t c = 0; c < t_.captured.size(); ++c)
-      if (t_.captured[c].input == v) return t_.captured[c].argument ? -1 : int(c);
-    return -1;
-  }
-
-  // Optimizer steps that read gradients: their state, and at stage 3 their parameters, become parts.
-  void find_sharded() {
-    std::vector<int> uses = g_.use_counts();
-    for (size_t i = 0; i < g_.nodes.size(); ++i) {
-      const Node& n = g_.nodes[i];
-      if (kind_of_node_[i] != Kind::reduced || n.op->updates.empty()) continue;
-      for (size_t k = 0; k < n.op->updates.size(); ++k) {
-        const int j = n.op->updates[k];
-        const ValueId v = n.in[size_t(j)];
-        if (v == no_value) continue;
-        const int c = captured_of(v);
-        if (c < 0 || type(v).shape != type(n.in[0]).shape)
-          refuse(&n, "optimizer state of another form: expected a tensor like the parameter, kept from step to step, "
-                     "got {}", to_string(type(v)));
-        if (j == 0 && stage_ < 3) continue;
-        if (j != 0 && uses[size_t(v)] != 1)
-          refuse(&n, "optimizer state is read elsewhere: expected one reader at stage {}, got {}", stage_,
-                 uses[size_t(v)]);
-        part_of_.insert(v);
-        sharded_.push_back(c);
-      }
-    }
-    if (part_of_.empty())
-      refuse(nullptr, "nothing to shard: expected an optimizer step that keeps state for stage {}, got none", stage_);
-  }
-
   // ---- inputs ------------------------------------------------------------------------------------------
 
   Tensor stand_in(const TensorType& t) const {
@@ -351,7 +206,7 @@ class Pass {
     const size_t from = rec_.graph().nodes.size();
     enter_group(i, shard);
     if (is_gradient(n)) {
-      add_gradient(gradients_.at(n.out[0]), n.out[0], value(n.in[0], shard), shard);
+      add_gradient(n.out[0], value(n.in[0], shard), shard);
     } else {
       const bool batch = kind_of_node_[i] == Kind::batch;
       Tensors out = apply_node(n, shard);
@@ -372,17 +227,16 @@ class Pass {
     partial.push_back({t, level});
   }
 
-  void add_gradient(Gradient& g, ValueId v, const Tensor& t, int shard) {
-    add_to_tree(g.partial, t, ops::add);
+  void add_gradient(ValueId v, const Tensor& t, int shard) {
+    add_to_tree(partial_[v], t, ops::add);
     if (shard < local_ - 1) return;
-    g.sum = g.partial.back().first;
-    g.partial.clear();
+    sum_[v] = partial_[v].back().first;
+    partial_.erase(v);
     const DType dtype = type(v).dtype;
-    if (!bucket_.empty() && type(bucket_.front()).dtype != dtype && stage_ != 1) flush_gradients();
+    if (!bucket_.empty() && type(bucket_.front()).dtype != dtype) flush_gradients();
     bucket_.push_back(v);
     bucket_bytes_ += type(v).bytes();
-    // Stage 1 keeps whole gradients until the backward pass is over.
-    if (bucket_bytes_ >= o_.bucket_bytes && stage_ != 1) flush_gradients();
+    if (bucket_bytes_ >= o_.bucket_bytes) flush_gradients();
   }
 
   Tensor scaled(const Tensor& t) const { return o_.shards == 1 ? t : ops::operator*(t, 1.0 / o_.shards); }
@@ -397,19 +251,16 @@ class Pass {
     return parts.size() == 1 ? parts[0] : apply(SUAN_OP("cat"), parts, {axis});
   }
 
-  // Reduces the gradients that wait, in buckets.
+  // Reduces the gradients that wait.
   void flush_gradients() {
-    std::vector<ValueId> all = std::exchange(bucket_, {});
     bucket_bytes_ = 0;
-    for (size_t at = 0; at < all.size();) {
-      size_t end = at;
-      int64_t bytes = 0;
-      const DType dtype = type(all[at]).dtype;
-      while (end < all.size() && bytes < o_.bucket_bytes && type(all[end]).dtype == dtype)
-        bytes += type(all[end++]).bytes();
-      reduce({all.begin() + int64_t(at), all.begin() + int64_t(end)});
-      at = end;
-    }
+    if (const std::vector<ValueId> bucket = std::exchange(bucket_, {}); !bucket.empty()) reduce(bucket);
+  }
+
+  Tensor take_sum(ValueId v) {
+    Tensor t = sum_.at(v);
+    sum_.erase(v);
+    return t;
   }
 
   // Begins it. What reads a sum comes only once all have begun (take_reduced), so that they run beside the
@@ -418,19 +269,17 @@ class Pass {
     const size_t from = rec_.graph().nodes.size();
     Tensor sum;
     if (o_.world == 1) {
-      for (ValueId v : bucket) one_[size_t(v)] = scaled(std::exchange(gradients_.at(v).sum, {}));
+      for (ValueId v : bucket) one_[size_t(v)] = scaled(take_sum(v));
     } else if (stage_ == 0) {
       Tensors flats;
       for (ValueId v : bucket) {
-        Gradient& g = gradients_.at(v);
-        flats.push_back(ops::reshape(std::exchange(g.sum, {}), {g.n}));
+        flats.push_back(ops::reshape(take_sum(v), {gradients_.at(v).n}));
       }
       sum = apply(SUAN_OP("all_reduce"), {joined(flats, 0)}, {std::string("sum"), int64_t(o_.world), false});
     } else {
       Tensors rows;  // [world, part] of each
       for (ValueId v : bucket) {
-        Gradient& g = gradients_.at(v);
-        rows.push_back(ops::reshape(flat_padded(std::exchange(g.sum, {})), {o_.world, part_size(g.n, o_)}));
+        rows.push_back(ops::reshape(flat_padded(take_sum(v)), {o_.world, part_size(gradients_.at(v).n, o_)}));
       }
       sum = apply(SUAN_OP("reduce_scatter"), {joined(rows, 1)}, {std::string("sum"), int64_t(o_.world)});
     }
@@ -633,16 +482,9 @@ class Pass {
     return s;
   }
 
-  const Trace& t_;
-  const Graph& g_;
-  const ParallelOptions o_;
-  const int local_, stage_;
   Recorder rec_;
-  std::vector<Kind> kind_, kind_of_node_;
-  std::map<ValueId, Gradient> gradients_;
-  std::set<ValueId> like_;              // reduced gradients, and what numbers made of them
-  std::set<ValueId> part_of_;           // graph inputs of which the program holds a part
-  std::vector<int> sharded_;            // the same as captured tensors
+  std::map<ValueId, std::vector<std::pair<Tensor, int>>> partial_;  // gradients: sums of 2^level shards
+  std::map<ValueId, Tensor> sum_;       // over this rank's shards, until they are reduced
   Tensors one_, part_;                  // by value: whole, or this rank's part
   std::vector<Tensors> batch_;          // by shard and value
   Tensors inputs_;
@@ -680,7 +522,7 @@ ParallelStep parallelize(const Trace& recorded, const ParallelOptions& o) {
     fail<StateError>(pass, "not a whole step: expected backward() inside and a detached result, got a result that "
                            "still has a gradient to come");
   Trace merged = recorded;
-  while (merge_gradients(merged)) {}
+  merge_gradients(merged);
   return Pass(merged, o).run();
 }
 

@@ -25,6 +25,7 @@ class ThreadTransport final : public Transport {
   ~ThreadTransport() override { close(); }
   int rank() const override { return rank_; }
   int size() const override { return hub_->size; }
+  std::string name() const override { return "threads"; }
 
   void exchange(std::span<const Outgoing> out, std::span<const Incoming> in, Clock::time_point deadline) override {
     std::unique_lock lock(hub_->mutex);

@@ -37,6 +37,7 @@ class Transport {
   virtual ~Transport() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  virtual std::string name() const = 0;
   // Moves all pieces, both ways at once: at most one outgoing and one incoming piece a peer. Between two ranks
   // pieces keep their order, and both sides know their sizes. Throws PeerFault.
   virtual void exchange(std::span<const Outgoing> out, std::span<const Incoming> in,
@@ -63,6 +64,7 @@ struct TcpOptions {
   int port = 29500;
   int rank = 0, size = 1;
   double timeout = 60;             // seconds for all ranks to meet
+  bool local_reads = true;         // large pieces between processes of one machine are read from the other's memory
 };
 // Every rank is connected to every other; rank 0 listens at host:port until all have met. ValueError,
 // PeerTimeoutError or DistributedError naming what is wrong.

@@ -18,12 +18,12 @@ namespace {
 
 using namespace suan::distributed;
 
-void init_tcp(const std::string& host, int port, int rank, int size, double meet, double timeout) {
+void init_tcp(const std::string& host, int port, int rank, int size, double meet, double timeout, bool local_reads) {
   bridged([&] {
     std::shared_ptr<Communicator> c;
     {
       ReleaseGil unlocked;
-      c = make_communicator(tcp_transport({host, port, rank, size, meet}), timeout);
+      c = make_communicator(tcp_transport({host, port, rank, size, meet, local_reads}), timeout);
     }
     set_process_communicator(c);
   });
@@ -156,13 +156,15 @@ class PyParallelStep {
 
 void bind_distributed(nb::module_& m) {
   m.def("init_tcp", init_tcp, nb::arg("host"), nb::arg("port"), nb::arg("rank"), nb::arg("size"),
-        nb::arg("meet_timeout"), nb::arg("timeout"), "Meets the other ranks (see suan.distributed).");
+        nb::arg("meet_timeout"), nb::arg("timeout"), nb::arg("local_reads"), "Meets the other ranks (see suan.distributed).");
   m.def("destroy_group", [] {
     set_thread_communicator(nullptr);
     set_process_communicator(nullptr);
   }, "Leaves the group of ranks.");
   m.def("rank", [] { auto c = current_communicator(); return c ? c->rank() : 0; }, "This process's rank.");
   m.def("world_size", [] { auto c = current_communicator(); return c ? c->size() : 1; }, "How many ranks there are.");
+  m.def("transport", [] { auto c = current_communicator(); return c ? c->transport() : std::string("none"); },
+        "How ranks reach each other.");
   m.def("communication", [] {
     auto c = current_communicator();
     const CommunicatorStats s = c ? c->stats() : CommunicatorStats();

@@ -41,18 +41,19 @@ def worker(options):
         return loss.detach()
 
     shards = options.shards * dist.get_world_size()
-    step = dist.data_parallel(train_step, params, stage=options.stage, rank_invariant=shards)
+    step = dist.data_parallel(train_step, params, stage=options.stage, rank_invariant=shards,
+                              bucket_bytes=options.bucket_bytes)
     text = np.random.default_rng(0).integers(0, 65, (options.rows, config["block"] + 1))
     x, y = suan.tensor(text[:, :-1]), suan.tensor(text[:, 1:])
     for _ in range(3):
         step(x, y).item()
-    times, before = [], suan._c.communication()
+    times, before, cpu = [], suan._c.communication(), time.process_time()
     for _ in range(options.steps):
         begin = time.perf_counter()
         step(x, y).item()
         times.append(time.perf_counter() - begin)
     after = suan._c.communication()
-    print(json.dumps({"step": statistics.median(times),
+    print(json.dumps({"step": statistics.median(times), "cpu": (time.process_time() - cpu) / options.steps,
                       **{k: (after[k] - before[k]) / options.steps for k in after}}))
 
 
@@ -62,7 +63,8 @@ def measure(options, together, stage, shards):
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     command = [sys.executable, __file__, "--worker", f"--stage={stage}", f"--shards={shards}",
-               f"--rows={options.rows}", f"--steps={options.steps}", f"--model={options.model}"] + ["--together"] * together
+               f"--rows={options.rows}", f"--steps={options.steps}", f"--model={options.model}",
+               f"--bucket-bytes={options.bucket_bytes}"] + ["--together"] * together
     ranks = [
         subprocess.Popen(command, stdout=subprocess.PIPE, env={
             **os.environ, "RANK": str(r), "WORLD_SIZE": str(options.ranks),
@@ -76,6 +78,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--model", default="char_gpt_small", help="as in `suan scale train`")
+    parser.add_argument("--bucket-bytes", type=int, default=1 << 20)
     parser.add_argument("--cases", help="only those whose name contains this")
     parser.add_argument("--rows", type=int, default=12, help="of each rank")
     parser.add_argument("--steps", type=int, default=20)
@@ -101,7 +104,7 @@ def main():
         at = {k: statistics.median(r[k] for r in results) * 1e3 for k in results[0]}
         whole, exposed = at["waited"] + at["moved"], at["exposed_waited"] + at["exposed_moved"]
         print(f"{name:26s} {at['step']:8.2f} ms  speed {statistics.median(speeds):.2f} "
-              f"({speeds[0]:.2f} to {speeds[-1]:.2f})  collectives {whole:6.2f} ms, exposed {exposed:6.2f} ms "
+              f"({speeds[0]:.2f} to {speeds[-1]:.2f})  CPU {at['cpu']:.1f} ms  collectives {whole:6.2f} ms, exposed {exposed:6.2f} ms "
               f"({at['exposed_waited']:.2f} waiting)")
 
 
