@@ -232,11 +232,9 @@ int cuMemFreeAsync(Pointer p, void* stream) {
   if (at == m.blocks.end()) return invalid;
   const size_t size = at->second;
   m.blocks.erase(at);
-  m.in_use -= size;   // the pool counts it at once, and gives it away only in order: after this work
-  return fake_enqueue(stream, "free", [p, size] {
-    std::memset(reinterpret_cast<void*>(p), 0xff, size);
-    machine().idle.emplace(size, p);
-  });
+  m.in_use -= size;
+  m.idle.emplace(size, p);   // to be had at once, for work that is queued after this
+  return fake_enqueue(stream, "free", [p, size] { std::memset(reinterpret_cast<void*>(p), 0xff, size); });
 }
 int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
   FAKE_BEGIN("cuMemcpyHtoDAsync_v2")

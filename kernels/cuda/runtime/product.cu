@@ -3,8 +3,10 @@
 // the ways of splitting a sum whose order is not fixed are not allowed, so that results are the same on every run.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "core/error.h"
 #include "kernels/cuda/lib/copy.cuh"
@@ -97,7 +99,7 @@ struct Product {
   Side a_side, b_side;
   Nest<3> outer;                      // a, b, out: batches that one call does not cover
   int64_t batch = 1, a_step = 0, b_step = 0, out_step = 0;
-  int64_t scratch_at = 0;
+  int64_t scratch_at = 0, scratch_bytes = 0;
   void *desc = nullptr, *a_layout = nullptr, *b_layout = nullptr, *out_layout = nullptr;
   mutable std::mutex mutex;           // of what follows, and of the description's bias
   mutable std::map<unsigned, Way> ways;
@@ -110,7 +112,10 @@ struct Product {
   }
 };
 
-constexpr int64_t scratch_bytes = int64_t(32) << 20;
+// The library's own scratch: partial sums of at most 16 parts, within 32 MiB.
+int64_t scratch_for(int64_t elements) {
+  return std::clamp<int64_t>(elements * 16 * 4, int64_t(256) << 10, int64_t(32) << 20);
+}
 int64_t rounded(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 // The strides of matrix dimensions; vectors are a row (left) or a column (right).
@@ -165,7 +170,7 @@ const Way& way_for(const Product& p, unsigned alignment) {
   const Library& l = library();
   void* preference = nullptr;
   ask(l.preference_create(&preference), p.op.c_str(), "a preference");
-  const uint64_t most = uint64_t(scratch_bytes);
+  const uint64_t most = uint64_t(p.scratch_bytes);
   const uint32_t ordered = cublaslt::reduction_compute_type, aligned = alignment;
   l.preference_set(preference, cublaslt::preference_workspace, &most, sizeof most);
   l.preference_set(preference, cublaslt::preference_reduction, &ordered, sizeof ordered);
@@ -224,7 +229,7 @@ void run(const Product& p, const KernelArgs& a) {
     const Way& way = way_for(p, alignment_of({x, w, out, bias}));
     ask(l.multiply(l.handle, p.desc, wide ? static_cast<const void*>(&one_wide) : &one, w, p.b_layout, x, p.a_layout,
                    wide ? static_cast<const void*>(&zero_wide) : &zero, out, p.out_layout, out, p.out_layout, &way.algorithm,
-                   workspace + p.scratch_at, size_t(scratch_bytes), current_stream()),
+                   workspace + p.scratch_at, size_t(p.scratch_bytes), current_stream()),
         p.op.c_str(), "this product");
   }
 }
@@ -324,8 +329,9 @@ Prepared prepare_product(const KernelDesc& d) {
     p.out_layout = layout_of(type, {false, p.n, p.m, p.n}, p.batch, p.out_step, op);
   }
   p.scratch_at = workspace;
+  p.scratch_bytes = rounded(scratch_for(p.batch * p.m * p.n));
   return {[](const void* s, const KernelArgs& args) { run(*static_cast<const Product*>(s), args); }, made,
-          workspace + scratch_bytes};
+          workspace + p.scratch_bytes};
 }
 
 }  // namespace suan::cuda
