@@ -138,8 +138,7 @@ case("gru cell no bias, no batch", lambda T, nn, F: nn.GRUCell(3, 4, bias=False)
 # ---- attention, transformers -------------------------------------------------------------------------------
 
 CAUSAL = np.triu(np.ones((4, 4), bool), 1)
-PPADDED_BY = np.where(PADDED, -np.inf, 0.0)
-ADDED = np.array([[False, False, False, True], [False, False, False, False]])
+PADDED = np.array([[False, False, False, True], [False, False, False, False]])
 PADDED_BY = np.where(PADDED, -np.inf, 0.0)
 ADDED = np.random.RandomState(5).standard_normal((4, 4))
 
@@ -169,44 +168,39 @@ def _attention(options, **call):
 
 HEADS = {"embed_dim": 6, "num_heads": 2}
 case("attention to itself", _attention(HEADS), (4, 2, 6))
-case("attention without weights", _attention(HEADS, need_weights=False), (4, 2, 6), twice=False)
+case("attention without weights", _attention(HEADS, need_weights=False), (4, 2, 6))
 case("attention batch first, weights by head",
      _attention({**HEADS, "batch_first": True}, average_attn_weights=False), (2, 4, 6), (2, 3, 6))
 case("attention no batch, no bias", _attention({**HEADS, "bias": False}), (4, 6), (3, 6), (3, 6))
 case("attention kdim, vdim", _attention({**HEADS, "kdim": 3, "vdim": 5}), (4, 2, 6), (3, 2, 3), (3, 2, 5))
 case("attention bool masks", _attention(HEADS, attn_mask=CAUSAL, key_padding_mask=PADDED), (4, 2, 6))
 case("attention bool masks without weights",
-     _attention(HEADS, attn_mask=CAUSAL, key_padding_mask=PADDED, need_weights=False), (4, 2, 6), twice=False)
-case("attention causal", _attention(HEADS, attn_mask=CAUSAL, is_causal=True, need_weights=False), (4, 2, 6),
-     twice=False)
+     _attention(HEADS, attn_mask=CAUSAL, key_padding_mask=PADDED, need_weights=False), (4, 2, 6))
+case("attention causal", _attention(HEADS, attn_mask=CAUSAL, is_causal=True, need_weights=False), (4, 2, 6))
 case("attention added mask and padding", _attention(HEADS, attn_mask=ADDED, key_padding_mask=PADDED_BY), (4, 2, 6))
-case("attention added mask without weights", _attention(HEADS, attn_mask=ADDED, need_weights=False), (4, 2, 6),
-     twice=False)
+case("attention added mask without weights", _attention(HEADS, attn_mask=ADDED, need_weights=False), (4, 2, 6))
 case("attention mask by head",
      _attention({**HEADS, "batch_first": True}, attn_mask=np.random.RandomState(6).standard_normal((4, 4, 4)),
-                need_weights=False), (2, 4, 6), twice=False)
+                need_weights=False), (2, 4, 6))
 case("attention added keys", _attention({**HEADS, "add_bias_kv": True, "add_zero_attn": True}, attn_mask=CAUSAL,
                                         key_padding_mask=PADDED), (4, 2, 6))
 case("attention added keys without weights",
      _attention({**HEADS, "add_bias_kv": True, "batch_first": True}, attn_mask=CAUSAL, need_weights=False),
-     (2, 4, 6), twice=False)
+     (2, 4, 6))
 
 SMALL = {"d_model": 6, "nhead": 2, "dim_feedforward": 5, "dropout": 0.0}
-case("encoder layer", lambda T, nn, F: nn.TransformerEncoderLayer(**SMALL), (4, 2, 6), twice=False)
+case("encoder layer", lambda T, nn, F: nn.TransformerEncoderLayer(**SMALL), (4, 2, 6))
 case("encoder layer norm first, gelu, masks",
      lambda T, nn, F: nn.TransformerEncoderLayer(**SMALL, activation="gelu", batch_first=True, norm_first=True),
-     (2, 4, 6), CAUSAL, PADDED, twice=False)
-case("encoder layer no bias", lambda T, nn, F: nn.TransformerEncoderLayer(**SMALL, bias=False), (4, 2, 6),
-     twice=False)
-case("decoder layer", lambda T, nn, F: nn.TransformerDecoderLayer(**SMALL), (4, 2, 6), (3, 2, 6), CAUSAL,
-     twice=False)
+     (2, 4, 6), CAUSAL, PADDED)
+case("encoder layer no bias", lambda T, nn, F: nn.TransformerEncoderLayer(**SMALL, bias=False), (4, 2, 6))
+case("decoder layer", lambda T, nn, F: nn.TransformerDecoderLayer(**SMALL), (4, 2, 6), (3, 2, 6), CAUSAL)
 case("decoder layer norm first",
      lambda T, nn, F: nn.TransformerDecoderLayer(**SMALL, batch_first=True, norm_first=True, activation=F.gelu),
-     (2, 4, 6), (2, 4, 6), CAUSAL, None, None, PADDED, twice=False)
+     (2, 4, 6), (2, 4, 6), CAUSAL, None, None, PADDED)
 case("encoder", lambda T, nn, F: nn.TransformerEncoder(nn.TransformerEncoderLayer(**SMALL), 2, nn.LayerNorm(6),
                                                        enable_nested_tensor=False),
-     (4, 2, 6), CAUSAL, twice=False)
-case("decoder", lambda T, nn, F: nn.TransformerDecoder(nn.TransformerDecoderLayer(**SMALL), 2), (4, 2, 6), (3, 2, 6),
-     twice=False)
+     (4, 2, 6), CAUSAL)
+case("decoder", lambda T, nn, F: nn.TransformerDecoder(nn.TransformerDecoderLayer(**SMALL), 2), (4, 2, 6), (3, 2, 6))
 case("transformer", lambda T, nn, F: nn.Transformer(6, 2, 1, 2, 5, 0.0, batch_first=True), (2, 3, 6), (2, 4, 6),
-     None, CAUSAL, twice=False)
+     None, CAUSAL)
