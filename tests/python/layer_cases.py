@@ -204,3 +204,58 @@ case("encoder", lambda T, nn, F: nn.TransformerEncoder(nn.TransformerEncoderLaye
 case("decoder", lambda T, nn, F: nn.TransformerDecoder(nn.TransformerDecoderLayer(**SMALL), 2), (4, 2, 6), (3, 2, 6))
 case("transformer", lambda T, nn, F: nn.Transformer(6, 2, 1, 2, 5, 0.0, batch_first=True), (2, 3, 6), (2, 4, 6),
      None, CAUSAL)
+
+# ---- transposed convolutions, padding ------------------------------------------------------------------------
+
+case("conv transpose 1d", lambda T, nn, F: nn.ConvTranspose1d(3, 4, 3, stride=2, padding=1, output_padding=1), (2, 3, 5))
+case("conv transpose 2d", lambda T, nn, F: nn.ConvTranspose2d(4, 6, (3, 2), (2, 3), (1, 0), (1, 2), 2, True, (1, 2)),
+     (2, 4, 3, 4))
+case("conv transpose 2d beyond the stride", lambda T, nn, F: nn.ConvTranspose2d(2, 3, 2, 1, 0, 1, dilation=2, bias=False),
+     (2, 2, 3, 3))
+case("conv transpose 3d, no batch", lambda T, nn, F: nn.ConvTranspose3d(2, 3, 2, stride=2), (2, 2, 3, 2))
+case("conv transpose with an output size", lambda T, nn, F: nn.ConvTranspose2d(2, 3, 3, stride=3), (1, 2, 2, 3),
+     [8, 9])
+for mode in ("reflect", "replicate", "circular"):
+    case(f"conv padded by {mode}", lambda T, nn, F, mode=mode: nn.Conv2d(2, 3, 3, padding=(1, 2), padding_mode=mode),
+         (1, 2, 4, 5))
+case("circular pad", lambda T, nn, F: nn.CircularPad2d((1, 2, 3, 0)), (1, 2, 4, 3))
+case("reflection pad", lambda T, nn, F: nn.ReflectionPad1d(2), (1, 2, 5))
+case("constant pad", lambda T, nn, F: nn.ConstantPad2d((1, 0, -1, 2), 3.5), (1, 2, 4, 3))
+
+# ---- images -----------------------------------------------------------------------------------------------------
+
+case("pixel shuffle", lambda T, nn, F: nn.PixelShuffle(2), (2, 8, 3, 2))
+case("pixel unshuffle", lambda T, nn, F: nn.PixelUnshuffle(3), (2, 6, 3))
+case("channel shuffle", lambda T, nn, F: nn.ChannelShuffle(2), (1, 6, 2, 2))
+case("unfold", lambda T, nn, F: nn.Unfold((2, 3), (1, 2), (1, 0), (2, 1)), (2, 3, 5, 6))
+case("unfold, no batch", lambda T, nn, F: nn.Unfold(2), (3, 4, 4))
+case("fold", lambda T, nn, F: nn.Fold((5, 6), (2, 3), (1, 2), (1, 0), (2, 1)), (2, 18, 6))
+case("adaptive average 1d", lambda T, nn, F: nn.AdaptiveAvgPool1d(3), (2, 2, 7))
+case("adaptive average 3d", lambda T, nn, F: nn.AdaptiveAvgPool3d((2, None, 3)), (2, 2, 5, 3, 4))
+
+SHAPES = {1: (2, 2, 5), 2: (2, 2, 5, 4), 3: (1, 2, 3, 4, 3)}
+for mode, ranks in {"nearest": (1, 2, 3), "nearest-exact": (1, 2, 3), "area": (1, 2, 3), "linear": (1,),
+                    "bilinear": (2,), "bicubic": (2,), "trilinear": (3,)}.items():
+    for n in ranks:
+        for what, options in {"up": {"size": (11, 9, 7)[:n]}, "down": {"size": (2, 3, 1)[:n]},
+                              "scale": {"scale_factor": 1.7}}.items():
+            for corners in (None, True) if "linear" in mode or "cubic" in mode else (None,):
+                case(f"interpolate {mode} {n} {what}{' corners' if corners else ''}",
+                     lambda T, nn, F, o={**options, "mode": mode, "align_corners": corners}:
+                     lambda x: F.interpolate(x, **o), SHAPES[n])
+case("interpolate recomputed scale", lambda T, nn, F: nn.Upsample(
+    scale_factor=(1.7, 0.6), mode="bilinear", recompute_scale_factor=True), (1, 2, 5, 4))
+case("upsample twice", lambda T, nn, F: nn.UpsamplingBilinear2d(scale_factor=2), (1, 2, 3, 4))
+
+for mode in ("bilinear", "nearest", "bicubic"):
+    for outside in ("zeros", "border", "reflection"):
+        for corners in (False, True):
+            case(f"grid sample {mode} {outside}{' corners' if corners else ''}",
+                 lambda T, nn, F, o=(mode, outside, corners): lambda x, g: F.grid_sample(x, g, *o),
+                 (2, 2, 4, 5), (2, 3, 4, 2))
+case("grid sample of a volume", lambda T, nn, F: lambda x, g: F.grid_sample(x, g, "bilinear", "border", False),
+     (2, 2, 3, 4, 5), (2, 2, 3, 2, 3))
+for corners in (False, True):
+    case(f"affine grid{' corners' if corners else ''}",
+         lambda T, nn, F, c=corners: lambda theta: F.affine_grid(theta, (2, 3, 4, 5), c), (2, 2, 3))
+case("affine grid of a volume", lambda T, nn, F: lambda theta: F.affine_grid(theta, (1, 3, 2, 4, 3), False), (1, 3, 4))

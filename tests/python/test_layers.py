@@ -32,7 +32,10 @@ def test_every_case_has_answers():
 
 @pytest.mark.parametrize("name", CASES)
 def test_torchs_answers(name):
-    found, expected = CASES[name].run(suan, nn, F, suan.float64), ANSWERS[name]
+    found, expected = CASES[name].run(suan, nn, F, suan.float64), dict(ANSWERS[name])
+    for key in [key for key in found.keys() ^ expected.keys() if key.startswith("d")]:
+        rest = found.pop(key, None), expected.pop(key, None)  # one says zero, the other that there is no path
+        assert not any(np.any(value) for value in rest if value is not None), key
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         assert (found[key].shape, found[key].dtype.kind) == (value.shape, value.dtype.kind), key
