@@ -312,9 +312,12 @@ void Plan::add_node(int i) {
     target.value = n.out[k];
   }
   int now = int(steps_.size());
+  const auto unread = [&](size_t k) {
+    return k > 0 && sel.kernel && (sel.kernel->flags & kernel_optional_out) && last_use_[size_t(n.out[k])] < 0;
+  };
   for (size_t k = 0; k < n.out.size(); ++k) {
     Place& p = place_[size_t(n.out[k])];
-    if (p.buffer >= 0) continue;
+    if (p.buffer >= 0 || unread(k)) continue;
     p.layout = out_layouts[k];
     // A dying input of the same size gives its buffer, when the kernel allows it.
     if (sel.kernel && (sel.kernel->flags & kernel_in_place)) {
@@ -339,7 +342,8 @@ void Plan::add_node(int i) {
   for (size_t k = 0; k < n.in.size(); ++k)
     s.in.push_back(n.in[k] == no_value ? Operand{} : use(in[k], dtypes[k]));
   while (s.in.size() < n.op->inputs.size()) s.in.emplace_back();  // optional inputs left off
-  for (size_t k = 0; k < n.out.size(); ++k) s.out.push_back(use(place_[size_t(n.out[k])], out_types[k].dtype));
+  for (size_t k = 0; k < n.out.size(); ++k)
+    s.out.push_back(unread(k) ? Operand{} : use(place_[size_t(n.out[k])], out_types[k].dtype));
   if (sel.kernel && sel.prepared.workspace > 0) {
     s.workspace = new_buffer(Home::arena, 0, sel.prepared.workspace, no_value);
     buffers_[size_t(s.workspace)].first = now;

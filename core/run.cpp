@@ -12,6 +12,7 @@
 #include "core/hooks.h"
 #include "core/interrupt.h"
 #include "core/plan.h"
+#include "core/pool.h"
 
 namespace suan {
 
@@ -41,7 +42,8 @@ Run::~Run() {
 void Plan::point(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
   for (size_t k = 0; k < s.in.size(); ++k)
     in_at[k] = s.in[k].buffer < 0 ? nullptr : base[size_t(s.in[k].buffer)] + s.in[k].offset;
-  for (size_t k = 0; k < s.out.size(); ++k) out_at[k] = base[size_t(s.out[k].buffer)] + s.out[k].offset;
+  for (size_t k = 0; k < s.out.size(); ++k)
+    out_at[k] = s.out[k].buffer < 0 ? nullptr : base[size_t(s.out[k].buffer)] + s.out[k].offset;
 }
 
 void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
@@ -83,7 +85,7 @@ void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, v
 void Run::find_early_commits() {
   constexpr size_t most_kept = 256 * 1024;
   const std::vector<Step>& steps = plan_->steps_;
-  auto commits = [&](const Operand& o) { return plan_->buffers_[size_t(o.buffer)].home == Home::input; };
+  auto commits = [&](const Operand& o) { return o.buffer >= 0 && plan_->buffers_[size_t(o.buffer)].home == Home::input; };
   size_t last = steps.size();
   auto only_commits = [&](const Step& s) {
     return s.node < 0 || std::all_of(s.out.begin(), s.out.end(), commits);
@@ -368,7 +370,8 @@ Tensors RunPool::operator()(std::span<const Tensor> inputs) {
   if (!run) run = std::make_unique<Run>(plan_);
   Tensors out = (*run)(inputs);
   std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(run));
+  // Callers beyond the threads that can run at once take their arenas with them.
+  if (idle_.size() < size_t(num_threads())) idle_.push_back(std::move(run));
   return out;
 }
 

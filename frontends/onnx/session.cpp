@@ -48,6 +48,7 @@ struct Session::State {
   std::atomic<uint64_t> translated{0}, replayed{0}, stepped{0};
 
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types);
+  std::shared_ptr<Planned> kept();
   std::shared_ptr<Planned> translate(const std::vector<TensorType>& types);
 };
 
@@ -87,12 +88,21 @@ std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>
   return planned;
 }
 
+// The plan just used. Arenas wait for the next call with the last few shapes only.
+std::shared_ptr<Planned> Session::State::kept() {
+  constexpr size_t with_arenas = 4;
+  size_t k = 0;
+  for (const std::shared_ptr<Planned>& p : plans)
+    if (k++ >= with_arenas && p->pool) p->pool->trim();
+  return plans.front();
+}
+
 std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& types) {
   std::lock_guard lock(mutex);
   for (auto it = plans.begin(); it != plans.end(); ++it)
     if ((*it)->types == types) {
       plans.splice(plans.begin(), plans, it);
-      return plans.front();
+      return kept();
     }
   if (stepwise) return nullptr;
   try {
@@ -103,7 +113,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     return nullptr;
   }
   while (plans.size() > std::max<size_t>(options.max_plans, 1)) plans.pop_back();
-  return plans.front();
+  return kept();
 }
 
 Session::Session(const std::filesystem::path& path, const SessionOptions& options)

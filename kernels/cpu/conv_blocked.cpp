@@ -63,6 +63,8 @@ struct Strip {
   int64_t c_vector, c_second;
   const float* bias;       // null but in the last block of k
   bool add;
+  const float* ahead;      // weights that the next panel needs, asked for a line every k
+  int64_t ahead_step;      // 0: none
 };
 
 template <int R, int NV, int Step>
@@ -70,7 +72,8 @@ void multiply_strip(const Strip& s) {
   constexpr int half = (R + 1) / 2;
   const int64_t step = Step ? Step : s.step, kc = s.kc, b_vector = s.b_vector, second = s.second;
   const int64_t* offsets = s.offsets;
-  const float *a = s.a, *b = s.b;
+  const float *a = s.a, *b = s.b, *ahead = s.ahead;
+  const int64_t ahead_step = s.ahead_step;
   if (kc >= 64) {
     for (int j = 0; j < NV; ++j) {
 #pragma GCC unroll 16
@@ -84,9 +87,11 @@ void multiply_strip(const Strip& s) {
     Vector<float> bv[NV];
     for (int j = 0; j < NV; ++j) {
       bv[j] = load(b + j * b_vector);
-      __builtin_prefetch(b + j * b_vector + 16 * lane_block);
+      __builtin_prefetch(b + j * b_vector + 32 * lane_block);
     }
     b += lane_block;
+    __builtin_prefetch(ahead, 0, 2);
+    ahead += ahead_step;
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Vector<float> av = broadcast(i < half ? at[i * step] : behind[(i - half) * step]);
@@ -202,6 +207,16 @@ void run_box(const State& s, const float* x, const float* weight, const float* b
       strip.c_vector = blocks_per_panel == 2 ? s.out_plane() : lanes<float>;
       strip.bias = whole && bias ? bias + block0 * lane_block : nullptr;
       strip.add = c0 > 0;
+      // The next panel's weights, or the first one's of the next channels.
+      const float* next = strip.b + blocks_per_panel * s.k * lane_block;
+      if (panel + 1 == panel0 + panels)
+        next = weight + ((group * s.group_blocks() + panel0 * blocks_per_panel) * s.k + (c0 + channels) * taps) * lane_block;
+      int64_t fetched = whole && panel + 1 == panel0 + panels ? blocks_per_panel : 0;
+      const auto multiply = [&](int64_t positions) {
+        strip.ahead = fetched < blocks_per_panel ? next + fetched * s.k * lane_block : strip.b;
+        strip.ahead_step = fetched++ < blocks_per_panel ? lane_block : 0;
+        kernels[size_t(positions - 1)][size_t(vectors - 1)](strip);
+      };
       for (int64_t r = 0; r < lines; ++r) {
         const float* a = a0 + r * down;
         float* c = c0_at + r * s.out[1] * lane_block;
@@ -210,7 +225,7 @@ void run_box(const State& s, const float* x, const float* weight, const float* b
           strip.second = down;
           strip.c = c;
           strip.c_second = s.out[1] * lane_block;
-          kernels[size_t(2 * cols - 1)][size_t(vectors - 1)](strip);
+          multiply(2 * cols);
           ++r;
           continue;
         }
@@ -220,7 +235,7 @@ void run_box(const State& s, const float* x, const float* weight, const float* b
           strip.second = half * step;
           strip.c = c + at * lane_block;
           strip.c_second = half * lane_block;
-          kernels[size_t(m - 1)][size_t(vectors - 1)](strip);
+          multiply(m);
         }
       }
       if (whole && epilogue)
@@ -336,7 +351,6 @@ void run(const void* state, const KernelArgs& a) {
 // Cuts the work into tasks. What counts: loading a panel of weights (shared by positions), the input (shared by
 // channels), and how evenly few or many threads end.
 void choose_tiles(State& s) {
-  constexpr int64_t most_positions = 252;
   const bool flat = s.taps() == 1 && s.stride[0] * s.stride[1] == 1 && !s.padded;
   if (flat) {  // a plane is one long row
     s.in[1] = s.out[1] = s.in[0] * s.in[1];
@@ -346,7 +360,7 @@ void choose_tiles(State& s) {
   const double most_tasks = std::max(1.0, work / double(task_work));
   double best = std::numeric_limits<double>::infinity();
   State tried = s;
-  for (const int64_t positions : {252, 196, 168, 126, 112, 98, 84, 56, 28, 14, 1}) {
+  for (const int64_t positions : {126, 112, 98, 84, 56, 28, 14, 1}) {
     if (s.out[1] > positions) {
       tried.tile_lines = 1;
       tried.tile_cols = std::min(s.out[1], positions);
