@@ -191,6 +191,11 @@ const std::vector<PassInfo>& optimization_passes() {
   return passes;
 }
 
+int64_t collective_world(const Node& n) {
+  const int world = n.op->flags & op_effect ? n.op->find_attr("world") : -1;
+  return world < 0 ? 0 : n.attrs.integer(world);
+}
+
 namespace {
 // Collectives and other effects in the order in which they run: other ranks wait for just that one.
 std::vector<const OpDef*> effects(const Graph& g) {
@@ -201,17 +206,22 @@ std::vector<const OpDef*> effects(const Graph& g) {
 }
 }  // namespace
 
-PassCounts optimize(Graph& g) {
+PassCounts optimize(Graph& g, const OptimizeOptions& options) {
   g.verify("recording");
   const std::vector<const OpDef*> in_order = effects(g);
   PassCounts counts;
-  for (const PassInfo& p : optimization_passes()) {
-    int n = p.run(g);
-    g.verify(p.name);
+  const auto ran = [&](const char* name, int n) {
+    g.verify(name);
     if (effects(g) != in_order)
-      fail<InternalError>("graph", "effects moved in {}: expected {} in the recorded order, got another", p.name,
+      fail<InternalError>("graph", "effects moved in {}: expected {} in the recorded order, got another", name,
                           in_order.size());
-    counts.rewrites.push_back({p.name, n});
+    counts.rewrites.push_back({name, n});
+  };
+  for (const PassInfo& p : optimization_passes()) {
+    ran(p.name, p.run(g));
+    if (p.run != cse_pass || !options.constants) continue;
+    if (!options.exact) ran("fold_scales", fold_scales_pass(g, *options.constants));
+    ran("layout", layout_pass(g, *options.constants));
   }
   return counts;
 }

@@ -6,7 +6,9 @@
 
 #include "core/apply.h"
 #include "core/backend.h"
+#include "core/hash.h"
 #include "core/interrupt.h"
+#include "core/pass.h"
 
 namespace suan {
 namespace {
@@ -23,6 +25,7 @@ Plan::Plan(Graph graph, const PlanOptions& options) : graph_(std::move(graph)), 
   find_targets();
   for (int i = 0; i < int(graph_.nodes.size()); ++i) add_node(i);
   finish_outputs();
+  place_waits();
   lay_out();
   ++replay_counters().plans;
 }
@@ -309,9 +312,12 @@ void Plan::add_node(int i) {
     target.value = n.out[k];
   }
   int now = int(steps_.size());
+  const auto unread = [&](size_t k) {
+    return k > 0 && sel.kernel && (sel.kernel->flags & kernel_optional_out) && last_use_[size_t(n.out[k])] < 0;
+  };
   for (size_t k = 0; k < n.out.size(); ++k) {
     Place& p = place_[size_t(n.out[k])];
-    if (p.buffer >= 0) continue;
+    if (p.buffer >= 0 || unread(k)) continue;
     p.layout = out_layouts[k];
     // A dying input of the same size gives its buffer, when the kernel allows it.
     if (sel.kernel && (sel.kernel->flags & kernel_in_place)) {
@@ -336,7 +342,8 @@ void Plan::add_node(int i) {
   for (size_t k = 0; k < n.in.size(); ++k)
     s.in.push_back(n.in[k] == no_value ? Operand{} : use(in[k], dtypes[k]));
   while (s.in.size() < n.op->inputs.size()) s.in.emplace_back();  // optional inputs left off
-  for (size_t k = 0; k < n.out.size(); ++k) s.out.push_back(use(place_[size_t(n.out[k])], out_types[k].dtype));
+  for (size_t k = 0; k < n.out.size(); ++k)
+    s.out.push_back(unread(k) ? Operand{} : use(place_[size_t(n.out[k])], out_types[k].dtype));
   if (sel.kernel && sel.prepared.workspace > 0) {
     s.workspace = new_buffer(Home::arena, 0, sel.prepared.workspace, no_value);
     buffers_[size_t(s.workspace)].first = now;
@@ -392,6 +399,44 @@ void Plan::finish_outputs() {
   }
 }
 
+// A collective runs beside the steps after it until one of them touches its result or writes what it reads. Those
+// that follow each other need not wait: they run one after the other anyway.
+void Plan::place_waits() {
+  constexpr int most_at_once = 2;  // their operands have to stay
+  static const OpDef& barrier = op("barrier");
+  std::vector<const Step*> flying;
+  int done = 0;
+  for (Step& s : steps_) {
+    const Node* n = s.node < 0 ? nullptr : &graph_.nodes[size_t(s.node)];
+    const bool collective = n && collective_world(*n) > 1;
+    has_collectives_ |= collective;
+    s.beside = collective && !s.host && n->op != &barrier;
+    auto touches = [](const std::vector<Operand>& operands, int buffer) {
+      return std::any_of(operands.begin(), operands.end(), [&](const Operand& o) { return o.buffer == buffer; });
+    };
+    auto writes = [&](const Step& by, int buffer) { return touches(by.out, buffer) || by.workspace == buffer; };
+    auto conflict = [&](const Step& f) {
+      return touches(s.in, f.out[0].buffer) || writes(s, f.out[0].buffer) || writes(s, f.in[0].buffer);
+    };
+    const bool orders = n && !s.beside && (collective || n->op->flags & op_region);
+    if (s.beside) {
+      done = std::max(done, int(flying.size()) + 1 - most_at_once);
+      flying.push_back(&s);
+    } else {
+      for (int k = done; k < int(flying.size()); ++k)
+        if (orders || conflict(*flying[size_t(k)])) done = k + 1;
+    }
+    s.waits = done;
+  }
+}
+
+std::pair<uint64_t, uint64_t> Plan::hash() const {
+  auto [a, b] = graph_.hash();
+  for (const Step& s : steps_)
+    if (s.beside || s.waits) a = mix(a, uint64_t(s.node + 1)), b = mix(b, uint64_t(s.waits) * 2 + s.beside);
+  return {a, b};
+}
+
 void Plan::lay_out() {
   for (Buffer& b : buffers_) { b.first = int(steps_.size()); b.last = -1; }
   for (int i = 0; i < int(steps_.size()); ++i) {
@@ -404,6 +449,23 @@ void Plan::lay_out() {
     for (const Operand& o : steps_[size_t(i)].in) touch(o.buffer);
     for (const Operand& o : steps_[size_t(i)].out) touch(o.buffer);
     touch(steps_[size_t(i)].workspace);
+  }
+  // What a collective uses stays until it is waited for.
+  std::vector<int> flying;
+  int done = 0;
+  auto stays = [&](int buffer, int until) {
+    if (buffer >= 0) buffers_[size_t(buffer)].last = std::max(buffers_[size_t(buffer)].last, until);
+  };
+  for (int i = 0; i <= int(steps_.size()); ++i) {
+    const int waits = i < int(steps_.size()) ? steps_[size_t(i)].waits : int(flying.size());
+    for (; done < waits; ++done) {
+      const Step& s = steps_[size_t(flying[size_t(done)])];
+      const int until = std::max(i - 1, flying[size_t(done)]);
+      stays(s.in[0].buffer, until);
+      stays(s.out[0].buffer, until);
+      stays(s.workspace, until);
+    }
+    if (i < int(steps_.size()) && steps_[size_t(i)].beside) flying.push_back(i);
   }
   for (const Step& s : steps_) {
     most_in_ = std::max(most_in_, s.in.size());

@@ -41,6 +41,8 @@ struct Step {
   std::vector<Operand> in, out;
   int workspace = -1;                  // buffer
   bool host = false;                   // runs the op's definition on tensors over the buffers
+  bool beside = false;                 // a collective that may run beside the steps after it
+  int waits = 0;                       // so many of those, from the first one on, are done before this step
 };
 
 class Plan {
@@ -57,6 +59,9 @@ class Plan {
   const std::vector<Step>& steps() const { return steps_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
   const std::vector<int>& commits() const { return options_.commits; }
+  bool has_collectives() const { return has_collectives_; }
+  // Of what ranks must have in common: the graph, and which collectives run beside which steps.
+  std::pair<uint64_t, uint64_t> hash() const;
   // The arena buffers alive at the highest point, largest first.
   std::vector<const Buffer*> peak_holders() const;
 
@@ -65,6 +70,7 @@ class Plan {
   friend Tensors run_once(const Plan&, std::vector<Ref<Storage>>);
   // Runs one step over buffers that begin at `base`; in and out have room for its pointers.
   void run_step(const Step& s, std::byte* const* base, const void** in, void** out) const;
+  void point(const Step& s, std::byte* const* base, const void** in, void** out) const;
   struct Place {
     int buffer = -1;
     Layout layout;          // offset in elements into the buffer
@@ -88,6 +94,7 @@ class Plan {
   bool commits_to(ValueId v, const Buffer& b) const;  // v is what input b becomes
   int new_buffer(Home home, int index, int64_t bytes, ValueId value);
   void finish_outputs();
+  void place_waits();
   void lay_out();
 
   Graph graph_;
@@ -106,6 +113,7 @@ class Plan {
   int64_t arena_bytes_ = 0, output_bytes_ = 0, constant_bytes_ = 0;
   uint64_t n_kernels_ = 0;                    // steps that are kernels of nodes
   size_t most_in_ = 0, most_out_ = 0;         // operands of a step
+  bool has_collectives_ = false;
   std::vector<int> by_first_, by_last_;       // buffers in the order they begin and end
 };
 

@@ -1,6 +1,7 @@
 // Executing a plan: resolve pointers, call the prepared kernels in order.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "core/hooks.h"
 #include "core/interrupt.h"
 #include "core/plan.h"
+#include "core/pool.h"
 
 namespace suan {
 
@@ -37,10 +39,15 @@ Run::~Run() {
   if (unit_) backend(plan_->device_.type).capture()->release(plan_->device_.index, unit_);
 }
 
-void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
+void Plan::point(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
   for (size_t k = 0; k < s.in.size(); ++k)
     in_at[k] = s.in[k].buffer < 0 ? nullptr : base[size_t(s.in[k].buffer)] + s.in[k].offset;
-  for (size_t k = 0; k < s.out.size(); ++k) out_at[k] = base[size_t(s.out[k].buffer)] + s.out[k].offset;
+  for (size_t k = 0; k < s.out.size(); ++k)
+    out_at[k] = s.out[k].buffer < 0 ? nullptr : base[size_t(s.out[k].buffer)] + s.out[k].offset;
+}
+
+void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
+  point(s, base, in_at, out_at);
   if (!s.host) {
     std::optional<CollectiveSource> line;
     if (s.node >= 0 && graph_.nodes[size_t(s.node)].op->flags & op_effect)
@@ -78,7 +85,7 @@ void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, v
 void Run::find_early_commits() {
   constexpr size_t most_kept = 256 * 1024;
   const std::vector<Step>& steps = plan_->steps_;
-  auto commits = [&](const Operand& o) { return plan_->buffers_[size_t(o.buffer)].home == Home::input; };
+  auto commits = [&](const Operand& o) { return o.buffer >= 0 && plan_->buffers_[size_t(o.buffer)].home == Home::input; };
   size_t last = steps.size();
   auto only_commits = [&](const Step& s) {
     return s.node < 0 || std::all_of(s.out.begin(), s.out.end(), commits);
@@ -200,20 +207,87 @@ Tensors run_once(const Plan& p, std::vector<Ref<Storage>> inputs) {
   return result;
 }
 
+namespace {
+// The collectives of one call that run beside its steps.
+class Beside {
+ public:
+  Beside() = default;
+  ~Beside() {
+    if (c_) c_->settle(give_up_);
+  }
+  Beside(const Beside&) = delete;
+
+  void start(std::function<void()> task) {
+    if (!c_) c_ = current_communicator();
+    if (!c_) return task();  // which says that there is no group
+    tasks_.push_back(c_->start([c = c_, task = std::move(task)] {
+      struct Joined {
+        explicit Joined(const std::shared_ptr<Communicator>& c) { set_thread_communicator(c); }
+        ~Joined() { set_thread_communicator(nullptr); }
+      } joined(c);
+      task();
+    }));
+  }
+
+  // Until the first n are done.
+  void wait(size_t n) {
+    n = std::min(n, tasks_.size());
+    if (n <= done_) return;
+    c_->wait(tasks_[n - 1]);
+    done_ = n;
+  }
+  void wait() { wait(tasks_.size()); }
+  // An interrupted call does not wait for other ranks.
+  void give_up() { give_up_ = done_ < tasks_.size(); }
+
+ private:
+  std::shared_ptr<Communicator> c_;
+  std::vector<uint64_t> tasks_;
+  size_t done_ = 0;
+  bool give_up_ = false;
+};
+}  // namespace
+
 void Run::run_steps() {
   const Plan& p = *plan_;
   auto swap_early = [&](const Early& e, bool back) {
     std::byte *held = kept_->data() + e.at, *state = base_[size_t(e.buffer)];
     copy_on(p.device_, back ? state : held, back ? held : state, p.buffers_[size_t(e.buffer)].bytes);
   };
+  auto start = [&](Beside& beside, const Step& s) {
+    std::vector<const void*> in(s.in.size());
+    std::vector<void*> out(s.out.size());
+    p.point(s, base_.data(), in.data(), out.data());
+    std::byte* scratch = s.workspace < 0 ? nullptr : base_[size_t(s.workspace)];
+    beside.start([&s, in, out, scratch, line = p.graph_.nodes[size_t(s.node)].source] {
+      const CollectiveSource source(line);
+      s.prepared.run(s.prepared.state.get(), {in.data(), out.data(), scratch});
+    });
+  };
   std::optional<InterruptShield> shield;
   size_t n_kept = 0;
-  try {
+  auto run_all = [&](Beside& beside) {
     for (size_t i = 0; i < p.steps_.size(); ++i) {
-      if (int(i) == commits_from_) shield.emplace();
+      const Step& s = p.steps_[i];
+      if (int(i) == commits_from_) {
+        beside.wait();  // commits come after all that may fail
+        shield.emplace();
+      }
       check_interrupt();
+      beside.wait(size_t(s.waits));
       for (; n_kept < early_.size() && early_[n_kept].step == int(i); ++n_kept) swap_early(early_[n_kept], false);
-      p.run_step(p.steps_[i], base_.data(), in_.data(), out_.data());
+      if (s.beside) start(beside, s);
+      else p.run_step(s, base_.data(), in_.data(), out_.data());
+    }
+    beside.wait();
+  };
+  try {
+    Beside beside;
+    try {
+      run_all(beside);
+    } catch (const Interrupted&) {
+      beside.give_up();
+      throw;
     }
   } catch (...) {
     if (!shield)
@@ -296,7 +370,8 @@ Tensors RunPool::operator()(std::span<const Tensor> inputs) {
   if (!run) run = std::make_unique<Run>(plan_);
   Tensors out = (*run)(inputs);
   std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(run));
+  // Callers beyond the threads that can run at once take their arenas with them.
+  if (idle_.size() < size_t(num_threads())) idle_.push_back(std::move(run));
   return out;
 }
 

@@ -140,6 +140,18 @@ def ops(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fals
 
 
 @app.command()
+def port(
+    script: Annotated[Path, typer.Argument(help="A Python program written for PyTorch.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """List the torch names that a program uses and Suan lacks, with the nearest ones. Names are those
+    reached through imports; methods of tensors are not looked at."""
+    from .port_command import port_command
+
+    port_command(script, json)
+
+
+@app.command()
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False):
     """Show versions, CPU, threads, memory and devices."""
     from .info import doctor_command
