@@ -39,6 +39,8 @@ Rows kernel_table() {
 
 set(cuda ${PROJECT_SOURCE_DIR}/kernels/cuda)
 set(emulation ${cuda}/emulation)
+file(GLOB emulator CONFIGURE_DEPENDS ${emulation}/*.cpp)   # what runs blocks; the rest is chosen below
+list(FILTER emulator EXCLUDE REGEX "/(checker|no_checker|device|generated).cpp$")
 set_source_files_properties(${suan_cuda_sources} ${cuda}/runtime/product.cu PROPERTIES LANGUAGE CXX)
 
 # What generated kernels begin with: two headers as text, without their own includes.
@@ -71,7 +73,7 @@ function(suan_add_emulation name checker)
   target_link_libraries(${name}_kernels PRIVATE suan_flags)
   target_compile_options(${name}_kernels PRIVATE -fvisibility=hidden -Wno-unknown-pragmas -x c++ ${ARGN})
   add_library(${name} SHARED ${suan_cuda_table} ${suan_cuda_prelude} ${cuda}/lib/generated.cpp
-    ${emulation}/scheduler.cpp ${emulation}/device.cpp ${emulation}/generated.cpp ${emulation}/${checker}.cpp
+    ${emulator} ${emulation}/device.cpp ${emulation}/generated.cpp ${emulation}/${checker}.cpp
     $<TARGET_OBJECTS:${name}_kernels>)
   suan_cuda_library(${name})
   set_target_properties(${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/python/suan)
@@ -122,7 +124,7 @@ if(SUAN_TESTS)
   add_library(suan_fake_cublaslt SHARED ${fake}/fake_cublaslt.cpp)
   set_target_properties(suan_fake_cublaslt PROPERTIES OUTPUT_NAME cublasLt SUFFIX .so.13)
   target_link_libraries(suan_fake_cublaslt PRIVATE suan suan_fake_driver)
-  add_library(suan_cuda_rehearsal SHARED ${suan_cuda_runtime} ${cuda}/runtime/product.cu ${emulation}/scheduler.cpp
+  add_library(suan_cuda_rehearsal SHARED ${suan_cuda_runtime} ${cuda}/runtime/product.cu ${emulator}
     ${emulation}/generated.cpp ${emulation}/no_checker.cpp ${fake}/rehearsal.cpp)
   target_sources(suan_cuda_rehearsal PRIVATE $<TARGET_OBJECTS:suan_cuda_emulated_kernels>)
   suan_cuda_library(suan_cuda_rehearsal)
@@ -140,7 +142,7 @@ if(SUAN_TESTS)
   set(faults ${PROJECT_SOURCE_DIR}/tests/emulation/faults.cu)
   set_source_files_properties(${faults} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
     "-x;c++;-O1;-g1;-fsanitize=thread;--param=tsan-instrument-func-entry-exit=0")
-  add_library(suan_emulation_faults SHARED ${faults} ${emulation}/scheduler.cpp ${emulation}/checker.cpp)
+  add_library(suan_emulation_faults SHARED ${faults} ${emulator} ${emulation}/checker.cpp)
   target_link_libraries(suan_emulation_faults PRIVATE suan_flags fmt::fmt)
   target_compile_options(suan_emulation_faults PRIVATE -fvisibility=hidden)
   target_link_options(suan_emulation_faults PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
