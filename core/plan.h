@@ -2,6 +2,7 @@
 // before anything runs; immutable, shared by threads. Run: one execution context of a Plan.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -171,7 +172,7 @@ class RunPool {
   std::vector<std::unique_ptr<Run>> idle_;
 };
 
-struct ReplayCounters { uint64_t plans = 0, replays = 0, captures = 0, unit_replays = 0; };
+struct ReplayCounters { std::atomic<uint64_t> plans{0}, replays{0}, captures{0}, unit_replays{0}; };
 ReplayCounters& replay_counters();
 
 }  // namespace suan

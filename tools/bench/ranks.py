@@ -53,12 +53,13 @@ def worker(options):
         step(x, y).item()
         times.append(time.perf_counter() - begin)
     after = suan._c.communication()
-    print(json.dumps({"step": statistics.median(times), "cpu": (time.process_time() - cpu) / options.steps,
+    print(json.dumps({"times": times, "step": statistics.median(times), "cpu": (time.process_time() - cpu) / options.steps,
                       **{k: (after[k] - before[k]) / options.steps for k in after}}))
 
 
 def measure(options, together, stage, shards):
-    """What the slower of the processes says: its median step in seconds, its communication a step."""
+    """What the slower of the processes says: its median step in seconds, the quartile of its fastest steps, its
+    processor time and communication a step."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -71,7 +72,12 @@ def measure(options, together, stage, shards):
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
         for r in range(options.ranks)
     ]
-    return max((json.loads(p.communicate()[0]) for p in ranks), key=lambda r: r["step"])
+    results = [json.loads(p.communicate()[0]) for p in ranks]
+    slower = max(results, key=lambda r: r["step"])
+    # As if each step began together: what the slower one of every step costs, with no communication at all.
+    slower["in_step"] = statistics.median(map(max, zip(*(r["times"] for r in results))))
+    slower["quiet"] = max(statistics.quantiles(r.pop("times"), n=4)[0] for r in results)
+    return slower
 
 
 def main():
@@ -97,15 +103,21 @@ def main():
     for _ in range(options.rounds):
         for name in rounds:
             rounds[name].append(measure(options, *cases[name]))
-    print(f"{options.model}, {options.ranks} ranks of one thread, {options.rows} rows each, {options.rounds} rounds; "
-          "speed: over that of the same processes without communication, median of the rounds' ratios")
+    print(f"{options.model}, {options.ranks} ranks of one thread, {options.rows} rows each, {options.rounds} rounds of "
+          f"{options.steps} steps\nspeed: over that of the same processes without communication, median of the rounds' "
+          "ratios (least, most); quiet: the same for the quartile of fastest steps; ms of the median round")
+    waits = sorted(r["step"] / r["in_step"] for r in rounds["alone"])
+    print(f"alone, if every step took as long as its slower process: speed {statistics.median(waits):.2f} "
+          f"({waits[0]:.2f}, {waits[-1]:.2f})")
     for name, results in rounds.items():
-        speeds = sorted(a["step"] / r["step"] for a, r in zip(rounds["alone"], results))
-        at = {k: statistics.median(r[k] for r in results) * 1e3 for k in results[0]}
-        whole, exposed = at["waited"] + at["moved"], at["exposed_waited"] + at["exposed_moved"]
-        print(f"{name:26s} {at['step']:8.2f} ms  speed {statistics.median(speeds):.2f} "
-              f"({speeds[0]:.2f} to {speeds[-1]:.2f})  CPU {at['cpu']:.1f} ms  collectives {whole:6.2f} ms, exposed {exposed:6.2f} ms "
-              f"({at['exposed_waited']:.2f} waiting)")
+        def ratios(key):
+            return sorted(a[key] / r[key] for a, r in zip(rounds["alone"], results))
+
+        speeds, at = ratios("step"), {k: statistics.median(r[k] for r in results) * 1e3 for k in results[0]}
+        print(f"{name:26s} step {at['step']:8.2f}  speed {statistics.median(speeds):.2f} ({speeds[0]:.2f}, {speeds[-1]:.2f})  "
+              f"quiet {statistics.median(ratios('quiet')):.2f}  CPU {at['cpu']:8.2f}  collectives "
+              f"{at['waited'] + at['moved']:6.2f}  of that exposed {at['exposed_waited']:5.2f} waiting, "
+              f"{at['exposed_moved']:5.2f} moving")
 
 
 if __name__ == "__main__":
