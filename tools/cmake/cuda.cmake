@@ -1,8 +1,8 @@
 # The CUDA kernels, compiled for the host (kernels/cuda/emulation): libsuan_cuda_emulated.so, and with every
 # load and store reported to the race checker libsuan_cuda_emulated_check.so. Needs no CUDA.
 #
-# Where nvcc is on the PATH: target cuda_cubins compiles every kernel for sm_80 and sm_90a and keeps the
-# resource reports beside the results.
+# Where there is an nvcc: target cuda_objects compiles every kernel for sm_80 and sm_90a, in one call a file,
+# and keeps the resource reports beside the results.
 
 file(GLOB suan_cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu)
 
@@ -42,7 +42,8 @@ set_source_files_properties(${suan_cuda_sources} PROPERTIES LANGUAGE CXX)
 
 function(suan_add_emulation name checker)
   add_library(${name}_kernels OBJECT ${suan_cuda_sources})
-  add_library(${name} SHARED ${suan_cuda_table} ${emulation}/scheduler.cpp ${emulation}/device.cpp
+  add_library(${name} SHARED ${suan_cuda_table} ${emulation}/scheduler.cpp ${emulation}/fragments.cpp
+    ${emulation}/hopper.cpp ${emulation}/device.cpp
     ${emulation}/${checker}.cpp $<TARGET_OBJECTS:${name}_kernels>)
   foreach(part ${name} ${name}_kernels)
     target_link_libraries(${part} PRIVATE suan_flags)
@@ -60,32 +61,23 @@ suan_add_emulation(suan_cuda_emulated no_checker)
 suan_add_emulation(suan_cuda_emulated_check checker -O1 -g1 -fsanitize=thread
   --param=tsan-instrument-func-entry-exit=0)
 
-find_program(SUAN_NVCC nvcc)
+# nvcc: of a toolkit on the PATH, else of PyPI's nvidia-cuda-nvcc in the project's environment.
+file(GLOB nvcc_places ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/nvidia/cu*/bin)
+find_program(SUAN_NVCC nvcc PATHS ${nvcc_places})
 if(SUAN_NVCC)
   file(GLOB cuda_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/lib/*)
-  set(cubins)
+  set(cuda_objects)
   foreach(file IN LISTS suan_cuda_sources)
     cmake_path(GET file STEM name)
-    foreach(arch 80 90a)
-      set(out ${CMAKE_BINARY_DIR}/cuda/${name}.sm_${arch})
-      add_custom_command(OUTPUT ${out}.cubin
-        COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
-        COMMAND sh -c "${SUAN_NVCC} -std=c++20 -O3 -fmad=false -DFMT_CONSTEVAL= -I${PROJECT_SOURCE_DIR} -cubin -gencode=arch=compute_${arch},code=sm_${arch} -Xptxas -v -o ${out}.cubin ${file} > ${out}.log 2>&1 || { cat ${out}.log; exit 1; }"
-        DEPENDS ${file} ${cuda_headers} VERBATIM)
-      list(APPEND cubins ${out}.cubin)
-    endforeach()
+    set(out ${CMAKE_BINARY_DIR}/cuda/${name})
+    # fmt thinks that nvcc knows no constexpr, and nvcc does not take its consteval.
+    add_custom_command(OUTPUT ${out}.o
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
+      COMMAND sh -c "${SUAN_CCACHE} ${SUAN_NVCC} -std=c++20 -O3 -fmad=false -DFMT_USE_CONSTEXPR=1 -DFMT_CONSTEVAL= -I${PROJECT_SOURCE_DIR} -c -cudart none -Xcompiler -fPIC,-fvisibility=hidden -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -Xptxas -v -o ${out}.o ${file} > ${out}.log 2>&1 || { cat ${out}.log; exit 1; }"
+      DEPENDS ${file} ${cuda_headers} ${PROJECT_SOURCE_DIR}/ops/scalar.h ${PROJECT_SOURCE_DIR}/core/op.h VERBATIM)
+    list(APPEND cuda_objects ${out}.o)
   endforeach()
-  add_custom_target(cuda_cubins DEPENDS ${cubins})
+  add_custom_target(cuda_objects DEPENDS ${cuda_objects})
 endif()
 
-# The checker's own tests: kernels with seeded faults, loaded by tests/emulation_test.cpp.
-if(SUAN_TESTS)
-  set(faults ${PROJECT_SOURCE_DIR}/tests/emulation/faults.cu)
-  set_source_files_properties(${faults} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
-    "-x;c++;-O1;-g1;-fsanitize=thread;--param=tsan-instrument-func-entry-exit=0")
-  add_library(suan_emulation_faults SHARED ${faults} ${emulation}/scheduler.cpp ${emulation}/checker.cpp)
-  target_link_libraries(suan_emulation_faults PRIVATE suan_flags fmt::fmt)
-  target_compile_options(suan_emulation_faults PRIVATE -fvisibility=hidden)
-  target_link_options(suan_emulation_faults PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
-endif()
 install(TARGETS suan_cuda_emulated LIBRARY DESTINATION suan)

@@ -9,4 +9,6 @@ namespace suan::cuda {
 Prepared prepare_product(const KernelDesc& d);
 bool supports_product(const KernelDesc& d);
 
+inline Kernel product_kernel() { return {prepare_product, kernel_strided_in, supports_product}; }
+
 }  // namespace suan::cuda
