@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/apply.h"
+#include "core/backend.h"
 #include "core/dispatch.h"
 #include "core/hash.h"
 #include "core/hooks.h"
@@ -18,8 +19,8 @@ ValueId Graph::add_input(const TensorType& type) {
   return inputs.back();
 }
 
-ValueId Graph::add_constant(const Tensor& value) {
-  values.push_back({value.type()});
+ValueId Graph::add_constant(const Tensor& value, Device device) {
+  values.push_back({{value.dtype(), value.shape(), device}});
   ValueId id = ValueId(values.size()) - 1;
   constants.emplace(id, value);
   return id;
@@ -73,7 +74,8 @@ void Graph::verify(std::string_view after) const {
   }
   for (const auto& [v, t] : constants) {
     define(v, "constant");
-    if (!(t.type() == values[size_t(v)].type)) broken("constant %{} is not of its type", v);
+    const TensorType& want = values[size_t(v)].type;
+    if (!(t.type() == TensorType{want.dtype, want.shape, {}})) broken("constant %{} is not of its type", v);
   }
   for (size_t i = 0; i < nodes.size(); ++i) {
     const Node& n = nodes[i];
@@ -196,7 +198,7 @@ Tensors interpret(const Graph& g, std::span<const Tensor> inputs) {
                       inputs[i].defined() ? to_string(inputs[i].type()) : "none");
     at[size_t(g.inputs[i])] = inputs[i];
   }
-  for (const auto& [v, t] : g.constants) at[size_t(v)] = t;
+  for (const auto& [v, t] : g.constants) at[size_t(v)] = constant_on(t, g.values[size_t(v)].type.device);
   std::vector<int> uses = g.use_counts();
   for (const Node& n : g.nodes) {
     check_interrupt();

@@ -86,7 +86,13 @@ ValueId Recorder::value_of(const Tensor& t) {
   auto it = known_.find(t.storage()->id());
   if (it == known_.end()) {
     if (t.storage()->is_literal() && t.rank() == 0) {
-      ValueId c = graph_.add_constant(t);
+      Tensor value = t;
+      if (!t.device().is_cpu()) {
+        value = Tensor::empty({t.dtype(), {}, {}});
+        std::memcpy(value.raw(), t.storage()->literal(), size_t(t.type().bytes()));
+        value.storage()->mark_literal(value.raw());
+      }
+      ValueId c = graph_.add_constant(value, t.device());
       literals_.push_back({c, capture_source()});
       know(t, c);
       return c;
@@ -114,10 +120,6 @@ ValueId Recorder::value_of(const Tensor& t) {
 
 void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
                       std::span<const Tensor> out) {
-  for (const Tensor& t : out)
-    if (!t.device().is_cpu())
-      fail<DeviceError>("compile", "plans run on the CPU only: expected tensors on cpu, got {} from '{}'",
-                        to_string(t.device()), def.name);
   std::vector<ValueId> ins;
   for (const Tensor& t : in) ins.push_back(value_of(t));
   std::vector<TensorType> types;

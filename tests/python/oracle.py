@@ -408,6 +408,7 @@ ORACLE = {
     "bce_with_logits": nn.bce,
     "kl_div": nn.kl,
     "conv": nn.conv,
+    "conv_blocked": nn.conv_blocked,
     "conv_input_grad": nn.conv_input_grad,
     "conv_weight_grad": nn.conv_weight_grad,
     "max_pool": nn.max_pool,

@@ -4,6 +4,7 @@ import math
 
 import suan
 
+from ..naming import guard as _guard
 from ._ops import ops
 from .losses import (  # noqa: F401  (part of this namespace)
     binary_cross_entropy_with_logits,
@@ -15,6 +16,17 @@ from .losses import (  # noqa: F401  (part of this namespace)
     mse_loss,
     nll_loss,
     smooth_l1_loss,
+)
+from .resampling import (  # noqa: F401
+    affine_grid,
+    channel_shuffle,
+    fold,
+    grid_sample,
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
+    unfold,
+    upsample,
 )
 
 
@@ -186,6 +198,52 @@ def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv("conv3d", input, weight, bias, stride, padding, dilation, groups, 3)
 
 
+def _conv_transpose(op, input, weight, bias, stride, padding, output_padding, groups, dilation, n):
+    if weight.dim() != n + 2:
+        _fail(op, f"wrong weight rank: expected {n + 2}, got {weight.dim()}")
+    if input.dim() not in (n + 1, n + 2):
+        _fail(op, f"wrong input rank: expected {n + 2} (or {n + 1} without batch), got {input.dim()}")
+    stride, dilation = _tuple(op, "stride", stride, n), _tuple(op, "dilation", dilation, n)
+    padding, extra = _tuple(op, "padding", padding, n), _tuple(op, "output_padding", output_padding, n)
+    if any(not 0 <= e < max(s, d) for e, s, d in zip(extra, stride, dilation)):
+        _fail(op, f"wrong output_padding: expected less than stride {stride} or dilation {dilation}, got {extra}")
+    x = input if input.dim() == n + 2 else input.unsqueeze(0)
+    kernel = tuple(weight.shape)[2:]
+    # What lies beyond a whole stride no window reaches: zeros.
+    reached = tuple(min(e, s - 1) for e, s in zip(extra, stride))
+    size = tuple((i - 1) * s - 2 * p + d * (k - 1) + e + 1 for i, s, p, d, k, e in
+                 zip(tuple(x.shape)[2:], stride, padding, dilation, kernel, reached))
+    if min(size) < 1:
+        _fail(op, f"empty output: expected sizes of at least 1, got {size} from {tuple(input.shape)}")
+    out = ops.conv_input_grad(
+        x, weight, input_size=size, strides=stride, padding=padding * 2, dilation=dilation, groups=groups
+    )
+    if reached != extra:
+        out = pad(out, [w for e, r in zip(extra[::-1], reached[::-1]) for w in (0, e - r)])
+    if bias is not None:
+        out = out + bias.reshape(-1, *(1,) * n)
+    return out if input.dim() == n + 2 else out.squeeze(0)
+
+
+def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    return _conv_transpose(
+        "conv_transpose1d", input, weight, bias, stride, padding, output_padding, groups, dilation, 1
+    )
+
+
+def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """input [batch, in, h, w] with weight [in, out / groups, kh, kw]: conv2d's gradient for its input."""
+    return _conv_transpose(
+        "conv_transpose2d", input, weight, bias, stride, padding, output_padding, groups, dilation, 2
+    )
+
+
+def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    return _conv_transpose(
+        "conv_transpose3d", input, weight, bias, stride, padding, output_padding, groups, dilation, 3
+    )
+
+
 def _pool_args(op, input, kernel_size, stride, padding, n):
     if input.dim() not in (n + 1, n + 2):
         _fail(
@@ -274,6 +332,20 @@ def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
     )
 
 
+def adaptive_avg_pool1d(input, output_size):
+    """Averages over output_size near-equal regions of [.., channels, length]."""
+    size = _tuple("adaptive_avg_pool1d", "output_size", output_size, 1)
+    return _batched(input, 1, lambda x: interpolate(x, size, mode="area"))
+
+
+def adaptive_avg_pool3d(input, output_size):
+    """Averages over output_size [d, h, w] near-equal regions; None keeps a size."""
+    if isinstance(output_size, int):
+        output_size = (output_size,) * 3
+    sizes = tuple(s if o is None else o for o, s in zip(output_size, tuple(input.shape)[-3:]))
+    return _batched(input, 3, lambda x: interpolate(x, sizes, mode="area"))
+
+
 def adaptive_avg_pool2d(input, output_size):
     """Averages over output_size [h, w] near-equal regions; None keeps a size."""
     if isinstance(output_size, int):
@@ -283,8 +355,19 @@ def adaptive_avg_pool2d(input, output_size):
 
 
 def pad(input, pad, mode="constant", value=None):
-    """Pads the last len(pad) / 2 dimensions; pad lists (low, high) from the last dimension on."""
-    return ops.pad(input, value, pad=tuple(pad), mode=mode)
+    """Pads the last len(pad) / 2 dimensions; pad lists (low, high) from the last dimension on. mode: constant,
+    reflect, replicate, or circular (the other end's values)."""
+    if mode != "circular":
+        return ops.pad(input, value, pad=tuple(pad), mode=mode)
+    if value is not None:
+        _fail("pad", f"value has no meaning for circular: expected None, got {value}")
+    for i, (low, high) in enumerate(zip(pad[::2], pad[1::2])):
+        n, dim = input.shape[-1 - i], input.dim() - 1 - i
+        if min(low, high) < 0 or max(low, high) > n:
+            _fail("pad", f"wrong circular width: expected 0 to {n}, got {(low, high)}")
+        ends = [suan.narrow(input, dim, n - low, low), input, suan.narrow(input, dim, 0, high)]
+        input = suan.cat([t for t in ends if t.shape[dim]], dim) if low or high else input
+    return input
 
 
 # ---- normalisation -------------------------------------------------------------------------------
@@ -404,3 +487,6 @@ def _composed_attention(query, key, value, attn_mask, dropout_p, is_causal, scal
             scores = scores + attn_mask
     weights = dropout(softmax(scores, -1), dropout_p)
     return suan.matmul(weights, value)
+
+
+__getattr__ = _guard(__name__, globals())
