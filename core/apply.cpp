@@ -106,6 +106,7 @@ void run_kernel(const Entry& e, std::span<const Tensor> in, std::span<const Tens
   std::array<const void*, 24> small_in;
   std::array<void*, max_outputs> small_out;
   std::vector<const void*> big_in;
+  std::vector<void*> big_out;
   const void** ins = small_in.data();
   if (in.size() > small_in.size()) {
     big_in.resize(in.size());
@@ -123,16 +124,21 @@ void run_kernel(const Entry& e, std::span<const Tensor> in, std::span<const Tens
   }
   // Optional inputs that the call left off are absent, not whatever stood here.
   for (size_t i = in.size(); i < e.def->inputs.size() && i < small_in.size(); ++i) ins[i] = nullptr;
-  for (size_t j = 0; j < out.size(); ++j) small_out[j] = out[j].raw();
+  void** outs = small_out.data();
+  if (out.size() > max_outputs) {
+    big_out.resize(out.size());
+    outs = big_out.data();
+  }
+  for (size_t j = 0; j < out.size(); ++j) outs[j] = out[j].raw();
   const Prepared& p = e.selected.prepared;
   const Device device = out.empty() ? Device{} : out[0].device();
   ++apply_counters().kernels_on[int(device.type)];
   if (p.workspace == 0) {
-    p.run(p.state.get(), {ins, small_out.data(), nullptr});
+    p.run(p.state.get(), {ins, outs, nullptr});
     return;
   }
   Tensor scratch = Tensor::empty({DType::u8, Shape{p.workspace}, device});
-  p.run(p.state.get(), {ins, small_out.data(), scratch.raw()});
+  p.run(p.state.get(), {ins, outs, scratch.raw()});
 }
 
 // ---- the tape -----------------------------------------------------------------------------------------
@@ -265,12 +271,8 @@ Tensors run_composite(const OpDef& def, std::span<const Tensor> in, const Attrs&
   return def.compose(ComposeContext{def, in, attrs});
 }
 
-bool updates_input(const OpDef& def, std::span<const Tensor> in, size_t k) {
-  return k < def.updates.size() && def.updates[k] >= 0 && def.updates[k] < int(in.size()) &&
-         in[def.updates[k]].defined();
-}
-
-// Kernel ops: fills `out`, returns how many. -1: the op has to run by its definition (result in `many`).
+// Kernel ops: fills `out`, returns how many. -1: the result is in `many` (the op ran by its definition, or has
+// more outputs than `out` holds).
 int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, Tensor* out, Tensors& many) {
   ThreadState& state = thread_state();
   ++state.counters.calls;
@@ -322,15 +324,21 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
   }
 
   size_t n = e.out_types.size();
-  if (n > max_outputs) fail<InternalError>(def.name, "too many outputs: expected at most 8, got {}", n);
-  bool in_place = false;
+  if (n > max_outputs) {
+    many.resize(n);
+    out = many.data();
+  }
+  const auto updated = [&](size_t k) {
+    const int j = updated_input(def, k, in.size(), n);
+    return j >= 0 && in[size_t(j)].defined() ? j : -1;
+  };
+  const bool in_place = !def.updates.empty();
   for (size_t k = 0; k < n; ++k) {
-    if (updates_input(def, in, k)) {
-      out[k] = in[def.updates[k]];
-      in_place = true;
+    if (const int j = in_place ? updated(k) : -1; j >= 0) {
+      out[k] = in[size_t(j)];
       if (!out[k].is_contiguous())
         fail<ValueError>(def.name, "cannot update: expected a contiguous '{}', got strides",
-                         def.inputs[def.updates[k]].name);
+                         def.inputs[std::min(size_t(j), def.inputs.size() - 1)].name);
     } else {
       Ref<Storage> s = ctx.dry ? Storage::dry(e.out_types[k].device, e.out_bytes[k])
                                : Storage::allocate(e.out_types[k].device, e.out_bytes[k]);
@@ -345,10 +353,10 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
   }
   if (in_place)
     for (size_t k = 0; k < n; ++k)
-      if (updates_input(def, in, k)) out[k].storage()->bump_version(capture_source());
+      if (updated(k) >= 0) out[k].storage()->bump_version(capture_source());
   if (ctx.recorder) ctx.recorder->record(def, in, attrs, {out, n});
   if (grad_mask) attach(make_node(def, in, attrs, e.out_types, e.keep_in), {out, n}, e.keep_out);
-  return int(n);
+  return n > max_outputs ? -1 : int(n);
 }
 
 }  // namespace

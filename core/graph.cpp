@@ -6,6 +6,7 @@
 
 #include "core/apply.h"
 #include "core/backend.h"
+#include "core/dispatch.h"
 #include "core/hash.h"
 #include "core/hooks.h"
 #include "core/interrupt.h"
@@ -208,8 +209,9 @@ Tensors interpret(const Graph& g, std::span<const Tensor> inputs) {
       in.push_back(v == no_value ? Tensor() : at[size_t(v)]);
     }
     // An op that updates its input must not change a value that somebody else still reads.
-    for (int i : n.op->updates)
-      if (i >= 0 && in[size_t(i)].defined()) in[size_t(i)] = apply(op("copy"), {in[size_t(i)]});
+    for (size_t k = 0; k < n.out.size(); ++k)
+      if (const int j = updated_input(*n.op, k, n.in.size(), n.out.size()); j >= 0 && in[size_t(j)].defined())
+        in[size_t(j)] = apply(op("copy"), {in[size_t(j)]});
     for (ValueId v : n.in)
       if (v != no_value && --uses[size_t(v)] == 0) at[size_t(v)] = Tensor();
     Tensors out = apply_all(*n.op, in, n.attrs);

@@ -298,9 +298,9 @@ void Plan::add_node(int i) {
     if (sel.needs_copy(int(k))) in[k] = copied(in[k], dtypes[k]);
   }
   // What the node updates in place has to be a buffer that nobody reads afterwards and that we may write.
-  for (size_t k = 0; k < n.op->updates.size() && k < n.out.size(); ++k) {
-    int j = n.op->updates[k];
-    if (j < 0 || j >= int(n.in.size()) || n.in[size_t(j)] == no_value) continue;
+  for (size_t k = 0; k < n.out.size(); ++k) {
+    const int j = updated_input(*n.op, k, n.in.size(), n.out.size());
+    if (j < 0 || n.in[size_t(j)] == no_value) continue;
     ValueId v = n.in[size_t(j)];
     const Buffer& b = buffers_[size_t(in[size_t(j)].buffer)];
     bool last_reader = last_use_[size_t(v)] == i && in[size_t(j)].layout.is_contiguous();

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/apply.h"
+#include "core/dispatch.h"
 #include "core/tape.h"
 
 namespace suan {
@@ -126,8 +127,8 @@ void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs&
   int n = graph_.append_typed(def, std::move(ins), attrs, types, capture_source());
   for (size_t k = 0; k < out.size(); ++k) {
     ValueId v = graph_.nodes[n].out[k];
-    bool updates = k < def.updates.size() && def.updates[k] >= 0 && in[def.updates[k]].defined();
-    if (!updates) {
+    const int j = updated_input(def, k, in.size(), out.size());
+    if (j < 0 || !in[size_t(j)].defined()) {
       know(out[k], v);
       continue;
     }

@@ -14,7 +14,7 @@
 
 namespace suan {
 
-constexpr int max_outputs = 8;
+constexpr size_t max_outputs = 8;   // of a call that allocates nothing for their list
 constexpr size_t max_key_words = 24 * 18;
 
 struct Signature {

@@ -21,8 +21,8 @@ MUST_RUN = {
     "add", "sub", "mul", "div", "exp", "tanh", "gelu_tanh", "gelu_tanh_grad", "where", "clamp", "cast", "copy",
     "clone", "full", "cat", "sum", "mean", "max", "min", "softmax", "softmax_grad", "log_softmax",
     "log_softmax_grad", "layer_norm", "layer_norm_grad", "embedding", "embedding_grad", "cross_entropy_grad",
-    "attention_grad", "adamw_step", "matmul", "linear", "expand", "transpose", "reshape", "stack", "mse_loss",
-    "group_norm", "pow", "remainder", "left_shift", "bitwise_not", "logical_and",
+    "attention_grad", "adamw_step", "adamw_steps", "matmul", "linear", "expand", "transpose", "reshape", "stack",
+    "mse_loss", "group_norm", "pow", "remainder", "left_shift", "bitwise_not", "logical_and",
 }
 
 @pytest.mark.parametrize("name", OPS)
@@ -33,24 +33,107 @@ def test_op(name):
         assert ran and not refused, f"{name}: {ran} cases ran, {refused} of float32 were refused"
 
 
-def products():
+def emulated(name):
     library = ctypes.CDLL(str(pathlib.Path(_c.__file__).parent / "libsuan_cuda_emulated.so"))
-    library.suan_emulated_products.restype = ctypes.c_uint64
-    return library.suan_emulated_products()
+    count = getattr(library, f"suan_emulated_{name}")
+    count.restype = ctypes.c_uint64
+    return count()
+
+
+def attention_by_hand(q, k, v, g, g_lse, causal, scale):
+    """Output, logsumexp, dq, dk, dv in float64."""
+    q, k, v, g, g_lse = (np.asarray(x, np.float64) for x in (q, k, v, g, g_lse))
+    group = q.shape[1] // k.shape[1]
+    kk, vv = np.repeat(k, group, 1), np.repeat(v, group, 1)
+    s = q @ kk.swapaxes(2, 3) * scale
+    if causal:
+        s = np.where(np.tril(np.ones(s.shape[2:], bool)), s, -np.inf)
+    lse = np.log(np.exp(s - s.max(-1, keepdims=True)).sum(-1)) + s.max(-1)
+    w = np.exp(s - lse[..., None])
+    out = w @ vv
+    ds = w * (g @ vv.swapaxes(2, 3) - (g * out).sum(-1, keepdims=True) + g_lse[..., None]) * scale
+
+    def shared(x):
+        return x.reshape(x.shape[0], k.shape[1], group, *x.shape[2:]).sum(2)
+
+    return out, lse, ds @ kk, shared(ds.swapaxes(2, 3) @ q), shared(w.swapaxes(2, 3) @ g)
+
+
+#: batches, heads, key heads, queries, keys, width, value width, causal, scale
+ATTENTION = [
+    (1, 2, 2, 70, 70, 64, 64, True, None),
+    (2, 4, 2, 33, 65, 128, 128, False, None),
+    (1, 2, 1, 5, 100, 33, 20, True, 0.3),  # rows that are no multiple of 16 bytes
+    (1, 1, 1, 130, 40, 100, 128, True, -0.1),
+    (2, 3, 3, 64, 64, 16, 16, False, None),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", ATTENTION)
+def test_attention_by_tiles(case, dtype):
+    """Forward and backward on tensor-core tiles against float64: heads that lie between each other's rows, lengths
+    that end inside a tile, both gradients that can arrive."""
+    b, h, kv, lq, lk, d, dv, causal, scale = case
+    rng = np.random.default_rng(lq)
+
+    def given(heads, length, width):  # [batch, length, heads, width] in memory, as a projection leaves it
+        x = suan.tensor(rng.standard_normal((b, length, heads, width)).astype(np.float32)).to(getattr(suan, dtype))
+        return x.to(DEVICE).requires_grad_(), x.float().numpy().swapaxes(1, 2)
+
+    (q, q_), (k, k_), (v, v_), (g, g_) = given(h, lq, d), given(kv, lk, d), given(kv, lk, dv), given(h, lq, dv)
+    g_lse_ = rng.standard_normal((b, h, lq)).astype(np.float32)
+    g_lse = suan.tensor(g_lse_).to(DEVICE)
+    before = _c.kernel_counts().get("cpu", 0)
+    launches = emulated("launches")
+    out, lse = suan._c.ops.attention(*(x.transpose(1, 2) for x in (q, k, v)), is_causal=causal, scale=scale)
+    assert emulated("launches") == launches + 1
+    loss = (out * g.detach().transpose(1, 2)).float().sum() + (lse * g_lse).sum()
+    loss.backward()
+    assert _c.kernel_counts().get("cpu", 0) == before
+    want = attention_by_hand(q_, k_, v_, g_, g_lse_, causal, scale or d**-0.5)
+    got = [out, lse, *(x.grad.transpose(1, 2) for x in (q, k, v))]
+    for name, a, x in zip(("out", "logsumexp", "dq", "dk", "dv"), got, want):
+        off = np.abs(a.detach().to("cpu").float().numpy() - x).max() / np.abs(x).max()
+        print(f"{name} {off:.1e}", end=" ")
+        assert off <= (2e-6 if dtype == "float32" else 2e-2), f"{name}: {off:.1e}"
+
+
+def test_adamw_of_many_tensors_is_one_launch():
+    rng = np.random.default_rng(5)
+    sizes = [0, 1, 3, 4095, 4096, 4097, 9000, *rng.integers(1, 300, 93)]
+    values = [rng.standard_normal((2, n)).astype(np.float32) for n in sizes]
+
+    def trained(device):
+        params = [suan.tensor(p).to(device).requires_grad_() for p, _ in values]
+        optimizer = suan.optim.AdamW(params, lr=0.01, weight_decay=0.1)
+        for step in range(3):
+            for p, (_, g) in zip(params, values):
+                p.grad = suan.tensor(g * (step + 1)).to(device)
+            launches = emulated("launches")
+            optimizer.step(grad_scale=suan.tensor(0.5).to(device))
+            launches = emulated("launches") - launches
+        return [p.detach().to("cpu").numpy() for p in params], launches
+
+    suan.zeros(1, device=DEVICE)
+    (want, none), (got, launches) = trained("cpu"), trained(DEVICE)
+    assert none == 0 and launches == 2, launches  # the step count, and the update
+    for w, g in zip(want, got):
+        np.testing.assert_allclose(g, w, rtol=2e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_char_gpt_trains_as_on_the_cpu(compiled):
     want, _ = char_gpt("cpu")
     suan.zeros(1, device=DEVICE)
-    before = products()
+    before = emulated("products")
     got, on_cpu = char_gpt(DEVICE, compiled=compiled)
     off = max(abs(a - b) / abs(b) for a, b in zip(got, want))
-    print(f"20 steps: largest relative difference {off:.2e}, {products() - before} products by the host")
+    print(f"20 steps: largest relative difference {off:.2e}, {emulated('products') - before} products by the host")
     assert off <= 1e-5
     assert got[-1] < 0.9 * got[0]
     assert on_cpu == 0, f"{on_cpu} CPU kernels ran"
-    assert products() > before  # matmul and linear alone are the library's, here the host's
+    assert emulated("products") > before  # matmul and linear alone are the library's, here the host's
 
 
 def test_plans_have_the_bits_of_eager():

@@ -88,7 +88,9 @@ target_compile_definitions(suan_cuda_emulated_check PRIVATE SUAN_EMULATION_CHECK
 set(suan_cuda_runtime ${suan_cuda_table} ${suan_cuda_prelude} ${cuda}/lib/generated.cpp ${cuda}/runtime/driver.cpp
   ${cuda}/runtime/device.cpp ${cuda}/runtime/nvrtc.cpp)
 
-find_program(SUAN_NVCC nvcc)
+# nvcc: of a toolkit on the PATH, else of PyPI's nvidia-cuda-nvcc in the project's environment.
+file(GLOB nvcc_places ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/nvidia/cu*/bin)
+find_program(SUAN_NVCC nvcc PATHS ${nvcc_places})
 if(SUAN_NVCC)
   execute_process(COMMAND ${SUAN_NVCC} --version OUTPUT_VARIABLE version)
   string(REGEX MATCH "release ([0-9]+)\\.([0-9]+)" version "${version}")
@@ -137,14 +139,4 @@ if(SUAN_TESTS)
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fake_cuda)
 endif()
 
-# The checker's own tests: kernels with seeded faults, loaded by tests/emulation_test.cpp.
-if(SUAN_TESTS)
-  set(faults ${PROJECT_SOURCE_DIR}/tests/emulation/faults.cu)
-  set_source_files_properties(${faults} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
-    "-x;c++;-O1;-g1;-fsanitize=thread;--param=tsan-instrument-func-entry-exit=0")
-  add_library(suan_emulation_faults SHARED ${faults} ${emulator} ${emulation}/checker.cpp)
-  target_link_libraries(suan_emulation_faults PRIVATE suan_flags fmt::fmt)
-  target_compile_options(suan_emulation_faults PRIVATE -fvisibility=hidden)
-  target_link_options(suan_emulation_faults PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
-endif()
 install(TARGETS suan_cuda_emulated LIBRARY DESTINATION suan)

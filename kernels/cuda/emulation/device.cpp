@@ -200,7 +200,10 @@ extern "C" __attribute__((visibility("default"))) const suan::BackendTable& suan
   }();
   return table;
 }
-// How many products the host has computed in the library's place.
+// How many kernels have been launched, and products computed by the host in the library's place.
+extern "C" __attribute__((visibility("default"))) uint64_t suan_emulated_launches() {
+  return uint64_t(emu::counters().launches);
+}
 extern "C" __attribute__((visibility("default"))) uint64_t suan_emulated_products() {
   return suan::cuda::host_calls;
 }

@@ -10,4 +10,6 @@ Prepared prepare_product(const KernelDesc& d);
 bool supports_product(const KernelDesc& d);
 std::string product_library();   // its name and version, or why there is none
 
+inline Kernel product_kernel() { return {prepare_product, kernel_strided_in, supports_product}; }
+
 }  // namespace suan::cuda

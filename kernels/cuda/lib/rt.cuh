@@ -15,7 +15,7 @@ struct Smem {
   uint32_t offset = 0;
   template <class T>
   __device__ T* take(int n, int align = 16) {
-    extern __shared__ __align__(128) unsigned char suan_shared[];
+    extern __shared__ __align__(1024) unsigned char suan_shared[];
     offset = (offset + align - 1) / align * align;
     T* p = reinterpret_cast<T*>(suan_shared + offset);
     offset += uint32_t(n) * uint32_t(sizeof(T));
