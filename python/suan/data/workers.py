@@ -56,13 +56,14 @@ def _tensor(buffer, name, shape, requires_grad):
 
 
 def pack(value):
-    """(bytes, sizes, file or None): a value pickled, and its buffers one after another in a memory file."""
+    """(bytes, file, sizes): a value pickled without its buffers, and these; or, unless all is small, a memory file
+    with the pickle and then the buffers, of these sizes."""
     buffers, out = [], io.BytesIO()
     _Pickler(out, protocol=5, buffer_callback=buffers.append).dump(value)
-    views = [b.raw() for b in buffers]
+    views = [out.getbuffer(), *(b.raw() for b in buffers)]
     sizes = [v.nbytes for v in views]
     if sum(sizes) < _INLINE:
-        return out.getvalue(), [bytes(v) for v in views], None
+        return [bytes(v) for v in views], None, sizes
     file = os.memfd_create("suan-batch")
     try:
         for v in views:
@@ -74,38 +75,45 @@ def pack(value):
     except OSError:
         os.close(file)
         raise
-    return out.getvalue(), sizes, file
+    return None, file, sizes
 
 
-def unpack(message, sizes, file):
+def unpack(parts, file, sizes):
     """What pack() was given; arrays lie in the file's memory."""
     if file is None:
-        return pickle.loads(message, buffers=[bytearray(b) for b in sizes])
+        return pickle.loads(parts[0], buffers=[bytearray(b) for b in parts[1:]])
     # A private mapping: who gets it may write, and others that map the file do not see that.
-    end = os.fstat(file).st_size
-    memory = memoryview(mmap.mmap(file, end, mmap.MAP_PRIVATE) if end else b"")
+    memory = memoryview(mmap.mmap(file, os.fstat(file).st_size, mmap.MAP_PRIVATE))
     buffers, at = [], 0
     for size in sizes:
         at += -at % 64
         buffers.append(memory[at : at + size])
         at += size
-    return pickle.loads(message, buffers=buffers)
+    return pickle.loads(buffers[0], buffers=buffers[1:])
+
+
+_NOTHING = (None, None, [])
+
+
+def _close(packed):
+    if packed[1] is not None:
+        os.close(packed[1])
 
 
 def _send(conn, head, packed):
-    message, sizes, file = packed
-    conn.send((head, message, sizes, file is not None))
+    parts, file, sizes = packed
+    conn.send((head, parts, sizes))  # small: a socket's buffer holds many
     if file is not None:
         reduction.send_handle(conn, file, None)
 
 
 def _receive(conn):
-    head, message, sizes, has_file = conn.recv()
-    if not has_file:
-        return head, unpack(message, sizes, None)
+    head, parts, sizes = conn.recv()
+    if parts is not None:
+        return head, unpack(parts, None, sizes)
     file = reduction.recv_handle(conn)
     try:
-        return head, unpack(message, sizes, file)
+        return head, unpack(None, file, sizes)
     finally:
         os.close(file)
 
@@ -149,12 +157,16 @@ def _main(conn, worker, n_workers):
     tasks = queue.Queue()
     broken = None
     try:
-        _, (fetcher, seed, init) = _receive(conn)
+        _, parts, sizes = conn.recv()
+        file = reduction.recv_handle(conn) if parts is None else None
+    except (EOFError, OSError):
+        return  # the parent is gone
+    try:
+        fetcher, seed, init = unpack(parts, file, sizes)
+        _close((parts, file))
         _info = WorkerInfo(worker, n_workers, seed_all(seed, worker), fetcher.dataset)
         if init is not None:
             init(worker)
-    except (EOFError, ConnectionError):
-        return
     except Exception as error:
         broken = error
     # From here on another thread reads, so that the parent can always send.
@@ -172,8 +184,7 @@ def _main(conn, worker, n_workers):
             _send(conn, (ticket, packed[0]), packed[1])
         except OSError:  # the parent is gone
             return
-        if packed[1][2] is not None:
-            os.close(packed[1][2])
+        _close(packed[1])
         ticket, task = tasks.get()
 
 
@@ -211,7 +222,7 @@ class Pool:
         self._conns, self._processes = {}, {}
         self._backlog = collections.deque()
         self.ready = []  # workers that have spoken
-        self._welcome = (b"", [], None)
+        self._welcome = _NOTHING
         context = "spawn" if context is None else context
         if context not in ("spawn", "forkserver"):
             raise ValueError(
@@ -251,6 +262,8 @@ class Pool:
             _send(mine, None, self._welcome)
         except OSError:
             self._dead(w)
+        if len(self._conns) == self.n_workers:
+            self._forget()
 
     @property
     def awake(self):
@@ -274,8 +287,7 @@ class Pool:
         except OSError:
             self._dead(w)
         finally:
-            if packed[2] is not None:
-                os.close(packed[2])
+            _close(packed)
         return self._tickets
 
     def receive(self):
@@ -327,9 +339,12 @@ class Pool:
             if process.is_alive():
                 process.terminate()
                 process.join()
-        if self._welcome[2] is not None:
-            os.close(self._welcome[2])
-            self._welcome = (b"", [], None)
+        self._forget()
+
+    def _forget(self):
+        """The dataset's file is not needed any longer: workers have mapped it, or are gone."""
+        welcome, self._welcome = self._welcome, _NOTHING
+        _close(welcome)
 
     def __del__(self):
         if not sys.is_finalizing():
