@@ -149,6 +149,24 @@ def test_weights_are_found_wherever_they_are():
     assert all(p.requires_grad for p in holder.parts[0].parameters())
 
 
+def test_weights_of_a_module_given_as_an_argument():
+    block, x = nn.Linear(3, 3), suan.ones(1, 3)
+    checkpoint(lambda m, t: m(t), block, x).sum().backward()
+    assert block.weight.grad is not None
+
+
+def test_nothing_that_was_made_again_stays():
+    import gc
+
+    big = nn.Sequential(nn.Linear(256, 256), nn.Tanh())
+    x = suan.randn(1024, 256, requires_grad=True)
+    y = checkpoint(lambda t: big(t), x)
+    before = suan.debug.memory_stats()["in_use"]
+    suan.autograd.grad(y.sum(), [x], retain_graph=True)
+    gc.collect()
+    assert suan.debug.memory_stats()["in_use"] - before < 1024 * 256 * 4
+
+
 def test_sequential():
     net = nn.Sequential(*(nn.Linear(4, 4) for _ in range(5)))
     x = suan.randn(2, 4, requires_grad=True)

@@ -13,8 +13,8 @@ def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, con
 
     Args:
         function: a module or a function of tensors (nested in tuples, lists, dicts) and other values. Weights that
-            it uses are found through modules, closures and globals; what they do not show is an error, never a
-            gradient left out. A tensor that is not a leaf must be an argument.
+            it uses are found through modules, closures and globals, its own and those of its arguments; what they
+            do not show is an error, never a gradient left out. A tensor that is not a leaf must be an argument.
         use_reentrant: accepted; there is one implementation, which works with autograd.grad, hooks and
             create_graph, as torch's with False.
         preserve_rng_state: dropout repeats itself (the default generator; others are not looked after).
@@ -35,36 +35,37 @@ def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, con
                          f"{determinism_check!r}")
     given = (args, kwargs)
     inputs = _tensors(list(given))
-    hidden = [t for t in captured(function) if not any(t is x for x in inputs)]
+    hidden = [t for t in captured((function, args, kwargs)) if not any(t is x for x in inputs)]
     if not is_grad_enabled() or not any(t.requires_grad for t in [*inputs, *hidden]):
         return function(*args, **kwargs)
     for t in hidden:
         if not t.is_leaf:
             raise _c.StateError("[checkpoint] the function holds a tensor with a history: expected it as an argument, "
                                 f"got one of shape {list(t.shape)} from {t.grad_fn} in its closure")
-    shape = []
+    made = []
 
     def call(*tensors):
         fresh = iter(tensors)
         a, k = _leaves(given, lambda t: next(fresh))
-        shape[:] = [function(*a, **k)]
-        return _tensors(shape)
+        return function(*a, **k)
+
+    def first(*tensors):
+        made.append(call(*tensors))
+        return _tensors(made)
 
     def again(*tensors):
         if not preserve_rng_state:
-            return call(*tensors)
+            return _tensors([call(*tensors)])
         now = suan.get_rng_state()
         suan.set_rng_state(state)
         try:
-            return call(*tensors)
+            return _tensors([call(*tensors)])
         finally:
             suan.set_rng_state(now)
 
     state = suan.get_rng_state() if preserve_rng_state else None
-    found = iter(_Segment.apply(call, again, len(inputs), determinism_check == "default", *inputs, *hidden))
-    result = _leaves(shape[0], lambda t: next(found))
-    shape.clear()  # the results of forward are not kept
-    return result
+    found = iter(_Segment.apply(first, again, len(inputs), determinism_check == "default", *inputs, *hidden))
+    return _leaves(made.pop(), lambda t: next(found))
 
 
 class _Segment(Function):
