@@ -1,7 +1,7 @@
 """The data-parallel char-GPT. As one rank, it trains some steps on this rank's rows of fixed batches and writes
 losses, final weights and memory:
 
-    distributed_gpt.py OUT STAGE STEPS RANK_INVARIANT [tiny | quickstart]
+    distributed_gpt.py OUT STAGE STEPS RANK_INVARIANT [tiny | quickstart [LOCAL_READS]]
 
 The proof starts such ranks itself, with the quickstart's model, data, optimizer and schedule, and prints what
 differs between 1, 2 and 4 ranks and stages 0 to 3, what they hold, and what equal bits cost:
@@ -78,9 +78,9 @@ class Quickstart:
         return x.numpy(), y.numpy()
 
 
-def rank_main(out, stage, steps, shards, kind="tiny"):
+def rank_main(out, stage, steps, shards, kind="tiny", local_reads=1):
     suan.set_num_threads(1)
-    dist.init_process_group(timeout=60)
+    dist.init_process_group(timeout=60, local_reads=bool(int(local_reads)))
     rank, world = dist.get_rank(), dist.get_world_size()
     before = suan._c.memory_stats()["in_use"]
     task = {"tiny": Tiny, "quickstart": Quickstart}[kind](1 + rank)  # rank 0's weights are the ones that count
@@ -129,11 +129,12 @@ def free_port():
         return s.getsockname()[1]
 
 
-def run(folder, n, stage, steps, shards):
+def run(folder, n, stage, steps, shards, local_reads=1):
     """The ranks' results, from n processes over TCP."""
     out = Path(folder) / f"{n}-{stage}-{shards}"
     port = free_port()
-    command = [sys.executable, __file__, str(out), str(stage), str(steps), str(shards), "quickstart"]
+    command = [sys.executable, __file__, str(out), str(stage), str(steps), str(shards), "quickstart",
+               str(local_reads)]
     ranks = [
         subprocess.Popen(command, env={**os.environ, "RANK": str(r), "WORLD_SIZE": str(n),
                                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
@@ -144,7 +145,7 @@ def run(folder, n, stage, steps, shards):
     return [dict(np.load(f"{out}.{r}.npz")) for r in range(n)]
 
 
-def prove(steps, only):
+def prove(steps, only, local_reads):
     """Prints a line for each number of ranks and stage; 1 when a bit differs or bytes are off by over 5 %."""
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +160,7 @@ def prove(steps, only):
             for stage in range(4):
                 if only is not None and (n, stage) not in only:
                     continue
-                ranks = [base] if (n, stage) == (1, 0) else run(folder, n, stage, steps, 4)
+                ranks = [base] if (n, stage) == (1, 0) else run(folder, n, stage, steps, 4, local_reads)
                 bits = sum(int((r["losses"].view(np.uint64) != base["losses"].view(np.uint64)).sum()) for r in ranks)
                 weights = sum(str(r["digest"]) != str(base["digest"]) for r in ranks)
                 state = (p if stage < 3 else p / n) + (2 * p if stage == 0 else 2 * p / n)
@@ -185,7 +186,9 @@ if __name__ == "__main__":
         parser.add_argument("prove")
         parser.add_argument("--steps", type=int, default=200)
         parser.add_argument("--only", nargs="*", help="such as 2:0 4:3: ranks and stage")
+        parser.add_argument("--sockets", action="store_true", help="all data through TCP, no local reads")
         options = parser.parse_args()
+        local_reads = int(not options.sockets)
         only = options.only and [tuple(map(int, o.split(":"))) for o in options.only]
-        sys.exit(prove(options.steps, only))
+        sys.exit(prove(options.steps, only, local_reads))
     rank_main(sys.argv[1], *map(int, sys.argv[2:5]), *sys.argv[5:])
