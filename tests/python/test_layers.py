@@ -33,6 +33,8 @@ def test_every_case_has_answers():
 @pytest.mark.parametrize("name", CASES)
 def test_torchs_answers(name):
     found, expected = CASES[name].run(suan, nn, F, suan.float64), dict(ANSWERS[name])
+    if not any(key.startswith("dd ") for key in expected):  # torch has no second derivative there
+        found = {key: value for key, value in found.items() if not key.startswith("dd ")}
     for key in [key for key in found.keys() ^ expected.keys() if key.startswith("d")]:
         rest = found.pop(key, None), expected.pop(key, None)  # one says zero, the other that there is no path
         assert not any(np.any(value) for value in rest if value is not None), key
@@ -46,7 +48,7 @@ def train(case, compiled):
     """Losses and final values of four SGD steps on everything that takes a gradient."""
     call, inputs, parameters = case.build(suan, nn, F, suan.float32)
     leaves = [x for x in inputs if getattr(x, "requires_grad", False)] + list(parameters.values())
-    optimizer = suan.optim.SGD(leaves, lr=1e-3)
+    optimizer = suan.optim.SGD(leaves, lr=1e-5)
     weights = case.weights(suan, flat(call(*inputs)), suan.float32)
 
     def step():
@@ -65,7 +67,7 @@ def train(case, compiled):
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.compiled and "d in0" in ANSWERS[name]])
 def test_a_compiled_step_has_the_same_bits(name):
     (a, x), (b, y) = train(CASES[name], False), train(CASES[name], True)
-    assert a == b
+    assert a == b and len(set(a)) > 1 and all(map(math.isfinite, a))
     for i, j in zip(x, y):
         np.testing.assert_array_equal(i, j)
 
@@ -95,6 +97,38 @@ REFUSED = {
                               "is_causal without a mask: expected attn_mask, got None"),
     "key width": (lambda: nn.MultiheadAttention(6, 2)(ones(4, 2, 6), ones(4, 2, 5), ones(4, 2, 5)),
                   "wrong shape of key"),
+    "output padding": (lambda: F.conv_transpose2d(ones(1, 2, 3, 3), ones(2, 3, 3, 3), output_padding=1),
+                       r"\[conv_transpose2d\] wrong output_padding: expected less than stride \(1, 1\)"),
+    "output size": (lambda: nn.ConvTranspose2d(2, 3, 3, stride=3)(ones(1, 2, 2, 3), [9, 9]),
+                    r"wrong output_size: expected \[6, 9\] to \[8, 11\], got \[9, 9\]"),
+    "padding mode": (lambda: nn.ConvTranspose1d(2, 3, 3, padding_mode="reflect"), "wrong padding_mode"),
+    "circular width": (lambda: F.pad(ones(1, 1, 3), (4, 0), mode="circular"), "wrong circular width"),
+    "pixel shuffle": (lambda: F.pixel_shuffle(ones(1, 6, 2, 2), 2), r"\[pixel_shuffle\] channels do not divide"),
+    "windows": (lambda: F.unfold(ones(1, 1, 2, 2), 3), r"\[unfold\] windows do not fit"),
+    "fold": (lambda: F.fold(ones(1, 4, 5), (4, 4), 2), r"\[fold\] wrong input shape: .* got \(1, 4, 5\)"),
+    "interpolate rank": (lambda: F.interpolate(ones(1, 1, 3), 4, mode="bilinear"), "wrong input rank for bilinear"),
+    "interpolate mode": (lambda: F.interpolate(ones(1, 1, 3), 4, mode="cubic"), "unknown mode"),
+    "antialias": (lambda: F.interpolate(ones(1, 1, 3, 3), 2, mode="bilinear", antialias=True), "antialias is not"),
+    "size and scale": (lambda: F.interpolate(ones(1, 1, 3), 4, 2.0), "expected one of size and scale_factor, got both"),
+    "corners of nearest": (lambda: F.interpolate(ones(1, 1, 3), 4, align_corners=False), "has no meaning"),
+    "grid": (lambda: F.grid_sample(ones(1, 1, 3, 3), ones(2, 2, 2, 2)), r"\[grid_sample\] wrong shapes"),
+    "grid mode": (lambda: F.grid_sample(ones(1, 1, 3, 3), ones(1, 2, 2, 2), "cubic"), "wrong mode"),
+    "theta": (lambda: F.affine_grid(ones(1, 2, 2), (1, 1, 3, 3)), r"\[affine_grid\] wrong shapes"),
+    "prelu": (lambda: nn.PReLU(2)(ones(1, 3)), "wrong number of weights: expected 1 or 3, got 2"),
+    "celu": (lambda: F.celu(ones(1), 0), "wrong alpha"),
+    "channel dropout": (lambda: F.dropout2d(ones(2, 2)), "wrong input rank: expected 3 or 4, got 2"),
+    "instance norm": (lambda: nn.InstanceNorm2d(3)(ones(1, 2, 4, 4)), r"wrong input: expected \[batch, 3, ...\]"),
+    "one value a channel": (lambda: nn.InstanceNorm1d(2)(ones(3, 2, 1)), "too few values per channel"),
+    "sparse bags": (lambda: nn.EmbeddingBag(3, 2, sparse=True), "sparse is not supported"),
+    "bags without offsets": (lambda: nn.EmbeddingBag(3, 2)(ones(4).long()), "or of 1 with offsets"),
+    "largest by offsets": (lambda: nn.EmbeddingBag(3, 2, mode="max")(ones(4).long(), ones(1).long()),
+                           "mode max with offsets is not supported"),
+    "bce": (lambda: F.binary_cross_entropy(ones(3), ones(2)), "wrong target shape"),
+    "reduction": (lambda: F.soft_margin_loss(ones(3), ones(3), "average"), "wrong reduction"),
+    "ctc blank": (lambda: F.ctc_loss(ones(3, 1, 4), ones(1, 2).long(), [3], [2], blank=4), "wrong log_probs or blank"),
+    "ctc lengths": (lambda: F.ctc_loss(ones(3, 2, 4), ones(2, 2).long(), [3], [2, 2]),
+                    "wrong number of input_lengths: expected 2, got 1"),
+    "multi margin": (lambda: F.multi_margin_loss(ones(2, 3), ones(3).long()), "wrong shapes"),
     "feed-forward": (lambda: nn.TransformerEncoderLayer(6, 2, activation="swish"), "wrong activation"),
 }
 
@@ -127,3 +161,70 @@ def test_copies_of_a_layer_do_not_share_weights():
     with suan.no_grad():
         first.fill_(0)
     assert second.abs().sum().item() > 0
+
+
+def test_dropout_of_channels():
+    suan.manual_seed(0)
+    for layer, shape in ((nn.Dropout1d(0.5), (8, 9, 4)), (nn.Dropout2d(0.5), (8, 9, 2, 2)),
+                         (nn.Dropout3d(0.5), (8, 9, 2, 2, 1)), (nn.FeatureAlphaDropout(0.5), (8, 9, 4))):
+        y = layer(ones(*shape)).numpy().reshape(8, 9, -1)
+        assert (y == y[..., :1]).all() and len(np.unique(y)) == 2
+        assert layer.eval()(ones(*shape)).numpy().min() == 1
+    y = nn.Dropout1d(0.5)(ones(64, 4)).numpy()  # without a batch: one draw a channel
+    assert (y == y[:, :1]).all() and len(np.unique(y)) == 2
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    suan.manual_seed(0)
+    y = nn.AlphaDropout(0.3)(suan.randn(200000)).numpy()
+    assert abs(y.mean()) < 0.02 and abs(y.var() - 1) < 0.02
+    assert abs(np.unique(y, return_counts=True)[1].max() / y.size - 0.3) < 0.01  # those dropped share one value
+
+
+def test_rrelu_draws_slopes_in_training():
+    suan.manual_seed(0)
+    y = -nn.RReLU(0.1, 0.4)(-ones(10000)).numpy()
+    assert 0.1 <= y.min() < 0.11 and 0.39 < y.max() <= 0.4 and abs(y.mean() - 0.25) < 0.01
+
+
+def test_gumbel_softmax_draws_by_probability():
+    suan.manual_seed(0)
+    p = np.array([0.2, 0.7, 0.1], np.float32)
+    logits = suan.tensor(np.log(p)).expand(20000, 3).contiguous().requires_grad_()
+    hard = F.gumbel_softmax(logits, tau=0.5, hard=True)
+    assert set(np.unique(hard.detach().numpy().round(6))) == {0.0, 1.0}
+    np.testing.assert_allclose(hard.detach().numpy().mean(0), p, atol=0.015)
+    (hard * suan.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert logits.grad.abs().sum().item() > 0  # the soft one's gradient
+    soft = F.gumbel_softmax(logits.detach(), tau=2.0)
+    np.testing.assert_allclose(soft.numpy().sum(1), 1, rtol=1e-5)
+
+
+def test_losses_at_the_edge_are_finite():
+    x = suan.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+    loss = F.binary_cross_entropy(x, suan.tensor([1.0, 0.0, 0.0, 1.0]), reduction="none")
+    np.testing.assert_array_equal(loss.detach().numpy(), [100, 100, 0, 0])
+    loss.sum().backward()
+    assert np.isfinite(x.grad.numpy()).all()
+    zero = suan.zeros(2, 3, requires_grad=True)
+    F.cosine_similarity(zero, ones(2, 3)).sum().backward()
+    assert np.isfinite(zero.grad.numpy()).all()
+    short = suan.zeros(2, 1, 3, requires_grad=True)  # two steps cannot hold a label twice
+    assert float(F.ctc_loss(short, suan.tensor([[1, 1]]), [2], [2])) == math.inf
+    F.ctc_loss(short, suan.tensor([[1, 1]]), [2], [2], zero_infinity=True).backward()
+    np.testing.assert_array_equal(short.grad.numpy(), 0)
+
+
+def test_a_compiled_module_has_eager_gradients():
+    x = suan.randn(5, 2, 3)
+    layer = nn.LSTM(3, 4, 2)
+    compiled = suan.compile(layer)
+    for _ in range(4):
+        grads = []
+        for call in (layer, compiled):
+            layer.zero_grad()
+            y, (h, c) = call(x)
+            ((y * y).sum() + c.sum()).backward()
+            grads.append([p.grad.numpy().copy() for p in layer.parameters()])
+        for a, b in zip(*grads):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)

@@ -204,6 +204,10 @@ class MaxPool2d(_MaxPool):
     _call = staticmethod(F.max_pool2d)
 
 
+class MaxPool3d(_MaxPool):
+    _call = staticmethod(F.max_pool3d)
+
+
 class _AvgPool(Module):
     _call = None
 
@@ -234,6 +238,10 @@ class AvgPool1d(_AvgPool):
 
 class AvgPool2d(_AvgPool):
     _call = staticmethod(F.avg_pool2d)
+
+
+class AvgPool3d(_AvgPool):
+    _call = staticmethod(F.avg_pool3d)
 
 
 class _AdaptiveAvgPool(Module):
