@@ -45,6 +45,8 @@ class Executable : public std::enable_shared_from_this<Executable> {
  private:
   Executable(Trace trace, const CompileOptions& options);
   void split();
+  void lay_out();
+  void agree() const;
   Tensors run_forward(std::span<const Tensor> inputs);
 
   Trace trace_;

@@ -2,9 +2,11 @@
 // runs after each. Options that change bits are not here: they are numeric options of their own.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
+#include "core/apply.h"
 #include "core/graph.h"
 
 namespace suan {
@@ -32,6 +34,28 @@ int accumulate_pass(Graph& g);  // x + embedding_grad(...) adds into x
 int rewrite_pass(Graph& g); // gradient rules meeting one another: the same bits from less memory
 int fuse_pass(Graph& g);    // element-wise neighbours become one fused_elementwise node
 int epilogue_pass(Graph& g);  // element-wise nodes join the product, convolution or norm they follow
+
+// Constants made from constants, by the passes below: one per model, however many shapes it is planned for.
+class ConstantCache {
+ public:
+  template <class F>
+  Tensor find(const Tensor& from, const std::string& what, F&& make) {
+    Tensor& made = made_[{from.storage()->id(), what}];
+    if (!made.defined()) {
+      ContextScope scope;
+      context() = Context{.grad_enabled = false};
+      made = make();
+    }
+    return made;
+  }
+
+ private:
+  std::map<std::pair<uint64_t, std::string>, Tensor> made_;
+};
+// Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit.
+int layout_pass(Graph& g, ConstantCache& cache);
+// What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
+int fold_scales_pass(Graph& g, ConstantCache& cache);
 int split_epilogues(Graph& g);  // the inverse: cheap rows can then be dropped and made again
 
 struct PassInfo {
@@ -41,11 +65,19 @@ struct PassInfo {
 // In the order they run.
 const std::vector<PassInfo>& optimization_passes();
 
+struct OptimizeOptions {
+  ConstantCache* constants = nullptr;  // given: layout_pass runs, after cse
+  bool exact = true;                   // false: fold_scales_pass runs before it
+};
+
 struct PassCounts {
   std::vector<std::pair<const char*, int>> rewrites;
 };
 // Runs them all, with verify() after each.
-PassCounts optimize(Graph& g);
+PassCounts optimize(Graph& g, const OptimizeOptions& options = {});
+
+// The number of ranks that a collective was made for; 0 where the node is none.
+int64_t collective_world(const Node& n);
 
 bool mergeable(const OpDef& op);  // pure: equal inputs give equal outputs and nothing else happens
 

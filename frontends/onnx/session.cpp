@@ -42,11 +42,13 @@ struct Session::State {
   SessionOptions options;
   std::mutex mutex;                                       // of what follows
   std::list<std::shared_ptr<Planned>> plans;              // last used first
+  ConstantCache constants;                                // packed weights
   bool stepwise = false;                                  // data decides: nothing can be planned
   std::string stepwise_node;
   std::atomic<uint64_t> translated{0}, replayed{0}, stepped{0};
 
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types);
+  std::shared_ptr<Planned> kept();
   std::shared_ptr<Planned> translate(const std::vector<TensorType>& types);
 };
 
@@ -79,11 +81,20 @@ std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>
   if (planned_outputs.empty()) return planned;
   suan::Graph g = recorder.finish(planned_outputs);
   captured_to_constants(g, recorder.captured());
-  optimize(g);
+  optimize(g, {.constants = &constants, .exact = options.exact});
   if (interpret_requested()) planned->graph = g;
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
   planned->pool = std::make_unique<RunPool>(std::make_shared<const Plan>(std::move(g), plan_options));
   return planned;
+}
+
+// The plan just used. Arenas wait for the next call with the last few shapes only.
+std::shared_ptr<Planned> Session::State::kept() {
+  constexpr size_t with_arenas = 4;
+  size_t k = 0;
+  for (const std::shared_ptr<Planned>& p : plans)
+    if (k++ >= with_arenas && p->pool) p->pool->trim();
+  return plans.front();
 }
 
 std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& types) {
@@ -91,7 +102,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
   for (auto it = plans.begin(); it != plans.end(); ++it)
     if ((*it)->types == types) {
       plans.splice(plans.begin(), plans, it);
-      return plans.front();
+      return kept();
     }
   if (stepwise) return nullptr;
   try {
@@ -102,7 +113,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     return nullptr;
   }
   while (plans.size() > std::max<size_t>(options.max_plans, 1)) plans.pop_back();
-  return plans.front();
+  return kept();
 }
 
 Session::Session(const std::filesystem::path& path, const SessionOptions& options)

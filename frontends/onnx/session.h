@@ -26,6 +26,7 @@ struct Port {
 
 struct SessionOptions {
   size_t max_plans = 16;   // shapes whose plans are kept; the one unused for longest leaves first
+  bool exact = false;      // true: no pass may change a bit (batch norms stay outside the weights before them)
 };
 
 struct SessionStats {

@@ -99,9 +99,13 @@ Values build_regex_full_match(Call& c) {
   const Strings& x = c.strings(0);
   std::regex pattern;
   try {
-    pattern.assign(c.string("pattern"), std::regex::ECMAScript);
+    auto flags = std::regex::ECMAScript;
+#ifdef __GLIBCXX__
+    flags |= std::regex_constants::__polynomial;  // no backtracking: a pattern cannot take exponential time
+#endif
+    pattern.assign(c.string("pattern"), flags);
   } catch (const std::regex_error&) {
-    c.fail<ValueError>("pattern not understood: expected an ECMAScript regular expression, got '{}'", c.string("pattern"));
+    c.fail<ValueError>("pattern not understood: expected an ECMAScript regular expression without back-references, got '{}'", c.string("pattern"));
   }
   Tensor out = Tensor::empty({DType::boolean, x.shape, {}});
   for (size_t i = 0; i < x.data.size(); ++i) {

@@ -1,8 +1,10 @@
-// Largest value per window and its place; 2×2 windows side by side have a loop of their own.
+// Largest value per window and its place, unless nobody reads that; 2×2 windows side by side, and windows of one
+// over lanes that lie together, have loops of their own.
 #include <immintrin.h>
 
 #include <limits>
 
+#include "core/dispatch.h"
 #include "kernels/cpu/lib/pooling.h"
 
 namespace suan::cpu::SUAN_ISA {
@@ -85,10 +87,45 @@ struct Make {
     for_planes(p, [&](int64_t plane) {
       const T* from = x + plane * p.in_size();
       T* v = values + plane * p.out_size();
-      int64_t* at = indices + plane * p.out_size();
-      if (m.two_by_two) quarters(p, from, v, at);
+      int64_t* at = indices ? indices + plane * p.out_size() : nullptr;
+      if (!at && p.kernel[2] == 1 && p.stride[2] == 1 && p.in[2] == p.out[2]) lanes(p, from, v);
+      else if (m.two_by_two && at) quarters(p, from, v, at);
       else windows(p, from, v, at);
     });
+  }
+
+  // Values alone, where the last dimension is only carried along.
+  static void lanes(const Pooling& p, const T* x, T* v) {
+    typedef T Vector __attribute__((vector_size(64)));
+    typedef T Unaligned __attribute__((vector_size(64), aligned(alignof(T)), may_alias));
+    constexpr int64_t wide = 64 / int64_t(sizeof(T));
+    const int64_t n = p.out[2];
+    for (int64_t i = 0; i < p.out[0]; ++i)
+      for (int64_t j = 0; j < p.out[1]; ++j, v += n) {
+        const Pooling::Taps a = p.taps(0, i), b = p.taps(1, j);
+        const auto row = [&](int64_t r, int64_t s) {
+          return x + ((a.start + r * p.dilation[0]) * p.in[1] + b.start + s * p.dilation[1]) * n;
+        };
+        int64_t k = 0;
+        for (; k + wide <= n; k += wide) {
+          Vector best = Vector{} - std::numeric_limits<T>::infinity();
+          for (int64_t r = a.first; r < a.last; ++r)
+            for (int64_t s = b.first; s < b.last; ++s) {
+              const Vector c = *reinterpret_cast<const Unaligned*>(row(r, s) + k);
+              best = (c > best) | (c != c) ? c : best;
+            }
+          *reinterpret_cast<Unaligned*>(v + k) = best;
+        }
+        for (; k < n; ++k) {
+          T best = -std::numeric_limits<T>::infinity();
+          for (int64_t r = a.first; r < a.last; ++r)
+            for (int64_t s = b.first; s < b.last; ++s) {
+              const T c = row(r, s)[k];
+              if (c > best || c != c) best = c;
+            }
+          v[k] = best;
+        }
+      }
   }
 
   static void quarters(const Pooling& p, const T* x, T* v, int64_t* at) {
@@ -144,13 +181,17 @@ struct Make {
                 if (x[e] > best || x[e] != x[e]) best = x[e], where = e;
               }
           v[o] = best;
-          at[o] = where;
+          if (at) at[o] = where;
         }
   }
 };
 
 }  // namespace
 
-Kernel kernel_max_pool() { return float_kernel<Make<float>, Make<double>>(); }
+Kernel kernel_max_pool() {
+  Kernel k = float_kernel<Make<float>, Make<double>>();
+  k.flags |= kernel_optional_out;
+  return k;
+}
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -71,8 +71,8 @@ nb::list ports(const std::vector<Port>& list) {
 
 void bind_onnx(nb::module_& m) {
   nb::class_<Session>(m, "OnnxSession", "An ONNX model; see suan.onnx.")
-      .def("__init__", [](Session* self, nb::handle source, size_t max_plans) {
-        onnx::SessionOptions options{.max_plans = max_plans};
+      .def("__init__", [](Session* self, nb::handle source, size_t max_plans, bool exact) {
+        onnx::SessionOptions options{.max_plans = max_plans, .exact = exact};
         if (PyBytes_Check(source.ptr())) {
           char* data = nullptr;
           Py_ssize_t size = 0;
@@ -84,7 +84,7 @@ void bind_onnx(nb::module_& m) {
           ReleaseGil release;
           new (self) Session(std::filesystem::path(path), options);
         }
-      }, nb::arg("source"), nb::arg("max_plans"))
+      }, nb::arg("source"), nb::arg("max_plans"), nb::arg("exact"))
       .def("run", [](const Session& s, nb::list inputs) {
         std::vector<Value> in, out;
         for (nb::handle o : inputs) in.push_back(value_from(o));

@@ -65,9 +65,10 @@ def __getattr__(name):
     import importlib
 
     if name in _LAZY_NAMES:
-        value = getattr(importlib.import_module("." + _LAZY_NAMES[name], __name__), name)
-        globals()[name] = value
-        return value
+        # Importing the module puts it under its own name here; the functions of that name take its place.
+        module = importlib.import_module("." + _LAZY_NAMES[name], __name__)
+        globals().update({n: getattr(module, n) for n, where in _LAZY_NAMES.items() if where == _LAZY_NAMES[name]})
+        return globals()[name]
     if name in _LAZY_MODULES:
         try:
             return importlib.import_module("." + name, __name__)

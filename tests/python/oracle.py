@@ -408,6 +408,7 @@ ORACLE = {
     "bce_with_logits": nn.bce,
     "kl_div": nn.kl,
     "conv": nn.conv,
+    "conv_blocked": nn.conv_blocked,
     "conv_input_grad": nn.conv_input_grad,
     "conv_weight_grad": nn.conv_weight_grad,
     "max_pool": nn.max_pool,
@@ -436,6 +437,7 @@ ORACLE = {
     "embedding_grad_add": lambda t, g, i: t + _embedding_grad(g, i, t.shape[0]),
     # Training, random, structure.
     "adamw_step": nn.adamw,
+    "adamw_steps": nn.adamw_steps,
     "sgd_step": nn.sgd,
     "chunked_sum_squares": lambda x: (x * x).sum(),
     "clip_grad_norm": nn.clip,

@@ -190,6 +190,15 @@ def conv(x, w, b, strides, padding, dilation, groups):
     return out + (0 if b is None else b.reshape([1, -1] + [1] * win.n))
 
 
+def conv_blocked(x, w, b, kernel, strides, padding, dilation, groups):
+    per = w.shape[1] // (kernel[0] * kernel[1])
+    if x.ndim == 5:
+        x = x.transpose(0, 1, 4, 2, 3).reshape(x.shape[0], -1, *x.shape[2:4])[:, : per * groups]
+    w = w.transpose(0, 2, 1).reshape(-1, per, *kernel)
+    y = conv(x, w, None if b is None else b.reshape(-1), strides, padding, dilation, groups)
+    return y.reshape(y.shape[0], -1, 16, *y.shape[2:]).transpose(0, 1, 3, 4, 2)
+
+
 def conv_input_grad(g, w, input_size, strides, padding, dilation, groups):
     win = Windows(input_size, w.shape[2:], strides, padding, dilation)
     channels = w.shape[1] * groups
@@ -286,6 +295,11 @@ def adamw(p, g, m, v, lr, step, scale, beta1, beta2, eps, weight_decay):
     v = beta2 * v + (1 - beta2) * g * g
     p = p - lr / (1 - beta1**step) * m / (np.sqrt(v) / np.sqrt(1 - beta2**step) + eps)
     return p, m, v
+
+
+def adamw_steps(lr, step, scale, *tensors, **options):
+    rows = (tensors[i : i + 4] for i in range(0, len(tensors), 4))
+    return tuple(x for row in rows for x in adamw(*row, lr, step, scale, **options))
 
 
 def sgd(p, g, buf, lr, momentum, dampening, weight_decay, nesterov):

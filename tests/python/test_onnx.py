@@ -12,10 +12,12 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 import suan
 import suan.onnx
 import suan.onnx.backend
+from suan.nn import functional as F
 
 # Node cases of onnx 1.22.0 that pass, of 1765: what does not is listed by kind in docs/onnx.md.
 NODE_CASES_PASSING = 1390
@@ -155,6 +157,114 @@ def test_threads_on_one_session_agree():
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert not wrong
+
+
+def convolutions(rng, normed=False):
+    """Every kind that the layout pass moves: an image, 24 channels, depthwise, groups, strides, pooling, a sum, a
+    concatenation, squeeze-and-excite. Returns the model and the same computation in Suan's own functions."""
+    nodes, weights, steps = [], [], []
+
+    def constant(shape, scale=0.2):
+        name = f"w{len(weights)}"
+        weights.append(numpy_helper.from_array((rng.standard_normal(shape) * scale).astype("f4"), name))
+        return name, suan.tensor(numpy_helper.to_array(weights[-1]))
+
+    def step(kind, inputs, f, **attrs):
+        out = f"v{len(nodes)}"
+        nodes.append(h.make_node(kind, inputs, [out], **attrs))
+        steps.append((out, f))
+        return out
+
+    def conv(x, i, o, k, stride=1, groups=1, pad=None, bias=True):
+        pad = k // 2 if pad is None else pad
+        w, wt = constant((o, i // groups, k, k))
+        b, bt = constant((o,)) if bias else ("", None)
+        y = step("Conv", [x, w, b] if bias else [x, w], lambda env: F.conv2d(env[x], wt, bt, stride, pad, 1, groups),
+                 strides=[stride] * 2, pads=[pad] * 4, group=groups, kernel_shape=[k, k])
+        if not normed:
+            return y
+        scale, shift, mean = (constant((o,))[0] for _ in range(3))
+        var = constant((o,))[0]
+        weights[-1].CopyFrom(numpy_helper.from_array(rng.uniform(0.5, 2, o).astype("f4"), var))
+        return step("BatchNormalization", [y, scale, shift, mean, var], None)
+
+    def relu(x):
+        return step("Relu", [x], lambda env: env[x].relu())
+
+    x = relu(conv("x", 3, 24, 3, 2))
+    y = relu(conv(x, 24, 24, 3, 1, 24))
+    x = step("Add", [conv(y, 24, 24, 1), x], lambda env, y=x: env[steps_of["sum"]] + env[y])
+    steps_of = {"sum": nodes[-1].input[0]}
+    x = step("MaxPool", [x], lambda env, x=x: F.max_pool2d(env[x], 3, 2, 1), kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    a, b = relu(conv(x, 24, 32, 3)), conv(x, 24, 48, 5, bias=False)
+    x = step("Concat", [a, b], lambda env, a=a, b=b: suan.cat([env[a], env[b]], 1), axis=1)
+    x = relu(conv(x, 80, 64, 3, 2, pad=0))
+    x = conv(x, 64, 64, 3, 1, 2)
+    s = step("GlobalAveragePool", [x], lambda env, x=x: env[x].mean((2, 3), keepdim=True))
+    s = step("Sigmoid", [conv(s, 64, 64, 1)], lambda env: env[steps_of["gate"]].sigmoid())
+    steps_of["gate"] = nodes[-1].input[0]
+    x = step("Mul", [x, s], lambda env, x=x, s=s: env[x] * env[s])
+    x = conv(x, 64, 5, 1)
+    m = model(nodes, [floats("x", "n", 3, "h", "w")], [floats(x, "n", 5, "h2", "w2")], weights)
+
+    def eager(image):
+        env = {"x": suan.tensor(image)}
+        with suan.no_grad():
+            for name, f in steps:
+                env[name] = f(env)
+        return env[x].numpy()
+
+    return m, eager
+
+
+@pytest.mark.parametrize("size", [(1, 3, 37, 45), (2, 3, 64, 64)])
+def test_blocked_convolutions_keep_every_bit(size):
+    rng = np.random.default_rng(size[0])
+    m, eager = convolutions(rng)
+    s = session(m)
+    image = rng.standard_normal(size).astype("f4")
+    got = s.run(None, {"x": image})[0]
+    np.testing.assert_array_equal(got, eager(image))
+
+
+def test_batch_norms_fold_unless_exact():
+    rng = np.random.default_rng(3)
+    m, _ = convolutions(rng, normed=True)
+    image = rng.standard_normal((2, 3, 40, 41)).astype("f4")
+    want = ReferenceEvaluator(m).run(None, {"x": image})[0]
+    scale = np.sqrt((want**2).mean())
+    folded, exact = (suan.onnx.InferenceSession(m.SerializeToString(), exact=e).run(None, {"x": image})[0] for e in (False, True))
+    assert np.abs(folded - want).max() < 1e-4 * scale
+    assert np.abs(exact - want).max() < 1e-4 * scale
+    assert not np.array_equal(folded, exact)   # the products round elsewhere, so it was folded
+
+
+def test_threads_agree_on_convolutions():
+    rng = np.random.default_rng(4)
+    m, eager = convolutions(rng)
+    s = suan.onnx.Session(m.SerializeToString())
+    images = [rng.standard_normal((1, 3, 40 + 8 * k, 40)).astype("f4") for k in range(3)]
+    want, wrong = [eager(x) for x in images], []
+
+    def call(k):
+        for i in range(k, k + 6):
+            if not np.array_equal(s(images[i % 3]).numpy(), want[i % 3]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=call, args=(k,)) for k in range(24)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not wrong
+
+
+def test_regular_expressions_take_polynomial_time():
+    text = h.make_tensor_value_info
+    s = session(model(
+        [h.make_node("RegexFullMatch", ["a"], ["m"], pattern="(a+)+b")],
+        [text("a", T.STRING, ["n"])], [bools("m", "n")],
+    ))
+    got = s.run(None, {"a": np.array(["aab", "a" * 1000], object)})[0]   # backtracking would never end
+    assert got.tolist() == [True, False]
 
 
 def test_if_chooses_by_data():

@@ -66,9 +66,11 @@ struct Phase {
 
 // Values of k per partial sum: whole channels, in blocks of about equal size.
 constexpr int64_t most_block_k = 1024;
+inline int64_t most_channels(int64_t taps, DType t) {
+  return std::max<int64_t>(1, 9 * gemm_k_block(t) / 8 / taps);
+}
 inline int64_t block_channels(const ConvPlan& p, int64_t taps) {
-  const int64_t most = std::max<int64_t>(1, 9 * gemm_k_block(p.shape.dtype) / 8 / taps);
-  return ceil_div(p.channels, ceil_div(p.channels, most));
+  return ceil_div(p.channels, ceil_div(p.channels, most_channels(taps, p.shape.dtype)));
 }
 
 // The padded part of the input under a box of a phase's positions, for some channels.

@@ -54,22 +54,23 @@ def _to_numpy(value):
     return array
 
 
-def _open(source, max_plans):
+def _open(source, max_plans, exact):
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _c.OnnxSession(bytes(source), max_plans)
-    return _c.OnnxSession(os.fspath(source), max_plans)
+        return _c.OnnxSession(bytes(source), max_plans, exact)
+    return _c.OnnxSession(os.fspath(source), max_plans, exact)
 
 
 class Session:
     """A loaded model. Calling it takes tensors (or NumPy arrays) in the order of `inputs`, or by
     name, and gives one value or a tuple in the order of `outputs`. Plans for `max_plans` sets of
-    shapes are kept. Any number of threads may call one session.
+    shapes are kept. Any number of threads may call one session. `exact=True` forbids what changes bits:
+    batch norms are then not folded into the weights of the convolutions before them.
 
     Errors: OSError (the file), ValueError (no valid model, shapes), TypeError (operators or types
     that are not supported, naming the first)."""
 
-    def __init__(self, source, max_plans=16):
-        self._session = _open(source, max_plans)
+    def __init__(self, source, max_plans=16, exact=False):
+        self._session = _open(source, max_plans, exact)
         self.inputs = [NodeArg(*port) for port in self._session.inputs()]
         self.outputs = [NodeArg(*port) for port in self._session.outputs()]
 
@@ -100,19 +101,19 @@ class Session:
         return self._session.describe()
 
 
-def load(path, max_plans=16):
+def load(path, max_plans=16, exact=False):
     """The model in a file (with external data beside it), ready to be called; see Session."""
-    return Session(path, max_plans)
+    return Session(path, max_plans, exact)
 
 
 class InferenceSession:
     """A model with ONNX Runtime's calls: get_inputs, get_outputs and run(names, feed) over NumPy
     arrays. The source is a path or the model's bytes."""
 
-    def __init__(self, path_or_bytes, sess_options=None, providers=None):
+    def __init__(self, path_or_bytes, sess_options=None, providers=None, exact=False):
         if providers and "CPUExecutionProvider" not in providers:
             raise ValueError(f"[onnx] unknown providers: expected CPUExecutionProvider, got {providers}")
-        self._model = Session(path_or_bytes)
+        self._model = Session(path_or_bytes, exact=exact)
 
     def get_inputs(self):
         return self._model.inputs

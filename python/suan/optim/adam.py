@@ -75,26 +75,19 @@ class Adam(Optimizer):
             "eps": eps,
             "weight_decay": decay if decoupled else 0.0,
         }
-        step_op, lr = ops.adamw_step, group.lr_tensor
+        scale = grad_scale if decoupled or not decay else None
+        together = {}  # what has one step count and dtype is one call
         for param, grad, state in rows:
-            scale = grad_scale
             if decay and not decoupled:
-                grad, scale = (grad if scale is None else grad * scale) + param * decay, None
+                grad = (grad if grad_scale is None else grad * grad_scale) + param * decay
             if group["amsgrad"]:
-                grad = grad if scale is None else grad * scale
-                self._amsgrad(param, grad, state, group)
+                self._amsgrad(param, grad if scale is None else grad * scale, state, group)
                 continue
-            step_op(
-                param,
-                grad,
-                state["exp_avg"],
-                state["exp_avg_sq"],
-                lr,
-                state["step"],
-                scale,
-                **options,
-            )
-
+            step = state["step"]
+            tensors = together.setdefault((id(step), param.dtype), (step, []))[1]
+            tensors += (param, grad, state["exp_avg"], state["exp_avg_sq"])
+        for step, tensors in together.values():
+            ops.adamw_steps(group.lr_tensor, step, scale, *tensors, **options)
 
     def load_state_dict(self, state_dict):
         for group, saved in zip(self.param_groups, state_dict["param_groups"]):

@@ -1,0 +1,195 @@
+// Convolutions with constant weights move to blocks of 16 channels, [batch, blocks, height, width, 16], together
+// with what lies between them: element-wise nodes, poolings, concatenations of channels. A blocked value is an
+// ordinary tensor of five dimensions, so no kernel but the convolution's knows of it. Every bit stays: the
+// blocked kernel adds in conv's order. Channels that do not fill the last block leave lanes that nobody reads.
+#include <algorithm>
+#include <unordered_map>
+
+#include "core/apply.h"
+#include "core/pass.h"
+
+namespace suan {
+namespace {
+
+constexpr int64_t lanes = 16;
+
+class Layouts {
+ public:
+  Layouts(const Graph& g, ConstantCache& cache) : g_(g), b_(g), cache_(cache), uses_(g.use_counts()) {}
+
+  int run(Graph& out) {
+    int n = 0;
+    for (const Node& node : g_.nodes) {
+      if (convolution(node) || pooling(node) || rows(node) || channels_joined(node)) ++n;
+      else copy(node);
+    }
+    for (ValueId v : g_.outputs) plain(v);
+    out = b_.finish();
+    return n;
+  }
+
+ private:
+  const TensorType& type(ValueId v) const { return g_.values[size_t(v)].type; }
+  bool is_blocked(ValueId v) const { return v != no_value && blocked_.count(v); }
+  bool is_constant(ValueId v) const { return v != no_value && g_.constants.count(v); }
+  static int64_t blocks(int64_t channels) { return (channels + lanes - 1) / lanes; }
+  static Shape blocked_shape(const Shape& s) { return {s[0], blocks(s[1]), s[2], s[3], lanes}; }
+
+  ValueId append(const OpDef& op, std::vector<ValueId> in, const Attrs& attrs, SourceMark source = {}) {
+    const int k = b_.to.append(op, std::move(in), attrs, source);
+    return b_.to.nodes[size_t(k)].out[0];
+  }
+
+  // The value in its own shape, made from blocks if it only exists in these.
+  ValueId plain(ValueId v) {
+    if (v == no_value || b_[v] != no_value) return b_[v];
+    static const OpDef &reshape = op("reshape"), &permute = op("permute"), &copy = op("copy"), &slice = op("slice");
+    const Shape& s = type(v).shape;
+    ValueId x = blocked_.at(v);
+    const int64_t padded = blocks(s[1]) * lanes;
+    if (s[2] * s[3] != 1) x = append(copy, {append(permute, {x}, {Dims{0, 1, 4, 2, 3}})}, {});
+    x = append(reshape, {x}, {Shape{s[0], padded, s[2], s[3]}});
+    if (padded != s[1]) x = append(copy, {append(slice, {x}, {int64_t(1), int64_t(0), s[1], int64_t(1)})}, {});
+    b_.replace(v, x);
+    return x;
+  }
+
+  ValueId blocked(ValueId v) {
+    if (auto it = blocked_.find(v); it != blocked_.end()) return it->second;
+    static const OpDef &reshape = op("reshape"), &permute = op("permute"), &copy = op("copy"), &pad = op("pad_constant");
+    const Shape& s = type(v).shape;
+    ValueId x = plain(v);
+    const int64_t padded = blocks(s[1]) * lanes;
+    if (padded != s[1]) x = append(pad, {x}, {std::vector<int64_t>{0, 0, 0, 0, 0, padded - s[1]}});
+    if (s[2] * s[3] == 1) {
+      x = append(reshape, {x}, {blocked_shape(s)});
+    } else {
+      x = append(reshape, {x}, {Shape{s[0], blocks(s[1]), lanes, s[2], s[3]}});
+      x = append(copy, {append(permute, {x}, {Dims{0, 1, 3, 4, 2}})}, {});
+    }
+    blocked_[v] = x;
+    return x;
+  }
+
+  void set(ValueId v, ValueId x) { blocked_[v] = x; }
+
+  void copy(const Node& n) {
+    for (ValueId v : n.in) plain(v);
+    b_.copy(n);
+  }
+
+  // [out, k...] as [blocks, k, 16], zeros beyond the last output; [out] as [blocks, 16].
+  ValueId packed(ValueId v) {
+    const Tensor& w = g_.constants.at(v);
+    const Tensor made = cache_.find(w, "blocks of 16", [&] {
+      const int64_t out = w.dim(0), k = w.numel() / out, n = blocks(out);
+      Tensor x = apply(op("reshape"), {w}, {Shape{out, k}});
+      if (n * lanes != out) x = apply(op("pad_constant"), {x, Tensor()}, {std::vector<int64_t>{0, 0, 0, n * lanes - out}});
+      x = apply(op("reshape"), {x}, {Shape{n, lanes, k}});
+      x = apply(op("copy"), {apply(op("permute"), {x}, {Dims{0, 2, 1}})});
+      return w.rank() == 1 ? apply(op("reshape"), {x}, {Shape{n, lanes}}) : x;
+    });
+    return b_.to.add_constant(made);
+  }
+
+  bool convolution(const Node& n) {
+    static const OpDef &conv = op("conv"), &conv_blocked = op("conv_blocked");
+    if (n.op != &conv || !is_constant(n.in[1])) return false;
+    const bool biased = n.in.size() > 2 && n.in[2] != no_value;
+    if (biased && !is_constant(n.in[2])) return false;
+    const TensorType &x = type(n.in[0]), &w = type(n.in[1]), &y = type(n.out[0]);
+    if (x.dtype != DType::f32 || x.shape.size() != 4 || numel(y.shape) == 0) return false;
+    int64_t groups = n.attrs.integer(3);
+    const int64_t out = w.shape[0], per = w.shape[1], taps = w.shape[2] * w.shape[3];
+    constexpr int64_t most_taps = 64;
+    if (taps > most_taps) return false;
+    const bool depthwise = groups > 1 && per == 1 && out == groups;
+    const bool filled = 5 * out >= 3 * lanes * blocks(out);   // lanes, as conv's own kernels ask
+    if (groups == 1 ? !filled : !depthwise && (per % lanes || out / groups % lanes)) return false;
+    // An image of a few channels is read as it is.
+    const bool as_is = groups == 1 && !is_blocked(n.in[0]) && 5 * per < 3 * lanes;
+    if (depthwise) groups = blocks(groups) * lanes;
+    std::vector<ValueId> in{as_is ? plain(n.in[0]) : blocked(n.in[0]), packed(n.in[1])};
+    if (biased) in.push_back(packed(n.in[2]));
+    set(n.out[0], append(conv_blocked, in,
+                         {Dims{w.shape[2], w.shape[3]}, n.attrs[0], n.attrs[1], n.attrs[2], groups}, n.source));
+    return true;
+  }
+
+  // Windows of one lane.
+  bool pooling(const Node& n) {
+    static const OpDef &max_pool = op("max_pool"), &avg_pool = op("avg_pool");
+    if ((n.op != &max_pool && n.op != &avg_pool) || !is_blocked(n.in[0])) return false;
+    if (n.op == &max_pool && uses_[size_t(n.out[1])] > 0) return false;
+    const auto with = [](const Dims& d, int64_t last) {
+      return d.empty() ? d : Dims{d[0], d[1], last};
+    };
+    const Dims& p = n.attrs.dims(2);
+    std::vector<Attr> attrs = n.attrs.values();
+    attrs[0] = with(n.attrs.dims(0), 1);
+    attrs[1] = with(n.attrs.dims(1), 1);
+    attrs[2] = p.empty() ? p : Dims{p[0], p[1], 0, p[2], p[3], 0};
+    if (n.op == &max_pool) attrs[3] = with(n.attrs.dims(3), 1);
+    set(n.out[0], append(*n.op, {blocked(n.in[0])}, Attrs(std::move(attrs)), n.source));
+    return true;
+  }
+
+  bool rows(const Node& n) {
+    if (!(n.op->flags & op_elementwise) || n.out.size() != 1 || !mergeable(*n.op)) return false;
+    if (std::none_of(n.in.begin(), n.in.end(), [&](ValueId v) { return is_blocked(v); })) return false;
+    const Shape& out = type(n.out[0]).shape;
+    if (out.size() != 4) return false;
+    // Whole values, one for each channel (of an image), or one in all.
+    const auto per_channel = [&](const Shape& s) {
+      const int at = s.size() - 3;
+      return at >= 0 && s[at] == out[1] && s[at + 1] * s[at + 2] == 1 && (at == 0 || s[0] == 1 || s[0] == out[0]);
+    };
+    for (ValueId v : n.in) {
+      if (v == no_value) continue;
+      const Shape& s = type(v).shape;
+      if (s == out || numel(s) == 1) continue;
+      if (!per_channel(s) || (!is_blocked(v) && out[1] % lanes)) return false;
+    }
+    std::vector<ValueId> in;
+    for (ValueId v : n.in) {
+      if (v == no_value) { in.push_back(v); continue; }
+      const Shape& s = type(v).shape;
+      if (s == out || is_blocked(v)) in.push_back(blocked(v));
+      else if (numel(s) == 1) in.push_back(plain(v));
+      else in.push_back(append(op("reshape"), {plain(v)}, {Shape{s.size() == 4 ? s[0] : 1, out[1] / lanes, 1, 1, lanes}}));
+    }
+    set(n.out[0], append(*n.op, in, n.attrs, n.source));
+    return true;
+  }
+
+  bool channels_joined(const Node& n) {
+    static const OpDef& cat = op("cat");
+    if (n.op != &cat) return false;
+    const int rank = type(n.out[0]).shape.size();
+    if (rank != 4 || normalize_axis("cat", n.attrs.integer(0), rank) != 1) return false;
+    for (ValueId v : n.in)
+      if (!is_blocked(v) || type(v).shape[1] % lanes) return false;
+    std::vector<ValueId> in;
+    for (ValueId v : n.in) in.push_back(blocked(v));
+    set(n.out[0], append(cat, in, n.attrs, n.source));
+    return true;
+  }
+
+  const Graph& g_;
+  Rebuild b_;
+  ConstantCache& cache_;
+  std::vector<int> uses_;
+  std::unordered_map<ValueId, ValueId> blocked_;   // value of the graph -> its blocks in the new one
+};
+
+}  // namespace
+
+int layout_pass(Graph& g, ConstantCache& cache) {
+  Layouts l(g, cache);
+  Graph out;
+  const int n = l.run(out);
+  g = std::move(out);
+  return n;
+}
+
+}  // namespace suan
