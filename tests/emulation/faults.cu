@@ -194,6 +194,9 @@ __global__ void fragments(const float* a, const float* b, float* c, int fault) {
 namespace suan::cuda {
 LaunchScope::LaunchScope(const char* kernel) : kernel_(kernel) {}
 LaunchScope::~LaunchScope() noexcept(false) {}
+void launch_emulated(const EmulatedKernel& kernel, const LaunchShape& shape, size_t shared_bytes, void** arguments) {
+  kernel.run(kernel, shape, shared_bytes, arguments);
+}
 }  // namespace suan::cuda
 
 namespace {

@@ -24,7 +24,7 @@ if(suan_test_sources)
     add_library(suan_emulation_faults SHARED ${faults} ${emulator} ${emulation}/${checker}.cpp)
     target_link_libraries(suan_emulation_faults PRIVATE suan_flags fmt::fmt)
     target_compile_options(suan_emulation_faults PRIVATE -fvisibility=hidden -Wno-unknown-pragmas)
-    target_link_options(suan_emulation_faults PRIVATE -Wl,-Bsymbolic)
+    target_link_options(suan_emulation_faults PRIVATE -Wl,-Bsymbolic $<$<NOT:$<BOOL:${SUAN_SANITIZE}>>:-Wl,--no-undefined>)
     if(SUAN_NVCC)   # for test_cuda_nvcc.py
       set(out ${CMAKE_BINARY_DIR}/cuda/faults)
       add_custom_command(OUTPUT ${out}.o
