@@ -14,7 +14,7 @@ int accumulate_pass(Graph& g) {
   int n = 0;
   for (size_t i = 0; i < g.nodes.size(); ++i) {
     const Node& node = g.nodes[i];
-    if (node.op != &add) continue;
+    if (node.op != &add || !find_kernel(both, g.values[size_t(node.out[0])].type.device)) continue;
     const Shape& shape = g.values[size_t(node.out[0])].type.shape;
     for (int k : {1, 0}) {
       const Value& v = g.values[size_t(node.in[size_t(k)])];

@@ -3,20 +3,17 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "core/allocator.h"
-#include "core/dispatch.h"
-#include "core/hash.h"
+#include "core/check.h"
 #include "core/hooks.h"
 #include "core/record.h"
+#include "core/signature.h"
 #include "core/tape.h"
 
 namespace suan {
 
 namespace {
-
-struct SignatureTable;
 
 // All that a call consults, found with one thread-local access.
 struct ThreadState {
@@ -39,150 +36,18 @@ ResultHook result_hook() { return thread_state().hook; }
 
 namespace {
 
-// ---- strict checks -----------------------------------------------------------------------------------
-
-void check_arguments(const OpDef& def, std::span<const TensorType* const> in, const Attrs& attrs) {
-  size_t fixed = def.inputs.size();
-  bool variadic = fixed && def.inputs.back().arity == Arity::variadic;
-  size_t least = 0;
-  for (size_t i = 0; i < fixed; ++i)
-    if (def.inputs[i].arity == Arity::required) least = i + 1;
-  if (in.size() < least || (!variadic && in.size() > fixed))
-    fail<TypeError>(def.name, "wrong number of inputs: expected {}{}, got {}", least,
-                    variadic ? " or more" : fixed > least ? " to " + std::to_string(fixed) : "", in.size());
-  std::array<const TensorType*, 8> group{};
-  std::array<const char*, 8> group_name{};
-  const TensorType* first = nullptr;
-  for (size_t i = 0; i < in.size(); ++i) {
-    const InputSpec& spec = def.inputs[std::min(i, fixed - 1)];
-    if (!in[i]) {
-      if (spec.arity != Arity::optional)
-        fail<TypeError>(def.name, "missing input: expected a tensor for '{}', got none", spec.name);
-      continue;
-    }
-    const TensorType& t = *in[i];
-    if (!contains(spec.dtypes, t.dtype))
-      fail<TypeError>(def.name, "dtype not supported for '{}': expected {}, got {}", spec.name,
-                      describe(spec.dtypes), name(t.dtype));
-    if (spec.group) {
-      const TensorType*& g = group[spec.group];
-      if (!g) { g = &t; group_name[spec.group] = spec.name; }
-      else if (g->dtype != t.dtype)
-        fail<TypeError>(def.name, "dtypes differ: expected '{}' to be {} as '{}', got {}", spec.name,
-                        name(g->dtype), group_name[spec.group], name(t.dtype));
-    }
-    if (!first) first = &t;
-    else if (!(first->device == t.device))
-      fail<DeviceError>(def.name, "tensors on two devices: expected {}, got {} for '{}'",
-                        to_string(first->device), to_string(t.device), spec.name);
-  }
-  if (attrs.size() > int(def.attrs.size()))
-    fail<TypeError>(def.name, "too many attributes: expected {}, got {}", def.attrs.size(), attrs.size());
-  for (size_t i = 0; i < def.attrs.size(); ++i) {
-    const AttrSpec& spec = def.attrs[i];
-    if (!attrs.has(int(i))) {
-      if (!spec.nullable && spec.fallback.index() == 0)
-        fail<TypeError>(def.name, "missing attribute: expected a value for '{}', got none", spec.name);
-      continue;
-    }
-    static constexpr size_t variant_index[] = {1, 2, 3, 4, 5, 6, 7, 8};  // AttrKind -> Attr alternative
-    if (attrs[int(i)].index() != variant_index[int(spec.kind)])
-      fail<TypeError>(def.name, "wrong attribute type for '{}': expected kind {}, got {}", spec.name,
-                      int(spec.kind), to_string(attrs[int(i)]));
-  }
-}
-
-// Attributes left out take their defaults, so that equal calls have equal signatures.
-const Attrs& with_defaults(const OpDef& def, const Attrs& attrs, Attrs& storage) {
-  if (attrs.size() == int(def.attrs.size())) return attrs;
-  std::vector<Attr> v = attrs.values();
-  for (size_t i = v.size(); i < def.attrs.size(); ++i) v.push_back(def.attrs[i].fallback);
-  storage = Attrs(std::move(v));
-  return storage;
-}
-
 // ---- the signature table -----------------------------------------------------------------------------
-
-constexpr int max_outputs = 8;
-constexpr size_t max_key_words = 24 * 18;
-
-struct Signature {
-  std::array<int64_t, max_key_words> words;
-  int n = 0;
-  uint64_t hash = 0;
-};
-
-struct Entry {
-  uint64_t hash = 0;
-  const OpDef* def = nullptr;
-  Attrs attrs;
-  std::vector<int64_t> key;
-
-  std::vector<TensorType> out_types;
-  std::vector<Layout> out_layouts;
-  std::vector<int64_t> out_bytes;
-  Selected selected;              // empty kernel: run the composite definition
-  bool masks_known = false;
-  uint64_t wanted = 0, keep_in = 0, keep_out = 0;
-  int pins = 0;                   // calls that use it right now
-  bool evicted = false;           // out of the table: the last pin deletes it
-};
-
-// Keeps an entry through calls that may evict it (a dry gradient rule, a contiguous copy).
-class Pin {
- public:
-  explicit Pin(Entry* e) : e_(e) { ++e_->pins; }
-  ~Pin() {
-    if (--e_->pins == 0 && e_->evicted) delete e_;
-  }
-  Pin(const Pin&) = delete;
-  Entry& operator*() const { return *e_; }
-
- private:
-  Entry* e_;
-};
-
-constexpr size_t table_size = 2048;
-struct SignatureTable {
-  std::array<Entry*, table_size> slots{};
-  Signature scratch;
-};
 
 // Frees a thread's table. Apart from the state, whose destructor would cost every call a check.
 struct TableOwner {
-  SignatureTable* table;
-  explicit TableOwner(ThreadState& state) : table(state.signatures = new SignatureTable) {}
-  ~TableOwner() {
-    thread_state().signatures = nullptr;
-    for (Entry* e : table->slots) delete e;
-    delete table;
-  }
-  TableOwner(const TableOwner&) = delete;
+  ~TableOwner() { delete std::exchange(thread_state().signatures, nullptr); }
 };
-SignatureTable& make_table(ThreadState& state) {
-  static thread_local TableOwner owner(state);
-  if (!state.signatures) state.signatures = new SignatureTable;  // a call from a later destructor
-  return *state.signatures;
-}
-
-bool sign(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
-          Signature& s) {
-  if (in.size() > 24) return false;
-  int64_t* w = s.words.data();
-  *w++ = int64_t(grad_mask);
-  for (const Tensor& t : in) {
-    if (!t.defined()) { *w++ = -1; continue; }
-    const Layout& l = t.layout();
-    int rank = l.rank();
-    *w++ = int64_t(t.dtype()) | (rank << 8) | (int64_t(t.device().type) << 16) |
-           (int64_t(t.device().index) << 24);
-    for (int i = 0; i < rank; ++i) { *w++ = l.shape[i]; *w++ = l.strides[i]; }
+SignatureTable& signatures(ThreadState& state) {
+  if (!state.signatures) {
+    static thread_local TableOwner owner;
+    state.signatures = new SignatureTable;
   }
-  s.n = int(w - s.words.data());
-  uint64_t h = mix(uint64_t(def.id), attrs.size() ? attrs.hash() : 0);
-  for (int i = 0; i < s.n; ++i) h = (h ^ uint64_t(s.words[i])) * 0x9ddfea08eb382d69ull, h ^= h >> 29;
-  s.hash = h;
-  return true;
+  return *state.signatures;
 }
 
 struct TypePtrs {
@@ -229,34 +94,6 @@ std::unique_ptr<Entry> make_entry(const OpDef& def, std::span<const Tensor> in, 
   return e;
 }
 
-// Finds or makes (with `make`) the entry of a signature. One with too many inputs stays out of the table.
-template <class Make>
-Entry* lookup(ThreadState& state, const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
-              uint64_t grad_mask, Make&& make) {
-  Signature& s = (state.signatures ? *state.signatures : make_table(state)).scratch;
-  if (!sign(def, in, attrs, grad_mask, s)) {
-    ++state.counters.cache_misses;
-    Entry* e = make().release();
-    e->evicted = true;
-    return e;
-  }
-  Entry*& slot = state.signatures->slots[s.hash & (table_size - 1)];
-  if (slot && slot->hash == s.hash && slot->def == &def && int(slot->key.size()) == s.n &&
-      std::memcmp(slot->key.data(), s.words.data(), size_t(s.n) * 8) == 0 && slot->attrs == attrs)
-    return slot;
-  ++state.counters.cache_misses;
-  uint64_t hash = s.hash;
-  std::vector<int64_t> key(s.words.begin(), s.words.begin() + s.n);  // make() may call apply again
-  std::unique_ptr<Entry> made = make();
-  made->hash = hash;
-  made->key = std::move(key);
-  if (slot) {
-    if (slot->pins) slot->evicted = true;
-    else delete slot;
-  }
-  return slot = made.release();
-}
-
 // ---- running ------------------------------------------------------------------------------------------
 
 Tensor contiguous_copy(const Tensor& t) {
@@ -269,6 +106,7 @@ void run_kernel(const Entry& e, std::span<const Tensor> in, std::span<const Tens
   std::array<const void*, 24> small_in;
   std::array<void*, max_outputs> small_out;
   std::vector<const void*> big_in;
+  std::vector<void*> big_out;
   const void** ins = small_in.data();
   if (in.size() > small_in.size()) {
     big_in.resize(in.size());
@@ -286,16 +124,21 @@ void run_kernel(const Entry& e, std::span<const Tensor> in, std::span<const Tens
   }
   // Optional inputs that the call left off are absent, not whatever stood here.
   for (size_t i = in.size(); i < e.def->inputs.size() && i < small_in.size(); ++i) ins[i] = nullptr;
-  for (size_t j = 0; j < out.size(); ++j) small_out[j] = out[j].raw();
+  void** outs = small_out.data();
+  if (out.size() > max_outputs) {
+    big_out.resize(out.size());
+    outs = big_out.data();
+  }
+  for (size_t j = 0; j < out.size(); ++j) outs[j] = out[j].raw();
   const Prepared& p = e.selected.prepared;
   const Device device = out.empty() ? Device{} : out[0].device();
   ++apply_counters().kernels_on[int(device.type)];
   if (p.workspace == 0) {
-    p.run(p.state.get(), {ins, small_out.data(), nullptr});
+    p.run(p.state.get(), {ins, outs, nullptr});
     return;
   }
   Tensor scratch = Tensor::empty({DType::u8, Shape{p.workspace}, device});
-  p.run(p.state.get(), {ins, small_out.data(), scratch.raw()});
+  p.run(p.state.get(), {ins, outs, scratch.raw()});
 }
 
 // ---- the tape -----------------------------------------------------------------------------------------
@@ -428,12 +271,8 @@ Tensors run_composite(const OpDef& def, std::span<const Tensor> in, const Attrs&
   return def.compose(ComposeContext{def, in, attrs});
 }
 
-bool updates_input(const OpDef& def, std::span<const Tensor> in, size_t k) {
-  return k < def.updates.size() && def.updates[k] >= 0 && def.updates[k] < int(in.size()) &&
-         in[def.updates[k]].defined();
-}
-
-// Kernel ops: fills `out`, returns how many. -1: the op has to run by its definition (result in `many`).
+// Kernel ops: fills `out`, returns how many. -1: the result is in `many` (the op ran by its definition, or has
+// more outputs than `out` holds).
 int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, Tensor* out, Tensors& many) {
   ThreadState& state = thread_state();
   ++state.counters.calls;
@@ -444,7 +283,8 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
     return 1;
   }
   uint64_t grad_mask = grad_mask_of(def, in);
-  Pin pin(lookup(state, def, in, attrs, grad_mask, [&] { return make_entry(def, in, attrs); }));
+  Pin pin(signatures(state).lookup(def, in, attrs, grad_mask, state.counters.cache_misses,
+                                   [&] { return make_entry(def, in, attrs); }));
   Entry& e = *pin;
   Context& ctx = state.context;
 
@@ -484,15 +324,21 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
   }
 
   size_t n = e.out_types.size();
-  if (n > max_outputs) fail<InternalError>(def.name, "too many outputs: expected at most 8, got {}", n);
-  bool in_place = false;
+  if (n > max_outputs) {
+    many.resize(n);
+    out = many.data();
+  }
+  const auto updated = [&](size_t k) {
+    const int j = updated_input(def, k, in.size(), n);
+    return j >= 0 && in[size_t(j)].defined() ? j : -1;
+  };
+  const bool in_place = !def.updates.empty();
   for (size_t k = 0; k < n; ++k) {
-    if (updates_input(def, in, k)) {
-      out[k] = in[def.updates[k]];
-      in_place = true;
+    if (const int j = in_place ? updated(k) : -1; j >= 0) {
+      out[k] = in[size_t(j)];
       if (!out[k].is_contiguous())
         fail<ValueError>(def.name, "cannot update: expected a contiguous '{}', got strides",
-                         def.inputs[def.updates[k]].name);
+                         def.inputs[std::min(size_t(j), def.inputs.size() - 1)].name);
     } else {
       Ref<Storage> s = ctx.dry ? Storage::dry(e.out_types[k].device, e.out_bytes[k])
                                : Storage::allocate(e.out_types[k].device, e.out_bytes[k]);
@@ -507,20 +353,13 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
   }
   if (in_place)
     for (size_t k = 0; k < n; ++k)
-      if (updates_input(def, in, k)) out[k].storage()->bump_version(capture_source());
+      if (updated(k) >= 0) out[k].storage()->bump_version(capture_source());
   if (ctx.recorder) ctx.recorder->record(def, in, attrs, {out, n});
   if (grad_mask) attach(make_node(def, in, attrs, e.out_types, e.keep_in), {out, n}, e.keep_out);
-  return int(n);
+  return n > max_outputs ? -1 : int(n);
 }
 
 }  // namespace
-
-std::string describe(DTypeSet s) {
-  std::string text;
-  for (int i = 0; i < n_dtypes; ++i)
-    if (contains(s, DType(i))) text += (text.empty() ? "" : ", ") + std::string(name(DType(i)));
-  return text;
-}
 
 Tensors apply_all(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs) {
   std::array<Tensor, max_outputs> out;
@@ -649,8 +488,8 @@ void apply_into(const OpDef& def, std::span<const Tensor> in, const Attrs& given
     fail<TypeError>(def.name, "too many inputs in place: expected at most 7, got {}", in.size());
   std::copy(in.begin(), in.end(), with_out.begin());
   with_out[in.size()] = out;
-  Pin pin(lookup(state, def, {with_out.data(), in.size() + 1}, attrs, grad_mask | in_place_mark,
-                 [&] { return make_entry_into(def, in, attrs, out); }));
+  Pin pin(signatures(state).lookup(def, {with_out.data(), in.size() + 1}, attrs, grad_mask | in_place_mark,
+                                   state.counters.cache_misses, [&] { return make_entry_into(def, in, attrs, out); }));
   Entry& e = *pin;
 
   Ref<TapeNode> node;

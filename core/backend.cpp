@@ -75,6 +75,11 @@ const BackendTable& open_plugin(const std::string& path) {
     fail<DeviceError>("backend", "built for another interface: expected {}, got {} in {}", backend_interface,
                       table.interface, path);
   const DeviceMemory& m = table.memory;
+  const DeviceCapture& c = table.capture;
+  const DeviceEvents& e = table.events;
+  if ((c.begin && !(c.end && c.cancel && c.replay && c.release)) || (e.record && !(e.milliseconds && e.release)))
+    fail<DeviceError>("backend", "incomplete table: expected all calls of capture and of events or none, got some in {}",
+                      path);
   if (!table.name || table.n_devices < 1 || !m.allocate || !m.free || !m.upload || !m.download || !m.copy ||
       !m.synchronize || !m.stats)
     fail<DeviceError>("backend", "incomplete table: expected a name, devices and all memory calls, got less in {}",
@@ -101,7 +106,8 @@ const BackendTable& open_own(DeviceType type) {
 }  // namespace
 
 Backend::Backend(const BackendTable& table)
-    : name_(table.name), n_devices_(table.n_devices), memory_(table.memory) {
+    : name_(table.name), n_devices_(table.n_devices), memory_(table.memory), capture_(table.capture),
+      events_(table.events), describe_(table.describe) {
   by_op_.resize(all_ops().size());
   for (auto& [op_name, kernel] : table.kernels) {
     const OpDef* def = find_op(op_name);
@@ -186,6 +192,28 @@ std::string to_string(Device d) {
     case DeviceType::cuda_emulated: return "cuda-emulated:" + std::to_string(d.index);
     default: return std::string(backend(d.type).name()) + ":" + std::to_string(d.index);
   }
+}
+
+// ---- memory of any device -------------------------------------------------------------------------------
+
+void* allocate_on(Device device, int64_t bytes) {
+  return device.is_cpu() ? cpu_allocate(bytes) : backend(device.type).memory().allocate(device.index, bytes);
+}
+void free_on(Device device, void* p, int64_t bytes) {
+  if (device.is_cpu()) cpu_free(p, bytes);
+  else backend(device.type).memory().free(device.index, p, bytes);
+}
+void copy_on(Device device, void* to, const void* from, int64_t bytes) {
+  if (device.is_cpu()) std::memcpy(to, from, size_t(bytes));
+  else if (bytes) backend(device.type).memory().copy(device.index, to, from, bytes);
+}
+
+Tensor constant_on(const Tensor& value, Device device) {
+  if (value.device() == device) return value;
+  Tensor t = Tensor::empty({value.dtype(), value.shape(), device});
+  backend(device.type).memory().upload(device.index, t.raw(), value.raw(), value.type().bytes());
+  if (value.storage()->is_literal()) t.storage()->mark_literal(value.raw());
+  return t;
 }
 
 // ---- between devices -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <string>
 #include <vector>
 
 #include "core/allocator.h"
@@ -12,7 +13,7 @@
 namespace suan {
 
 // Raised whenever BackendTable, Kernel or a type they use changes: a plug-in built for another one is refused.
-inline constexpr int backend_interface = 1;
+inline constexpr int backend_interface = 2;
 
 // Memory of one device, by index. Pointers mean something only to the device: the host reaches the bytes
 // through these calls alone. Work and copies of one thread take effect in order.
@@ -26,6 +27,24 @@ struct DeviceMemory {
   MemoryStats (*stats)(int index) = nullptr;
 };
 
+// Work kept as one unit, which a Run of a plan then replays with a single call. All null: the device has none.
+// Between begin and end (or cancel) what this thread launches and copies is kept and not run, and nothing is
+// allocated; other threads are not concerned.
+struct DeviceCapture {
+  void (*begin)(int index) = nullptr;
+  void* (*end)(int index) = nullptr;
+  void (*cancel)(int index) = nullptr;
+  void (*replay)(int index, void* work) = nullptr;   // in order with this thread's other work
+  void (*release)(int index, void* work) = nullptr;
+};
+
+// Points in a device's work, for timing. All null: time the calls.
+struct DeviceEvents {
+  void* (*record)(int index) = nullptr;
+  double (*milliseconds)(int index, void* from, void* to) = nullptr;   // waits for both, and frees neither
+  void (*release)(int index, void* event) = nullptr;
+};
+
 // What a plug-in's entry returns. It stays valid for the life of the process.
 struct BackendTable {
   int interface = backend_interface;
@@ -33,6 +52,9 @@ struct BackendTable {
   int n_devices = 1;
   DeviceMemory memory;
   std::vector<std::pair<const char*, Kernel>> kernels;
+  DeviceCapture capture;
+  DeviceEvents events;
+  std::string (*describe)(int index) = nullptr;   // the device in a line, for people
 };
 // A plug-in exports this, with C linkage. It throws DeviceError when the device cannot be used.
 using BackendEntry = const BackendTable& (*)();
@@ -44,6 +66,9 @@ class Backend {
   const char* name() const { return name_; }
   int n_devices() const { return n_devices_; }
   const DeviceMemory& memory() const { return memory_; }
+  const DeviceCapture* capture() const { return capture_.begin ? &capture_ : nullptr; }
+  const DeviceEvents* events() const { return events_.record ? &events_ : nullptr; }
+  std::string describe(int index) const { return describe_ ? describe_(index) : name_; }
   const Kernel* kernel(const OpDef& op) const {
     return by_op_[op.id].prepare ? &by_op_[op.id] : nullptr;
   }
@@ -52,6 +77,9 @@ class Backend {
   const char* name_;
   int n_devices_;
   DeviceMemory memory_;
+  DeviceCapture capture_;
+  DeviceEvents events_;
+  std::string (*describe_)(int index);
   std::vector<Kernel> by_op_;
 };
 
@@ -62,8 +90,15 @@ DeviceType load_backend(const std::string& path);
 // Why "cuda" or "cuda-emulated" cannot be used, in one line; empty when it can.
 std::string why_unavailable(DeviceType type);
 
+// Memory of any device, the CPU among them.
+void* allocate_on(Device device, int64_t bytes);              // OutOfMemory
+void free_on(Device device, void* p, int64_t bytes);
+void copy_on(Device device, void* to, const void* from, int64_t bytes);
+
 // The values of a tensor as a contiguous one on another device (or a copy on the same); without history.
 Tensor to_device(const Tensor& t, Device device);
+// A contiguous host tensor with a constant's values for a device; a literal stays one.
+Tensor constant_on(const Tensor& value, Device device);
 // A tensor's bytes for the host to read: DeviceError, naming `op`, when they are on another device.
 const std::byte* host_bytes(const char* op, const Tensor& t);
 

@@ -136,6 +136,11 @@ class Engine {
     Tensors grads;
     bool needed = true;
   };
+  // A leaf with hooks: they see the sum of all that flows to it, once, when its last user has run.
+  struct Awaited {
+    size_t last = 0;
+    Tensor sum;
+  };
 
   void sort() {
     std::sort(order_.begin(), order_.end(), [](auto& a, auto& b) { return a->sequence > b->sequence; });
@@ -159,11 +164,29 @@ class Engine {
       slots_[i].grads.resize(order_[i]->out_types.size());
     }
     mark_needed();
+    for (size_t i = 0; i < order_.size(); ++i)
+      for (const Edge& e : order_[i]->edges)
+        if (e.leaf && has_hooks(*e.leaf)) awaited_[e.leaf.get()].last = i;
     for (auto& [edge, g] : pending_) flow(edge, std::move(g));
     pending_.clear();
     for (size_t i = 0; i < order_.size(); ++i) {
       step(i);
+      if (!awaited_.empty()) deliver(i);
       if (!options_.retain_graph) order_[i] = nullptr;
+    }
+  }
+
+  static bool has_hooks(const TensorImpl& leaf) {
+    return leaf.autograd && (!leaf.autograd->hooks.empty() || !leaf.autograd->after_accumulate.empty());
+  }
+
+  // Hands the leaves that node i was the last to reach their whole gradients.
+  void deliver(size_t i) {
+    for (const Edge& e : order_[i]->edges) {
+      if (!e.leaf) continue;
+      auto it = awaited_.find(e.leaf.get());
+      if (it != awaited_.end() && it->second.last == i && it->second.sum.defined())
+        accumulate_leaf(e.leaf, std::exchange(it->second.sum, Tensor()));
     }
   }
 
@@ -260,7 +283,9 @@ class Engine {
   // Adds a gradient at an edge. A sole owner's buffer is added to in place: no reader can notice.
   void flow(const Edge& e, Tensor g) {
     if (e.leaf) {
-      accumulate_leaf(e.leaf, std::move(g));
+      auto it = awaited_.find(e.leaf.get());
+      if (it != awaited_.end()) add_to(it->second.sum, std::move(g));
+      else accumulate_leaf(e.leaf, std::move(g));
       return;
     }
     if (!e.node) return;
@@ -321,6 +346,7 @@ class Engine {
   std::vector<Ref<TapeNode>> order_;
   std::unordered_map<const TapeNode*, size_t> index_;
   std::vector<Slot> slots_;
+  std::unordered_map<const TensorImpl*, Awaited> awaited_;
   std::vector<char> reached_;   // by node: a gradient flowed there
   std::vector<std::pair<Edge, Tensor>> pending_;
   std::unordered_map<const TensorImpl*, std::vector<size_t>> leaf_capture_;

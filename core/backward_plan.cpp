@@ -119,7 +119,7 @@ class Describer {
 
   bool value(const Tensor& t) {
     const Storage* s = t.storage().get();
-    if (s->is_dry() || !s->device().is_cpu()) return false;  // plans run on the CPU
+    if (s->is_dry()) return false;
     auto [number, fresh] = storages_(s);
     word(number);
     type(t.type());
@@ -130,7 +130,7 @@ class Describer {
     word(uint64_t(s->bytes()) << 1 | uint64_t(s->is_literal() && t.rank() == 0));
     if (s->is_literal() && t.rank() == 0) {  // a Python number: a constant of the plan
       uint64_t bits[2] = {};
-      std::memcpy(bits, s->data(), size_t(std::min<int64_t>(s->bytes(), 16)));
+      std::memcpy(bits, s->literal(), sizeof bits);
       word(bits[0]);
       word(bits[1]);
     } else {

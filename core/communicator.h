@@ -2,7 +2,9 @@
 // know no transport; implementations are in distributed/.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -43,6 +45,8 @@ int64_t collective_scratch(const CollectiveCall& call, int64_t world);
 struct CommunicatorStats {
   int64_t calls = 0, bytes = 0;   // bytes of tensors that it sent
   double waited = 0, moved = 0;   // seconds until all ranks had come to a call, and from then to its end
+  // The parts of these in which the computing thread stood still; the rest was hidden behind its work.
+  double exposed_waited = 0, exposed_moved = 0;
 };
 
 // Every rank makes the same calls in the same order. A sum is a balanced binary tree over the ranks, element
@@ -53,6 +57,7 @@ class Communicator {
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  virtual std::string transport() const = 0;  // "tcp", and what it uses beside
   virtual void all_reduce(const CollectiveCall& call, const void* in, void* out, void* scratch) = 0;
   // out [size * n, ...] from in [n, ...].
   virtual void all_gather(const CollectiveCall& call, const void* in, void* out) = 0;
@@ -63,6 +68,14 @@ class Communicator {
   // MismatchError unless every rank gives the same hash for `what` (at most 23 characters).
   virtual void agree(const char* what, std::pair<uint64_t, uint64_t> hash) = 0;
   virtual CommunicatorStats stats() const = 0;
+
+  // Runs `task`, a collective, beside the caller and after all that were started before. Returns its number.
+  virtual uint64_t start(std::function<void()> task) = 0;
+  // Until that task and all before it are done. Throws what the first one that failed threw; those after it were
+  // not begun, on no rank.
+  virtual void wait(uint64_t task) = 0;
+  // Until no task runs; forgets a failure. give_up: without waiting for other ranks, who lose this one.
+  virtual void settle(bool give_up) noexcept = 0;
 };
 
 // This thread's communicator: its own (ranks as threads), else the process's, else null: a world of one.

@@ -7,6 +7,8 @@
 
 #include "core/allocator.h"
 #include "core/apply.h"
+#include "core/communicator.h"
+#include "core/hash.h"
 #include "core/interrupt.h"
 #include "core/pass.h"
 #include "core/recompute.h"
@@ -31,7 +33,8 @@ Graph slice_graph(const Graph& g, int from, int to, std::span<const ValueId> inp
   Graph out;
   std::vector<ValueId> map(g.values.size(), no_value);
   for (ValueId v : inputs) map[size_t(v)] = out.add_input(g.values[size_t(v)].type);
-  for (const auto& [v, t] : g.constants) map[size_t(v)] = out.add_constant(t);
+  for (const auto& [v, t] : g.constants)
+    map[size_t(v)] = out.add_constant(t, g.values[size_t(v)].type.device);
   for (int i = from; i < to; ++i) {
     const Node& n = g.nodes[size_t(i)];
     std::vector<ValueId> in;
@@ -129,12 +132,12 @@ Tensors Tracer::finish(std::span<const Tensor> outputs) {
     auto& outs = now.graph.outputs;
     outs.insert(outs.begin() + now.n_outputs, grads.begin(), grads.end());
     now.n_outputs += int(grads.size());
-    Tensors results = Executable(std::move(now), {.interpret = true})(arguments);
+    Tensors results = (*Executable::make(std::move(now), {.interpret = true}))(arguments);
     for (size_t i = 0; i < leaves.size(); ++i) leaves[i].set_grad(results[outputs.size() + i].detach());
     results.resize(outputs.size());
     return results;
   }
-  executable_ = std::make_unique<Executable>(std::move(now), options_);
+  executable_ = Executable::make(std::move(now), options_);
   last_.reset();
   return (*executable_)(arguments);  // replays make no .grad of their own
 }
@@ -229,16 +232,36 @@ Executable::Executable(Trace trace, const CompileOptions& options)
     forward_graph_ = trace_.graph;
     optimize(forward_graph_);
   }
-  if (options_.interpret) return;
+  if (!options_.interpret) lay_out();
+  agree();
+}
+
+void Executable::lay_out() {
   PlanOptions p;
   p.memory_limit = options_.memory_limit;
   p.commits = commits_;
   fit_memory(forward_graph_, p);
-  forward_ = std::make_shared<RunPool>(std::make_shared<Plan>(forward_graph_, p));
+  forward_ = std::make_unique<RunPool>(std::make_shared<Plan>(forward_graph_, p));
   if (trace_.differentiable) {
     p.commits.clear();
-    backward_ = std::make_shared<RunPool>(std::make_shared<Plan>(backward_graph_, p));
+    backward_ = std::make_unique<RunPool>(std::make_shared<Plan>(backward_graph_, p));
   }
+}
+
+// Ranks that are to meet in this program have the same one, laid out in the same way.
+void Executable::agree() const {
+  const std::vector<Node>& nodes = trace_.graph.nodes;
+  if (std::none_of(nodes.begin(), nodes.end(), [](const Node& n) { return collective_world(n) > 1; })) return;
+  const std::shared_ptr<Communicator> c = current_communicator();
+  if (!c) return;  // the first collective says so
+  c->agree("program", trace_.graph.hash());
+  auto [a, b] = forward_graph_.hash();
+  for (const RunPool* pool : {forward_.get(), backward_.get()})
+    if (pool) {
+      const auto [x, y] = pool->plan().hash();
+      a = mix(a, x), b = mix(b, y);
+    }
+  c->agree("plan", {a, b});
 }
 
 // Differentiates the forward graph by running it dry through apply() with the tape on, then cuts the
@@ -273,7 +296,7 @@ void Executable::split() {
   context().grad_enabled = false;
   Tensors grads = grad(roots, wanted, seeds, {.retain_graph = true}, true);
   for (size_t k = 0; k < grads.size(); ++k)
-    if (!grads[k].defined()) grads[k] = apply(op("full"), {Tensor::scalar(0, wanted[k].dtype())}, {wanted[k].shape()});
+    if (!grads[k].defined()) grads[k] = apply(op("full"), {Tensor::scalar(0, wanted[k].dtype(), wanted[k].device())}, {wanted[k].shape()});
   std::vector<ValueId> out_values, grad_values;
   for (const Tensor& t : outs) out_values.push_back(rec.value_of(t));
   for (const Tensor& t : grads) grad_values.push_back(rec.value_of(t));
@@ -350,7 +373,7 @@ Tensors Executable::operator()(std::span<const Tensor> arguments) {
   std::vector<uint32_t> versions;
   for (const Tensor& t : saved) versions.push_back(t.storage()->version());
   for (int k : seeded_) targets.push_back(out[size_t(k)]);
-  auto backward = [this, saved, versions, pool = backward_](std::span<const Tensor> grads) {
+  auto backward = [this, self = shared_from_this(), saved, versions](std::span<const Tensor> grads) {
     for (size_t i = 0; i < saved.size(); ++i)
       if (saved[i].storage()->version() != versions[i])
         fail<StateError>("compile", "saved tensor {} was overwritten before backward: expected version {}, got {} "
@@ -363,9 +386,9 @@ Tensors Executable::operator()(std::span<const Tensor> arguments) {
     for (size_t s = 0; s < seeded_.size(); ++s) {
       const Tensor& g = grads[s];
       const TensorType& want = trace_.graph.values[size_t(trace_.graph.outputs[size_t(seeded_[s])])].type;
-      in.push_back(g.defined() ? g : apply(op("full"), {Tensor::scalar(0, want.dtype)}, {want.shape}));
+      in.push_back(g.defined() ? g : apply(op("full"), {Tensor::scalar(0, want.dtype, want.device)}, {want.shape}));
     }
-    if (pool) return (*pool)(in);
+    if (backward_) return (*backward_)(in);
     return interpret(backward_graph_, in);
   };
   attach_custom(sources, targets, backward, {});

@@ -3,6 +3,7 @@
 // forward and backward, joined to eager autograd as one node.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "core/allocator.h"
@@ -28,10 +29,12 @@ struct CompileOptions {
   bool interpret = false;  // replay through the interpreter instead of a plan (SUAN_INTERPRET=1)
 };
 
-// A compiled signature.
-class Executable {
+// A compiled signature. Lives as long as a call's results may still ask it for gradients.
+class Executable : public std::enable_shared_from_this<Executable> {
  public:
-  Executable(Trace trace, const CompileOptions& options);
+  static std::shared_ptr<Executable> make(Trace trace, const CompileOptions& options) {
+    return std::shared_ptr<Executable>(new Executable(std::move(trace), options));
+  }
   // Arguments in recording order. Returned outputs; captured state is changed at the end of the plan.
   Tensors operator()(std::span<const Tensor> arguments);
   const Trace& trace() const { return trace_; }
@@ -40,14 +43,17 @@ class Executable {
   void trim();
 
  private:
+  Executable(Trace trace, const CompileOptions& options);
   void split();
+  void lay_out();
+  void agree() const;
   Tensors run_forward(std::span<const Tensor> inputs);
 
   Trace trace_;
   CompileOptions options_;
   Graph forward_graph_, backward_graph_;      // optimised; what the interpreter runs
   std::vector<int> commits_;
-  std::shared_ptr<RunPool> forward_, backward_;
+  std::unique_ptr<RunPool> forward_, backward_;
   // Backward inputs: forward outputs past the returned ones, graph inputs, then seeds.
   int n_saved_ = 0;
   std::vector<int> saved_inputs_;             // graph inputs the backward program reads
@@ -82,7 +88,7 @@ class Tracer {
   std::optional<NoMappedCache> frugal_;  // while a call is both recorded and computed
   std::unique_ptr<ContextScope> scope_;
   std::optional<Trace> last_;
-  std::unique_ptr<Executable> executable_;
+  std::shared_ptr<Executable> executable_;
   int recordings_ = 0, literal_changes_ = 0, shape_changes_ = 0, capture_changes_ = 0;
 };
 

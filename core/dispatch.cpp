@@ -39,4 +39,14 @@ Selected select_kernel(const OpDef& def, const Attrs& attrs, Device device, std:
   return s;
 }
 
+int updated_input(const OpDef& op, size_t k, size_t n_in, size_t n_out) {
+  const size_t m = op.updates.size();
+  if (k >= n_out || m == 0) return -1;
+  size_t round = 0;
+  if (op.inputs.back().arity == Arity::variadic && n_out >= m)
+    round = k / m * ((n_in - (op.inputs.size() - 1)) / (n_out / m)), k %= m;
+  const int j = k < m && op.updates[k] >= 0 ? op.updates[k] + int(round) : -1;
+  return j < int(n_in) ? j : -1;
+}
+
 }  // namespace suan

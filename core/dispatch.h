@@ -21,6 +21,10 @@ Selected select_kernel(const OpDef& op, const Attrs& attrs, Device device, std::
                        std::span<const TensorType> out, std::span<const Layout> out_layouts,
                        uint64_t constant_mask = 0);
 
+// The input that output k of a node overwrites, or -1 (a call may have left that input out, too). `updates` of
+// an op with a variadic last input speaks of the first of equal rounds of it; outputs come round by round.
+int updated_input(const OpDef& op, size_t k, size_t n_in, size_t n_out);
+
 std::string describe(DTypeSet s);  // "float16, float32"
 
 }  // namespace suan

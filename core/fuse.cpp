@@ -48,8 +48,7 @@ class Fuser {
       int k = group_[size_t(i)];
       if (k < 0 || groups_[size_t(k)].nodes.size() < 2) { b.copy(g_.nodes[size_t(i)]); continue; }
       if (groups_[size_t(k)].nodes.back() != i) continue;
-      emit(b, groups_[size_t(k)]);
-      ++n;
+      n += emit(b, groups_[size_t(k)]);
     }
     out = b.finish();
     return n;
@@ -113,7 +112,7 @@ class Fuser {
     b.nodes.clear();
   }
 
-  void emit(Rebuild& b, const Group& group) const {
+  bool emit(Rebuild& b, const Group& group) const {
     auto body = std::make_shared<Graph>();
     std::vector<ValueId> inner(g_.values.size(), no_value), ins, outs;
     auto inside = [&](int node) {
@@ -143,8 +142,32 @@ class Fuser {
       }
       source = n.source;
     }
+    if (!supported(body)) {  // they run one by one, where the group would
+      for (int i : group.nodes) b.copy(g_.nodes[size_t(i)]);
+      return false;
+    }
     int k = b.to.append_typed(op("fused_elementwise"), ins, {GraphPtr(body)}, types, source);
     for (size_t j = 0; j < outs.size(); ++j) b.replace(outs[j], b.to.nodes[size_t(k)].out[j]);
+    return true;
+  }
+
+  // On the CPU a body that is no program runs by its definition; another device may have no such kernel at all.
+  static bool supported(const GraphPtr& body) {
+    static const OpDef& fused = op("fused_elementwise");
+    const Device device = body->values[size_t(body->outputs[0])].type.device;
+    if (device.is_cpu()) return true;
+    const Kernel* kernel = find_kernel(fused, device);
+    if (!kernel) return false;
+    std::vector<TensorDesc> descs;
+    for (const auto* list : {&body->inputs, &body->outputs})
+      for (ValueId v : *list) {
+        const TensorType& t = body->values[size_t(v)].type;
+        descs.push_back({t.dtype, Layout(t.shape)});
+      }
+    std::vector<const TensorDesc*> in, out;
+    for (size_t k = 0; k < descs.size(); ++k) (k < body->inputs.size() ? in : out).push_back(&descs[k]);
+    const Attrs attrs{body};
+    return !kernel->supports || kernel->supports({fused, attrs, in, out});
   }
 
   const Graph& g_;

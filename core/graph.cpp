@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "core/apply.h"
+#include "core/backend.h"
+#include "core/dispatch.h"
 #include "core/hash.h"
 #include "core/hooks.h"
 #include "core/interrupt.h"
@@ -17,8 +19,8 @@ ValueId Graph::add_input(const TensorType& type) {
   return inputs.back();
 }
 
-ValueId Graph::add_constant(const Tensor& value) {
-  values.push_back({value.type()});
+ValueId Graph::add_constant(const Tensor& value, Device device) {
+  values.push_back({{value.dtype(), value.shape(), device}});
   ValueId id = ValueId(values.size()) - 1;
   constants.emplace(id, value);
   return id;
@@ -72,7 +74,8 @@ void Graph::verify(std::string_view after) const {
   }
   for (const auto& [v, t] : constants) {
     define(v, "constant");
-    if (!(t.type() == values[size_t(v)].type)) broken("constant %{} is not of its type", v);
+    const TensorType& want = values[size_t(v)].type;
+    if (!(t.type() == TensorType{want.dtype, want.shape, {}})) broken("constant %{} is not of its type", v);
   }
   for (size_t i = 0; i < nodes.size(); ++i) {
     const Node& n = nodes[i];
@@ -195,7 +198,7 @@ Tensors interpret(const Graph& g, std::span<const Tensor> inputs) {
                       inputs[i].defined() ? to_string(inputs[i].type()) : "none");
     at[size_t(g.inputs[i])] = inputs[i];
   }
-  for (const auto& [v, t] : g.constants) at[size_t(v)] = t;
+  for (const auto& [v, t] : g.constants) at[size_t(v)] = constant_on(t, g.values[size_t(v)].type.device);
   std::vector<int> uses = g.use_counts();
   for (const Node& n : g.nodes) {
     check_interrupt();
@@ -206,8 +209,9 @@ Tensors interpret(const Graph& g, std::span<const Tensor> inputs) {
       in.push_back(v == no_value ? Tensor() : at[size_t(v)]);
     }
     // An op that updates its input must not change a value that somebody else still reads.
-    for (int i : n.op->updates)
-      if (i >= 0 && in[size_t(i)].defined()) in[size_t(i)] = apply(op("copy"), {in[size_t(i)]});
+    for (size_t k = 0; k < n.out.size(); ++k)
+      if (const int j = updated_input(*n.op, k, n.in.size(), n.out.size()); j >= 0 && in[size_t(j)].defined())
+        in[size_t(j)] = apply(op("copy"), {in[size_t(j)]});
     for (ValueId v : n.in)
       if (v != no_value && --uses[size_t(v)] == 0) at[size_t(v)] = Tensor();
     Tensors out = apply_all(*n.op, in, n.attrs);

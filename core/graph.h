@@ -33,10 +33,10 @@ struct Graph {
   std::vector<Node> nodes;
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
-  std::map<ValueId, Tensor> constants;
+  std::map<ValueId, Tensor> constants;   // contiguous, on the host; where a program wants one its type says
 
   ValueId add_input(const TensorType& type);
-  ValueId add_constant(const Tensor& value);
+  ValueId add_constant(const Tensor& value, Device device = {});
   // Infers the output types and appends; returns the node's index.
   int append(const OpDef& op, std::vector<ValueId> in, const Attrs& attrs, SourceMark source = {});
   int append_typed(const OpDef& op, std::vector<ValueId> in, const Attrs& attrs,

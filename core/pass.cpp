@@ -4,13 +4,15 @@
 #include <unordered_map>
 
 #include "core/apply.h"
+#include "core/backend.h"
 #include "core/hash.h"
 
 namespace suan {
 
 Rebuild::Rebuild(const Graph& from) : from_(from), map_(from.values.size(), no_value) {
   for (ValueId v : from.inputs) map_[size_t(v)] = to.add_input(from.values[size_t(v)].type);
-  for (const auto& [v, t] : from.constants) map_[size_t(v)] = to.add_constant(t);
+  for (const auto& [v, t] : from.constants)
+    map_[size_t(v)] = to.add_constant(t, from.values[size_t(v)].type.device);
 }
 
 std::vector<ValueId> Rebuild::mapped(const std::vector<ValueId>& v) const {
@@ -42,19 +44,21 @@ constexpr int64_t fold_limit = 1 << 16;  // bytes of a folded constant: larger o
 bool fold_constant(Rebuild& b, const Graph& g, const Node& n) {
   if (!mergeable(*n.op) || n.out.size() != 1) return false;
   if (g.values[size_t(n.out[0])].type.bytes() > fold_limit) return false;
+  const Device device = g.values[size_t(n.out[0])].type.device;
   Tensors in;
   for (ValueId v : n.in) {
     if (v == no_value) { in.emplace_back(); continue; }
     auto it = b.to.constants.find(b[v]);
     if (it == b.to.constants.end()) return false;
-    in.push_back(it->second);
+    in.push_back(constant_on(it->second, device));
   }
   if (in.empty()) return false;
   ContextScope scope;
   context() = Context{.grad_enabled = false};
   Tensor value = apply(*n.op, in, n.attrs);
   if (!value.is_contiguous() || n.op->view) value = apply(op("copy"), {value});
-  b.replace(n.out[0], b.to.add_constant(value));
+  if (!device.is_cpu()) value = to_device(value, {});
+  b.replace(n.out[0], b.to.add_constant(value, device));
   return true;
 }
 
@@ -124,7 +128,8 @@ int cse_pass(Graph& g) {
     auto [lo, hi] = constants.equal_range(h);
     for (auto it = lo; it != hi && !merged; ++it) {
       const Tensor& u = g.constants.at(it->second);
-      if (u.type() == t.type() && std::equal(u.raw(), u.raw() + t.type().bytes(), t.raw())) {
+      if (u.type() == t.type() && g.values[size_t(v)].type == g.values[size_t(it->second)].type &&
+          std::equal(u.raw(), u.raw() + t.type().bytes(), t.raw())) {
         b.replace(v, b[it->second]);
         merged = true;
         ++n;
@@ -184,6 +189,11 @@ const std::vector<PassInfo>& optimization_passes() {
       {"fold", fold_pass}, {"cse", cse_pass}, {"rewrite", rewrite_pass}, {"dce", dce_pass},
       {"accumulate", accumulate_pass}, {"fuse", fuse_pass}, {"epilogue", epilogue_pass}};
   return passes;
+}
+
+int64_t collective_world(const Node& n) {
+  const int world = n.op->flags & op_effect ? n.op->find_attr("world") : -1;
+  return world < 0 ? 0 : n.attrs.integer(world);
 }
 
 namespace {

@@ -76,6 +76,9 @@ struct PassCounts {
 // Runs them all, with verify() after each.
 PassCounts optimize(Graph& g, const OptimizeOptions& options = {});
 
+// The number of ranks that a collective was made for; 0 where the node is none.
+int64_t collective_world(const Node& n);
+
 bool mergeable(const OpDef& op);  // pure: equal inputs give equal outputs and nothing else happens
 
 }  // namespace suan

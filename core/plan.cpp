@@ -5,7 +5,10 @@
 #include <algorithm>
 
 #include "core/apply.h"
+#include "core/backend.h"
+#include "core/hash.h"
 #include "core/interrupt.h"
+#include "core/pass.h"
 
 namespace suan {
 namespace {
@@ -17,12 +20,25 @@ int64_t aligned(int64_t n) { return (n + alignment - 1) / alignment * alignment;
 
 Plan::Plan(Graph graph, const PlanOptions& options) : graph_(std::move(graph)), options_(options) {
   options_.commits.resize(graph_.outputs.size(), -1);
+  find_device();
   place_values();
   find_targets();
   for (int i = 0; i < int(graph_.nodes.size()); ++i) add_node(i);
   finish_outputs();
+  place_waits();
   lay_out();
   ++replay_counters().plans;
+}
+
+// All of a program is on one device.
+void Plan::find_device() {
+  for (size_t v = 0; v < graph_.values.size(); ++v) {
+    const Device at = graph_.values[v].type.device;
+    if (v == 0) device_ = at;
+    if (!(at == device_))
+      fail<DeviceError>("plan", "values on two devices: expected all on {}, got {} on {}", to_string(device_),
+                        to_string(graph_.values[v].type), to_string(at));
+  }
 }
 
 int Plan::new_buffer(Home home, int index, int64_t bytes, ValueId value) {
@@ -44,7 +60,7 @@ void Plan::place_values() {
     place_[size_t(v)] = {new_buffer(Home::input, int(i), t.bytes(), v), Layout(t.shape)};
   }
   for (const auto& [v, t] : graph_.constants) {
-    Tensor c = t.is_contiguous() ? t : apply(op("copy"), {t});
+    Tensor c = constant_on(t.is_contiguous() ? t : apply(op("copy"), {t}), device_);
     constants_.push_back(c);
     constant_bytes_ += c.type().bytes();
     int b = new_buffer(Home::constant, int(constants_.size()) - 1, c.type().bytes(), v);
@@ -58,11 +74,11 @@ Operand Plan::use(const Place& p, DType t) const {
 
 // A contiguous copy of a value, made by a step of its own.
 Plan::Place Plan::copied(const Place& p, DType t) {
-  TensorType type{t, p.layout.shape, {}};
+  TensorType type{t, p.layout.shape, device_};
   Place to{new_buffer(Home::arena, 0, type.bytes(), no_value), Layout(type.shape)};
   static const Attrs none;
   Step s;
-  s.prepared = select_kernel(op("copy"), none, {}, {&p.layout, 1}, {&t, 1}, std::vector<bool>{true}, {&type, 1},
+  s.prepared = select_kernel(op("copy"), none, device_, {&p.layout, 1}, {&t, 1}, std::vector<bool>{true}, {&type, 1},
                              {&to.layout, 1}).prepared;
   s.in = {use(p, t)};
   s.out = {use(to, t)};
@@ -207,7 +223,7 @@ bool Plan::add_sink(const Node& n) {
     if (parts[k].numel() == 0) continue;
     const TensorType part{type.dtype, parts[k].shape, type.device};
     Step s;
-    s.prepared = select_kernel(copy, none, {}, {&from.layout, 1}, {&type.dtype, 1}, std::vector<bool>{true},
+    s.prepared = select_kernel(copy, none, device_, {&from.layout, 1}, {&type.dtype, 1}, std::vector<bool>{true},
                                {&part, 1}, {&parts[k], 1}).prepared;
     s.in = {use(from, type.dtype)};
     s.out = {use({buffer, parts[k]}, type.dtype)};
@@ -247,9 +263,8 @@ void Plan::add_node(int i) {
     out_types.push_back(graph_.values[size_t(v)].type);
     out_layouts.emplace_back(out_types.back().shape);
   }
-  Device device = out_types.empty() ? Device{} : out_types[0].device;
   auto select = [&] {
-    return select_kernel(*n.op, n.attrs, device, layouts, dtypes, present, out_types, out_layouts, constant_mask);
+    return select_kernel(*n.op, n.attrs, device_, layouts, dtypes, present, out_types, out_layouts, constant_mask);
   };
   bool aimed = false;
   for (size_t k = 0; k < n.out.size(); ++k)
@@ -275,7 +290,7 @@ void Plan::add_node(int i) {
   s.node = i;
   s.host = !sel.kernel;
   if (s.host && !n.op->compose)
-    fail<TypeError>(n.op->name, "no kernel: expected one for these dtypes on {}, got none", to_string(device));
+    fail<TypeError>(n.op->name, "no kernel: expected one for these dtypes on {}, got none", to_string(device_));
   std::vector<Place> in(n.in.size());
   for (size_t k = 0; k < n.in.size(); ++k) {
     if (n.in[k] == no_value) continue;
@@ -283,9 +298,9 @@ void Plan::add_node(int i) {
     if (sel.needs_copy(int(k))) in[k] = copied(in[k], dtypes[k]);
   }
   // What the node updates in place has to be a buffer that nobody reads afterwards and that we may write.
-  for (size_t k = 0; k < n.op->updates.size() && k < n.out.size(); ++k) {
-    int j = n.op->updates[k];
-    if (j < 0 || j >= int(n.in.size()) || n.in[size_t(j)] == no_value) continue;
+  for (size_t k = 0; k < n.out.size(); ++k) {
+    const int j = updated_input(*n.op, k, n.in.size(), n.out.size());
+    if (j < 0 || n.in[size_t(j)] == no_value) continue;
     ValueId v = n.in[size_t(j)];
     const Buffer& b = buffers_[size_t(in[size_t(j)].buffer)];
     bool last_reader = last_use_[size_t(v)] == i && in[size_t(j)].layout.is_contiguous();
@@ -334,6 +349,7 @@ void Plan::add_node(int i) {
     buffers_[size_t(s.workspace)].first = now;
   }
   s.prepared = std::move(sel.prepared);
+  n_kernels_ += !s.host;
   steps_.push_back(std::move(s));
 }
 
@@ -375,12 +391,49 @@ void Plan::finish_outputs() {
     static const Attrs none;
     Layout to(t.shape);
     Step s;
-    s.prepared = select_kernel(op("copy"), none, {}, {&p.layout, 1}, {&t.dtype, 1}, std::vector<bool>{true},
+    s.prepared = select_kernel(op("copy"), none, device_, {&p.layout, 1}, {&t.dtype, 1}, std::vector<bool>{true},
                                {&t, 1}, {&to, 1}).prepared;
     s.in = {use(p, t.dtype)};
     s.out = {Operand{home, 0}};
     steps_.push_back(std::move(s));
   }
+}
+
+// A collective runs beside the steps after it until one of them touches its result or writes what it reads. Those
+// that follow each other need not wait: they run one after the other anyway.
+void Plan::place_waits() {
+  constexpr int most_at_once = 2;  // their operands have to stay
+  static const OpDef& barrier = op("barrier");
+  std::vector<const Step*> flying;
+  int done = 0;
+  for (Step& s : steps_) {
+    const Node* n = s.node < 0 ? nullptr : &graph_.nodes[size_t(s.node)];
+    const bool collective = n && collective_world(*n) > 1;
+    s.beside = collective && !s.host && n->op != &barrier;
+    auto touches = [](const std::vector<Operand>& operands, int buffer) {
+      return std::any_of(operands.begin(), operands.end(), [&](const Operand& o) { return o.buffer == buffer; });
+    };
+    auto writes = [&](const Step& by, int buffer) { return touches(by.out, buffer) || by.workspace == buffer; };
+    auto conflict = [&](const Step& f) {
+      return touches(s.in, f.out[0].buffer) || writes(s, f.out[0].buffer) || writes(s, f.in[0].buffer);
+    };
+    const bool orders = n && !s.beside && (collective || n->op->flags & op_region);
+    if (s.beside) {
+      done = std::max(done, int(flying.size()) + 1 - most_at_once);
+      flying.push_back(&s);
+    } else {
+      for (int k = done; k < int(flying.size()); ++k)
+        if (orders || conflict(*flying[size_t(k)])) done = k + 1;
+    }
+    s.waits = done;
+  }
+}
+
+std::pair<uint64_t, uint64_t> Plan::hash() const {
+  auto [a, b] = graph_.hash();
+  for (const Step& s : steps_)
+    if (s.beside || s.waits) a = mix(a, uint64_t(s.node + 1)), b = mix(b, uint64_t(s.waits) * 2 + s.beside);
+  return {a, b};
 }
 
 void Plan::lay_out() {
@@ -395,6 +448,23 @@ void Plan::lay_out() {
     for (const Operand& o : steps_[size_t(i)].in) touch(o.buffer);
     for (const Operand& o : steps_[size_t(i)].out) touch(o.buffer);
     touch(steps_[size_t(i)].workspace);
+  }
+  // What a collective uses stays until it is waited for.
+  std::vector<int> flying;
+  int done = 0;
+  auto stays = [&](int buffer, int until) {
+    if (buffer >= 0) buffers_[size_t(buffer)].last = std::max(buffers_[size_t(buffer)].last, until);
+  };
+  for (int i = 0; i <= int(steps_.size()); ++i) {
+    const int waits = i < int(steps_.size()) ? steps_[size_t(i)].waits : int(flying.size());
+    for (; done < waits; ++done) {
+      const Step& s = steps_[size_t(flying[size_t(done)])];
+      const int until = std::max(i - 1, flying[size_t(done)]);
+      stays(s.in[0].buffer, until);
+      stays(s.out[0].buffer, until);
+      stays(s.workspace, until);
+    }
+    if (i < int(steps_.size()) && steps_[size_t(i)].beside) flying.push_back(i);
   }
   for (const Step& s : steps_) {
     most_in_ = std::max(most_in_, s.in.size());

@@ -2,6 +2,7 @@
 // before anything runs; immutable, shared by threads. Run: one execution context of a Plan.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -41,6 +42,8 @@ struct Step {
   std::vector<Operand> in, out;
   int workspace = -1;                  // buffer
   bool host = false;                   // runs the op's definition on tensors over the buffers
+  bool beside = false;                 // a collective that may run beside the steps after it
+  int waits = 0;                       // so many of those, from the first one on, are done before this step
 };
 
 class Plan {
@@ -48,6 +51,7 @@ class Plan {
   Plan(Graph graph, const PlanOptions& options);
 
   const Graph& graph() const { return graph_; }
+  Device device() const { return device_; }
   int64_t arena_bytes() const { return arena_bytes_; }
   int64_t output_bytes() const { return output_bytes_; }
   int64_t constant_bytes() const { return constant_bytes_; }
@@ -56,6 +60,8 @@ class Plan {
   const std::vector<Step>& steps() const { return steps_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
   const std::vector<int>& commits() const { return options_.commits; }
+  // Of what ranks must have in common: the graph, and which collectives run beside which steps.
+  std::pair<uint64_t, uint64_t> hash() const;
   // The arena buffers alive at the highest point, largest first.
   std::vector<const Buffer*> peak_holders() const;
 
@@ -64,6 +70,7 @@ class Plan {
   friend Tensors run_once(const Plan&, std::vector<Ref<Storage>>);
   // Runs one step over buffers that begin at `base`; in and out have room for its pointers.
   void run_step(const Step& s, std::byte* const* base, const void** in, void** out) const;
+  void point(const Step& s, std::byte* const* base, const void** in, void** out) const;
   struct Place {
     int buffer = -1;
     Layout layout;          // offset in elements into the buffer
@@ -73,6 +80,7 @@ class Plan {
     ValueId sink = no_value;
     Layout layout;          // in elements of the sink's buffer
   };
+  void find_device();
   void place_values();
   void find_targets();
   bool find_target(const Node& sink, size_t part, const Layout& into);
@@ -86,10 +94,12 @@ class Plan {
   bool commits_to(ValueId v, const Buffer& b) const;  // v is what input b becomes
   int new_buffer(Home home, int index, int64_t bytes, ValueId value);
   void finish_outputs();
+  void place_waits();
   void lay_out();
 
   Graph graph_;
   PlanOptions options_;
+  Device device_;                       // of every value
   std::vector<Place> place_;            // by value
   std::vector<int> last_use_;           // by value: last node that reads it (nodes.size() for outputs)
   std::vector<Target> target_;          // by value
@@ -101,6 +111,7 @@ class Plan {
   std::vector<Tensor> constants_;
   std::vector<int> output_buffers_;
   int64_t arena_bytes_ = 0, output_bytes_ = 0, constant_bytes_ = 0;
+  uint64_t n_kernels_ = 0;                    // steps that are kernels of nodes
   size_t most_in_ = 0, most_out_ = 0;         // operands of a step
   std::vector<int> by_first_, by_last_;       // buffers in the order they begin and end
 };
@@ -109,6 +120,8 @@ class Plan {
 class Run {
  public:
   explicit Run(std::shared_ptr<const Plan> plan);
+  ~Run();
+  Run(const Run&) = delete;
   // Inputs in the graph's order, contiguous and of the planned types. Returns the outputs that are not commits.
   // A call that throws (an index out of range, Ctrl-C) leaves captured state as it was, up to the last steps,
   // which only commit and are not interrupted.
@@ -119,6 +132,10 @@ class Run {
   struct Early { int step; int buffer; int64_t at; };
   void find_early_commits();
   void run_steps();
+  // A device that can keep work as one unit gets the steps from the second call on, when kernels are loaded. The unit
+  // holds addresses: an input that moves is copied to a place of its own first, as are results afterwards.
+  bool capturable() const;
+  void replay_unit(std::span<const Ref<Storage>> results);
 
   std::shared_ptr<const Plan> plan_;
   Ref<Storage> arena_;
@@ -126,8 +143,12 @@ class Run {
   std::vector<const void*> in_;
   std::vector<void*> out_;
   std::vector<Early> early_;            // by step
-  std::vector<std::byte> kept_;         // what early_ overwrote
+  Ref<Storage> kept_;                   // what early_ overwrote
   int commits_from_ = 0;                // first step that is not given up any more
+  bool captures_ = false, warm_ = false;
+  void* unit_ = nullptr;                // the device's
+  std::vector<std::byte*> captured_at_; // by buffer: addresses in the unit
+  std::vector<Ref<Storage>> own_;       // by buffer: a place of the Run's own
 };
 
 // One call without an arena: a buffer is allocated for its first step and given back after its last one, and an
@@ -149,7 +170,7 @@ class RunPool {
   std::vector<std::unique_ptr<Run>> idle_;
 };
 
-struct ReplayCounters { uint64_t plans = 0, replays = 0; };
+struct ReplayCounters { std::atomic<uint64_t> plans{0}, replays{0}, captures{0}, unit_replays{0}; };
 ReplayCounters& replay_counters();
 
 }  // namespace suan

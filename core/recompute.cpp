@@ -26,8 +26,8 @@ Lives lives(const Graph& g) {
   for (size_t i = 0; i < g.nodes.size(); ++i) {
     const Node& n = g.nodes[i];
     if (n.op->view) l.root[size_t(n.out[0])] = l.root[size_t(n.in[0])];
-    for (size_t k = 0; k < n.op->updates.size() && k < n.out.size(); ++k)
-      if (int j = n.op->updates[k]; j >= 0 && j < int(n.in.size()) && n.in[size_t(j)] != no_value)
+    for (size_t k = 0; k < n.out.size(); ++k)
+      if (const int j = updated_input(*n.op, k, n.in.size(), n.out.size()); j >= 0 && n.in[size_t(j)] != no_value)
         l.root[size_t(n.out[k])] = l.root[size_t(n.in[size_t(j)])];
   }
   for (size_t i = 0; i < g.nodes.size(); ++i) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/apply.h"
+#include "core/dispatch.h"
 #include "core/tape.h"
 
 namespace suan {
@@ -85,7 +86,13 @@ ValueId Recorder::value_of(const Tensor& t) {
   auto it = known_.find(t.storage()->id());
   if (it == known_.end()) {
     if (t.storage()->is_literal() && t.rank() == 0) {
-      ValueId c = graph_.add_constant(t);
+      Tensor value = t;
+      if (!t.device().is_cpu()) {
+        value = Tensor::empty({t.dtype(), {}, {}});
+        std::memcpy(value.raw(), t.storage()->literal(), size_t(t.type().bytes()));
+        value.storage()->mark_literal(value.raw());
+      }
+      ValueId c = graph_.add_constant(value, t.device());
       literals_.push_back({c, capture_source()});
       know(t, c);
       return c;
@@ -113,10 +120,6 @@ ValueId Recorder::value_of(const Tensor& t) {
 
 void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
                       std::span<const Tensor> out) {
-  for (const Tensor& t : out)
-    if (!t.device().is_cpu())
-      fail<DeviceError>("compile", "plans run on the CPU only: expected tensors on cpu, got {} from '{}'",
-                        to_string(t.device()), def.name);
   std::vector<ValueId> ins;
   for (const Tensor& t : in) ins.push_back(value_of(t));
   std::vector<TensorType> types;
@@ -124,8 +127,8 @@ void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs&
   int n = graph_.append_typed(def, std::move(ins), attrs, types, capture_source());
   for (size_t k = 0; k < out.size(); ++k) {
     ValueId v = graph_.nodes[n].out[k];
-    bool updates = k < def.updates.size() && def.updates[k] >= 0 && in[def.updates[k]].defined();
-    if (!updates) {
+    const int j = updated_input(def, k, in.size(), out.size());
+    if (j < 0 || !in[size_t(j)].defined()) {
       know(out[k], v);
       continue;
     }

@@ -1,11 +1,13 @@
 // Executing a plan: resolve pointers, call the prepared kernels in order.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <utility>
 
 #include "core/allocator.h"
 #include "core/apply.h"
+#include "core/backend.h"
 #include "core/communicator.h"
 #include "core/hooks.h"
 #include "core/interrupt.h"
@@ -20,7 +22,7 @@ ReplayCounters& replay_counters() {
 }
 
 Run::Run(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
-  arena_ = Storage::allocate({}, plan_->arena_bytes_);
+  arena_ = Storage::allocate(plan_->device_, plan_->arena_bytes_);
   base_.resize(plan_->buffers_.size());
   for (size_t i = 0; i < base_.size(); ++i) {
     const Buffer& b = plan_->buffers_[i];
@@ -30,13 +32,22 @@ Run::Run(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
   in_.resize(plan_->most_in_);
   out_.resize(plan_->most_out_);
   find_early_commits();
+  captures_ = capturable();
 }
 
-void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
+Run::~Run() {
+  if (unit_) backend(plan_->device_.type).capture()->release(plan_->device_.index, unit_);
+}
+
+void Plan::point(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
   for (size_t k = 0; k < s.in.size(); ++k)
     in_at[k] = s.in[k].buffer < 0 ? nullptr : base[size_t(s.in[k].buffer)] + s.in[k].offset;
   for (size_t k = 0; k < s.out.size(); ++k)
     out_at[k] = s.out[k].buffer < 0 ? nullptr : base[size_t(s.out[k].buffer)] + s.out[k].offset;
+}
+
+void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
+  point(s, base, in_at, out_at);
   if (!s.host) {
     std::optional<CollectiveSource> line;
     if (s.node >= 0 && graph_.nodes[size_t(s.node)].op->flags & op_effect)
@@ -53,7 +64,7 @@ void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, v
     Layout l = place_[size_t(v)].layout;
     l.offset = 0;
     auto [lo, hi] = l.extent();
-    return Tensor::over(Storage::external({}, const_cast<void*>(ptr), bytes_for(t.dtype, hi), {}), l, t.dtype);
+    return Tensor::over(Storage::external(device_, const_cast<void*>(ptr), bytes_for(t.dtype, hi), {}), l, t.dtype);
   };
   Tensors in;
   for (size_t k = 0; k < n.in.size(); ++k)
@@ -65,7 +76,7 @@ void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, v
       fail<StateError>(n.op->name, "result changed its type under a plan: expected {}, got {}",
                        to_string(want), to_string(result[k].type()));
     Tensor c = result[k].is_contiguous() ? result[k] : apply(op("copy"), {result[k]});
-    std::memcpy(out_at[k], c.raw(), size_t(want.bytes()));
+    copy_on(device_, out_at[k], c.raw(), want.bytes());
   }
 }
 
@@ -89,13 +100,13 @@ void Run::find_early_commits() {
       const int64_t size = plan_->buffers_[size_t(o.buffer)].bytes;
       if (bytes + size_t(size) > most_kept) {
         commits_from_ = int(i);
-        kept_.resize(bytes);
+        kept_ = Storage::allocate(plan_->device_, int64_t(bytes));
         return;
       }
       early_.push_back({int(i), o.buffer, int64_t(bytes)});
       bytes += size_t(size);
     }
-  kept_.resize(bytes);
+  if (bytes) kept_ = Storage::allocate(plan_->device_, int64_t(bytes));
 }
 
 Tensors Run::operator()(std::span<const Tensor> inputs) {
@@ -114,13 +125,16 @@ Tensors Run::operator()(std::span<const Tensor> inputs) {
     }
   }
   std::vector<Ref<Storage>> outs;
-  for (int b : p.output_buffers_) outs.push_back(Storage::allocate({}, p.buffers_[size_t(b)].bytes));
+  for (int b : p.output_buffers_) outs.push_back(Storage::allocate(p.device_, p.buffers_[size_t(b)].bytes));
   for (size_t i = 0; i < base_.size(); ++i) {
     const Buffer& b = p.buffers_[i];
     if (b.home == Home::input) base_[i] = kept[size_t(b.index)].raw();
     if (b.home == Home::output) base_[i] = outs[size_t(b.index)]->data();
   }
-  run_steps();
+  apply_counters().kernels_on[int(p.device_.type)] += p.n_kernels_;
+  if (captures_ && warm_) replay_unit(outs);
+  else run_steps();
+  warm_ = true;
   Tensors result;
   for (const Plan::Result& r : p.results_) {
     const TensorType& t = p.graph_.values[size_t(p.graph_.outputs[size_t(r.output)])].type;
@@ -134,14 +148,17 @@ namespace {
 struct Blocks {
   std::vector<std::byte*> base;   // by buffer
   const std::vector<Buffer>& buffers;
+  const Device device;
 
-  explicit Blocks(const std::vector<Buffer>& b) : base(b.size()), buffers(b) {}
+  Blocks(const std::vector<Buffer>& b, Device d) : base(b.size()), buffers(b), device(d) {}
   ~Blocks() {
     for (size_t i = 0; i < base.size(); ++i)
       if (buffers[i].home == Home::arena) drop(i);
   }
   Blocks(const Blocks&) = delete;
-  void drop(size_t i) { cpu_free(std::exchange(base[i], nullptr), buffers[i].bytes); }
+  void drop(size_t i) {
+    if (std::byte* p = std::exchange(base[i], nullptr)) free_on(device, p, buffers[i].bytes);
+  }
 };
 }  // namespace
 
@@ -149,21 +166,22 @@ Tensors run_once(const Plan& p, std::vector<Ref<Storage>> inputs) {
   if (inputs.size() != p.graph_.inputs.size())
     fail<ValueError>("run", "wrong number of inputs: expected {}, got {}", p.graph_.inputs.size(), inputs.size());
   std::vector<Ref<Storage>> outs(p.output_buffers_.size());
-  Blocks blocks(p.buffers_);
+  Blocks blocks(p.buffers_, p.device_);
   auto begin = [&](size_t i) {
     const Buffer& b = p.buffers_[i];
     if (b.home == Home::input) {
       blocks.base[i] = inputs[size_t(b.index)]->data();
     } else if (b.home == Home::output) {
-      outs[size_t(b.index)] = Storage::allocate({}, b.bytes);
+      outs[size_t(b.index)] = Storage::allocate(p.device_, b.bytes);
       blocks.base[i] = outs[size_t(b.index)]->data();
     } else {
-      blocks.base[i] = static_cast<std::byte*>(cpu_allocate(b.bytes));
+      blocks.base[i] = static_cast<std::byte*>(allocate_on(p.device_, b.bytes));
     }
   };
   for (size_t i = 0; i < p.buffers_.size(); ++i)
     if (p.buffers_[i].home == Home::constant)
       blocks.base[i] = p.constants_[size_t(p.buffers_[i].index)].raw();
+  apply_counters().kernels_on[int(p.device_.type)] += p.n_kernels_;
   std::vector<const void*> in(p.most_in_);
   std::vector<void*> out(p.most_out_);
   auto first = p.by_first_.begin(), last = p.by_last_.begin();
@@ -189,26 +207,142 @@ Tensors run_once(const Plan& p, std::vector<Ref<Storage>> inputs) {
   return result;
 }
 
+namespace {
+// The collectives of one call that run beside its steps.
+class Beside {
+ public:
+  Beside() = default;
+  ~Beside() {
+    if (c_) c_->settle(give_up_);
+  }
+  Beside(const Beside&) = delete;
+
+  void start(std::function<void()> task) {
+    if (!c_) c_ = current_communicator();
+    if (!c_) return task();  // which says that there is no group
+    tasks_.push_back(c_->start([c = c_, task = std::move(task)] {
+      struct Joined {
+        explicit Joined(const std::shared_ptr<Communicator>& c) { set_thread_communicator(c); }
+        ~Joined() { set_thread_communicator(nullptr); }
+      } joined(c);
+      task();
+    }));
+  }
+
+  // Until the first n are done.
+  void wait(size_t n) {
+    n = std::min(n, tasks_.size());
+    if (n <= done_) return;
+    c_->wait(tasks_[n - 1]);
+    done_ = n;
+  }
+  void wait() { wait(tasks_.size()); }
+  // An interrupted call does not wait for other ranks.
+  void give_up() { give_up_ = done_ < tasks_.size(); }
+
+ private:
+  std::shared_ptr<Communicator> c_;
+  std::vector<uint64_t> tasks_;
+  size_t done_ = 0;
+  bool give_up_ = false;
+};
+}  // namespace
+
 void Run::run_steps() {
   const Plan& p = *plan_;
   auto swap_early = [&](const Early& e, bool back) {
-    std::byte *held = kept_.data() + e.at, *state = base_[size_t(e.buffer)];
-    std::memcpy(back ? state : held, back ? held : state, size_t(p.buffers_[size_t(e.buffer)].bytes));
+    std::byte *held = kept_->data() + e.at, *state = base_[size_t(e.buffer)];
+    copy_on(p.device_, back ? state : held, back ? held : state, p.buffers_[size_t(e.buffer)].bytes);
+  };
+  auto start = [&](Beside& beside, const Step& s) {
+    std::vector<const void*> in(s.in.size());
+    std::vector<void*> out(s.out.size());
+    p.point(s, base_.data(), in.data(), out.data());
+    std::byte* scratch = s.workspace < 0 ? nullptr : base_[size_t(s.workspace)];
+    beside.start([&s, in, out, scratch, line = p.graph_.nodes[size_t(s.node)].source] {
+      const CollectiveSource source(line);
+      s.prepared.run(s.prepared.state.get(), {in.data(), out.data(), scratch});
+    });
   };
   std::optional<InterruptShield> shield;
   size_t n_kept = 0;
-  try {
+  auto run_all = [&](Beside& beside) {
     for (size_t i = 0; i < p.steps_.size(); ++i) {
-      if (int(i) == commits_from_) shield.emplace();
+      const Step& s = p.steps_[i];
+      if (int(i) == commits_from_) {
+        beside.wait();  // commits come after all that may fail
+        shield.emplace();
+      }
       check_interrupt();
+      beside.wait(size_t(s.waits));
       for (; n_kept < early_.size() && early_[n_kept].step == int(i); ++n_kept) swap_early(early_[n_kept], false);
-      p.run_step(p.steps_[i], base_.data(), in_.data(), out_.data());
+      if (s.beside) start(beside, s);
+      else p.run_step(s, base_.data(), in_.data(), out_.data());
+    }
+    beside.wait();
+  };
+  try {
+    Beside beside;
+    try {
+      run_all(beside);
+    } catch (const Interrupted&) {
+      beside.give_up();
+      throw;
     }
   } catch (...) {
     if (!shield)
       while (n_kept > 0) swap_early(early_[--n_kept], true);
     throw;
   }
+}
+
+// Large results (values that a compiled module saves for its gradient) are not worth their copies.
+bool Run::capturable() const {
+  constexpr int64_t most_results = 1 << 20;
+  const Plan& p = *plan_;
+  if (!backend(p.device_.type).capture() || p.output_bytes_ > most_results) return false;
+  return std::none_of(p.steps_.begin(), p.steps_.end(), [&](const Step& s) {
+    return s.host || (s.node >= 0 && p.graph_.nodes[size_t(s.node)].op->flags & op_effect);
+  });
+}
+
+void Run::replay_unit(std::span<const Ref<Storage>> results) {
+  const Plan& p = *plan_;
+  const DeviceCapture& capture = *backend(p.device_.type).capture();
+  const int index = p.device_.index;
+  own_.resize(base_.size());
+  bool fresh = !unit_;
+  for (size_t i = 0; i < base_.size(); ++i) {
+    const Buffer& b = p.buffers_[i];
+    if (b.home != Home::input && b.home != Home::output) continue;
+    if (b.home == Home::input && !own_[i]) {
+      if (!unit_ || base_[i] == captured_at_[i]) continue;
+      fresh = true;
+      const auto& commits = p.options_.commits;
+      if (std::find(commits.begin(), commits.end(), b.index) != commits.end()) continue;  // it is written where it is
+    }
+    if (!own_[i]) own_[i] = Storage::allocate(p.device_, b.bytes);
+    if (b.home == Home::input) copy_on(p.device_, own_[i]->data(), base_[i], b.bytes);
+    base_[i] = own_[i]->data();
+  }
+  if (fresh) {
+    if (unit_) capture.release(index, std::exchange(unit_, nullptr));
+    capture.begin(index);
+    try {
+      run_steps();
+    } catch (...) {
+      capture.cancel(index);
+      throw;
+    }
+    unit_ = capture.end(index);
+    captured_at_ = base_;
+    ++replay_counters().captures;
+  }
+  capture.replay(index, unit_);
+  ++replay_counters().unit_replays;
+  for (size_t i = 0; i < base_.size(); ++i)
+    if (const Buffer& b = p.buffers_[i]; b.home == Home::output)
+      copy_on(p.device_, results[size_t(b.index)]->data(), own_[i]->data(), b.bytes);
 }
 
 // Node by node through apply(), for a hook that wants to see each result.

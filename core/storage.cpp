@@ -35,8 +35,7 @@ Ref<Storage> Storage::allocate(Device device, int64_t bytes) {
   Ref<Storage> s(new (object_allocate(0)) Storage);
   s->device_ = device;
   s->id_ = next_id();
-  s->data_ = static_cast<std::byte*>(device.is_cpu() ? cpu_allocate(bytes)
-                                                     : backend(device.type).memory().allocate(device.index, bytes));
+  s->data_ = static_cast<std::byte*>(allocate_on(device, bytes));
   s->bytes_ = bytes;
   return s;
 }
@@ -63,10 +62,8 @@ void Storage::destroy(Storage* s) {
   if (s->release_) {
     if (*s->release_) (*s->release_)();
     delete s->release_;
-  } else if (s->data_ && s->device_.is_cpu()) {
-    cpu_free(s->data_, s->bytes_);
   } else if (s->data_) {
-    backend(s->device_.type).memory().free(s->device_.index, s->data_, s->bytes_);
+    free_on(s->device_, s->data_, s->bytes_);
   }
   s->~Storage();
   object_free(s, 0);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <functional>
 
 #include "core/device.h"
@@ -27,9 +28,14 @@ class Storage : public RefCounted<Storage> {
   uint32_t version() const { return version_; }
   const SourceMark& last_write() const { return last_write_; }
   void bump_version(const SourceMark& where) { ++version_; last_write_ = where; }
-  // A Python number: its value is part of a recording as a constant, not a captured tensor.
-  bool is_literal() const { return literal_; }
-  void mark_literal() { literal_ = true; }
+  // A Python number: its value is part of a recording as a constant, not a captured tensor. The host keeps the
+  // value's bytes, at most 16, whatever device the storage is on.
+  bool is_literal() const { return is_literal_; }
+  const std::byte* literal() const { return literal_; }
+  void mark_literal(const std::byte* value) {
+    is_literal_ = true;
+    std::memcpy(literal_, value, size_t(bytes_));
+  }
 
  private:
   friend class RefCounted<Storage>;
@@ -42,9 +48,10 @@ class Storage : public RefCounted<Storage> {
   uint64_t id_ = 0;
   uint32_t version_ = 0;
   Device device_;
-  bool literal_ = false;
+  bool is_literal_ = false;
   SourceMark last_write_;
   std::function<void()>* release_ = nullptr;
+  alignas(16) std::byte literal_[16] = {};
 };
 
 }  // namespace suan

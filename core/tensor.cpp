@@ -45,7 +45,7 @@ Tensor literal(const std::byte* value, DType dtype, Device device) {
   const int64_t bytes = t.storage()->bytes();
   if (device.is_cpu()) std::memcpy(t.storage()->data(), value, size_t(bytes));
   else backend(device.type).memory().upload(device.index, t.storage()->data(), value, bytes);
-  t.storage()->mark_literal();
+  t.storage()->mark_literal(value);
   return t;
 }
 }  // namespace

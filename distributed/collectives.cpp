@@ -8,7 +8,9 @@
 #include <mutex>
 
 #include "core/convert.h"
+#include "core/interrupt.h"
 #include "core/tensor.h"
+#include "distributed/progress.h"
 
 namespace suan::distributed {
 namespace {
@@ -96,12 +98,72 @@ void reduce_parts(const CollectiveCall& call, std::span<const void* const> parts
   }
 }
 
+constexpr int look_around = 50;     // milliseconds after which a waiting thread looks for Ctrl-C
+thread_local bool beside = false;   // on a progress thread
+
+// Where the time of calls goes: each moment belongs to what the call in progress does, and counts as exposed
+// while a computing thread stands still for it.
+class CallClock {
+ public:
+  enum Doing { between, waiting, moving };
+
+  class StandsStill {
+   public:
+    explicit StandsStill(CallClock& c) : clock_(c) { clock_.stand_still(1); }
+    ~StandsStill() { clock_.stand_still(-1); }
+    StandsStill(const StandsStill&) = delete;
+
+   private:
+    CallClock& clock_;
+  };
+
+  void turn_to(Doing next) {
+    const std::lock_guard lock(mutex_);
+    count();
+    doing_ = next;
+    stats_.calls += next == moving;
+  }
+  void stand_still(int threads) {
+    const std::lock_guard lock(mutex_);
+    count();
+    still_ += threads;
+  }
+  void sent(int64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    stats_.bytes += bytes;
+  }
+  CommunicatorStats stats() const {
+    const std::lock_guard lock(mutex_);
+    return stats_;
+  }
+
+ private:
+  void count() {
+    const auto now = Clock::now();
+    const double passed = std::chrono::duration<double>(now - since_).count();
+    since_ = now;
+    if (doing_ == waiting) stats_.waited += passed;
+    if (doing_ == moving) stats_.moved += passed;
+    if (!still_) return;
+    (doing_ == waiting ? stats_.exposed_waited : stats_.exposed_moved) += passed;
+  }
+  mutable std::mutex mutex_;
+  CommunicatorStats stats_;
+  Clock::time_point since_ = Clock::now();
+  Doing doing_ = between;
+  int still_ = 0;                   // computing threads that stand still
+};
+
 class Collectives final : public Communicator {
  public:
   Collectives(std::unique_ptr<Transport> t, double timeout) : transport_(std::move(t)), timeout_(timeout) {}
-  ~Collectives() override { transport_->close(); }
+  ~Collectives() override {
+    progress_.reset();
+    transport_->close();
+  }
   int rank() const override { return transport_->rank(); }
   int size() const override { return transport_->size(); }
+  std::string transport() const override { return transport_->name(); }
 
   void all_reduce(const CollectiveCall& call, const void* in, void* out, void* scratch) override {
     const Guard guard(*this, call);
@@ -173,10 +235,7 @@ class Collectives final : public Communicator {
     exchange(send, receive);
   }
 
-  CommunicatorStats stats() const override {
-    const std::lock_guard lock(mutex_);
-    return stats_;
-  }
+  CommunicatorStats stats() const override { return clock_.stats(); }
 
   void barrier() override { const Guard guard(*this, {.op = "barrier"}); }
 
@@ -184,26 +243,62 @@ class Collectives final : public Communicator {
     const Guard guard(*this, {.op = what}, hash);
   }
 
+  uint64_t start(std::function<void()> task) override {
+    return progress_->start([task = std::move(task)] {
+      beside = true;
+      task();
+    });
+  }
+
+  void wait(uint64_t task) override {
+    try {
+      if (progress_->wait(task, 0)) return;
+      const CallClock::StandsStill still(clock_);
+      while (!progress_->wait(task, look_around)) check_interrupt();
+    } catch (const Unplaced& u) {
+      u.raise(where(u.mark));
+    }
+  }
+
+  void settle(bool give_up) noexcept override {
+    const CallClock::StandsStill still(clock_);
+    for (bool heard = false; !progress_->settle(look_around); heard = give_up) {
+      try {
+        check_interrupt();
+      } catch (...) {
+        give_up = true;
+      }
+      if (give_up && !heard) transport_->give_up();
+    }
+  }
+
  private:
   // One call: waits for its turn, compares it with the other ranks', and turns faults into its errors.
   class Guard {
    public:
     Guard(Collectives& c, const CollectiveCall& call, std::pair<uint64_t, uint64_t> hash = {})
-        : lock_(c.mutex_), stats_(c.stats_) {
-      const auto called = Clock::now();
-      c.begin(call, hash);
-      all_here_ = Clock::now();
-      ++stats_.calls;
-      stats_.waited += seconds(all_here_ - called);
+        : lock_(c.mutex_), clock_(c.clock_), still_(!beside) {
+      if (still_) clock_.stand_still(1);
+      clock_.turn_to(CallClock::waiting);
+      try {
+        c.begin(call, hash);
+      } catch (...) {
+        end();
+        throw;
+      }
+      clock_.turn_to(CallClock::moving);
     }
-    ~Guard() { stats_.moved += seconds(Clock::now() - all_here_); }
+    ~Guard() { end(); }
     Guard(const Guard&) = delete;
 
    private:
-    static double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
+    void end() {
+      clock_.turn_to(CallClock::between);
+      if (still_) clock_.stand_still(-1);
+    }
     std::lock_guard<std::mutex> lock_;
-    CommunicatorStats& stats_;
-    Clock::time_point all_here_;
+    CallClock& clock_;
+    const bool still_;
   };
 
   int64_t piece(int64_t n) const { return (n + size() - 1) / size(); }
@@ -253,37 +348,48 @@ class Collectives final : public Communicator {
       receive.push_back({r, &all[size_t(r)], sizeof mine});
     });
     exchange(send, receive);
-    stats_.bytes -= int64_t(send.size() * sizeof mine);  // not a tensor's
+    clock_.sent(-int64_t(send.size() * sizeof mine));  // not a tensor's
     for (int r = 1; r < size(); ++r)
       if (!(all[size_t(r)] == all[0]))
-        fail<MismatchError>(call.op, "ranks disagree: expected {} as on rank 0, got {} on rank {} (rank {} is {})",
-                            describe(all[0]), describe(all[size_t(r)]), r, rank(), where());
+        raise<MismatchError>(fmt::format("[{}] ranks disagree: expected {} as on rank 0, got {} on rank {} (rank {} is ",
+                                         call.op, describe(all[0]), describe(all[size_t(r)]), r, rank()), ")");
   }
 
-  static std::string where() {
-    SourceMark mark = collective_source();
-    return mark ? "at " + to_string(mark) : "at an unknown line";
+  static std::string where(const SourceMark& mark) { return mark ? "at " + to_string(mark) : "at an unknown line"; }
+
+  // Throws E with the call's line between two texts. Only the thread that asked can look a line up: it may hold a
+  // lock that this takes (Python's). So a progress thread leaves it to wait().
+  template <class E>
+  [[noreturn]] static void raise(const std::string& before, const std::string& after = "") {
+    const SourceMark mark = collective_source();
+    if (!beside) throw E(before + where(mark) + after);
+    throw Unplaced{mark, [before, after](const std::string& line) { throw E(before + line + after); }};
   }
+  struct Unplaced {
+    SourceMark mark;
+    std::function<void(const std::string& line)> raise;
+  };
 
   void exchange(std::span<const Outgoing> out, std::span<const Incoming> in) {
     const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                              std::chrono::duration<double>(timeout_));
     try {
       transport_->exchange(out, in, deadline);
-      for (const Outgoing& o : out) stats_.bytes += int64_t(o.bytes);
+      int64_t sent = 0;
+      for (const Outgoing& o : out) sent += int64_t(o.bytes);
+      clock_.sent(sent);
     } catch (const PeerFault& f) {
       const std::string op(what_.op);
-      std::string text = fmt::format("{}, {}", describe(what_), where());
       if (f.late) {
         broken_ = fmt::format("rank {} was late", f.peer);
         transport_->close();
-        fail<PeerTimeoutError>(op, "rank {} is late: expected it within {} s, got nothing on rank {} in {}", f.peer,
-                               timeout_, rank(), text);
+        raise<PeerTimeoutError>(fmt::format("[{}] rank {} is late: expected it within {} s, got nothing on rank {} in {}, ",
+                                            op, f.peer, timeout_, rank(), describe(what_)));
       }
-      broken_ = fmt::format("rank {} was lost", f.peer);
+      broken_ = transport_->given_up() ? "a call was given up" : fmt::format("rank {} was lost", f.peer);
       transport_->close();
-      fail<PeerLostError>(op, "rank {} is gone: expected its data, got {} on rank {} in {}", f.peer, f.what,
-                          rank(), text);
+      raise<PeerLostError>(fmt::format("[{}] rank {} is gone: expected its data, got {} on rank {} in {}, ", op, f.peer,
+                                       f.what, rank(), describe(what_)));
     } catch (const std::exception& e) {  // Ctrl-C in the middle: bytes are half moved
       broken_ = e.what();
       transport_->close();
@@ -297,14 +403,20 @@ class Collectives final : public Communicator {
 
   std::unique_ptr<Transport> transport_;
   double timeout_;
-  mutable std::mutex mutex_;
-  CommunicatorStats stats_;
+  std::mutex mutex_;              // one call at a time
+  CallClock clock_;
   uint64_t sequence_ = 0;
   Header what_;
   std::string broken_;
+  std::unique_ptr<Progress> progress_ = std::make_unique<Progress>();
 };
 
 }  // namespace
+
+void Transport::look_around(int peer) const {
+  if (given_up()) throw PeerFault{peer, false, "a call that was given up"};
+  check_interrupt();
+}
 
 std::shared_ptr<Communicator> make_communicator(std::unique_ptr<Transport> transport, double timeout) {
   return std::make_shared<Collectives>(std::move(transport), timeout);

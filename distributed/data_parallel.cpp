@@ -7,7 +7,7 @@
 #include <map>
 #include <set>
 
-#include "core/pass.h"
+#include "distributed/recorded_step.h"
 #include "ops/api.h"
 
 namespace suan::distributed {
@@ -15,72 +15,20 @@ namespace {
 
 constexpr const char* pass = "data_parallel";
 
-bool is_collective(const OpDef& d) {
-  for (const char* n : {"all_reduce", "all_gather", "reduce_scatter", "broadcast", "barrier"})
-    if (d.name == n) return true;
-  return false;
-}
-
-bool is_gradient(const Node& n) {
-  static const OpDef& def = op("all_reduce");
-  return n.op == &def && n.attrs.boolean(2);
-}
-
-// A parameter used in several places gets its gradient in as many pieces, each marked: sums of marked pieces
-// become marked sums. False when there are none.
-bool merge_gradients(Trace& t) {
-  static const OpDef& add = op("add");
-  const Graph& g = t.graph;
-  const std::vector<int> uses = g.use_counts();
-  auto marked = [&](ValueId v) {
-    const int p = g.values[size_t(v)].producer;
-    return p >= 0 && is_gradient(g.nodes[size_t(p)]) && uses[size_t(v)] == 1 ? p : -1;
-  };
-  std::set<int> merged;
-  std::vector<int> sums;
-  for (size_t i = 0; i < g.nodes.size(); ++i) {
-    const Node& n = g.nodes[i];
-    if (n.op != &add || n.in[0] == n.in[1] || marked(n.in[0]) < 0 || marked(n.in[1]) < 0) continue;
-    if (!(g.values[size_t(n.in[0])].type == g.values[size_t(n.in[1])].type)) continue;
-    merged.insert({marked(n.in[0]), marked(n.in[1])});
-    sums.push_back(int(i));
-  }
-  if (sums.empty()) return false;
-  Rebuild b(g);
-  for (size_t i = 0; i < g.nodes.size(); ++i) {
-    const Node& n = g.nodes[i];
-    if (merged.count(int(i))) continue;
-    if (!std::count(sums.begin(), sums.end(), int(i))) { b.copy(n); continue; }
-    const Node &x = g.nodes[size_t(marked(n.in[0]))], &y = g.nodes[size_t(marked(n.in[1]))];
-    const TensorType& type = g.values[size_t(n.out[0])].type;
-    int k = b.to.append_typed(add, {b[x.in[0]], b[y.in[0]]}, n.attrs, {&type, 1}, n.source);
-    k = b.to.append_typed(*y.op, {b.to.nodes[size_t(k)].out[0]}, y.attrs, {&type, 1}, y.source);
-    b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
-  }
-  for (auto& c : t.captured) c.input = b[c.input];
-  for (auto& u : t.updates) u.value = b[u.value];
-  t.graph = b.finish();
-  return true;
-}
-
-// fixed: of parameters and state alone; batch: also of the arguments, one value a shard; reduced: of
-// gradients over all ranks.
-enum class Kind : uint8_t { fixed, batch, reduced };
-
-class Pass {
+class Pass : RecordedStep {
  public:
-  Pass(const Trace& t, const ParallelOptions& o)
-      : t_(t), g_(t.graph), o_(o), local_(o.shards / o.world), stage_(o.world == 1 ? 0 : o.stage) {}
+  using RecordedStep::RecordedStep;
 
   ParallelStep run() {
-    classify();
-    if (stage_ > 0) find_sharded();
     ContextScope scope;
     context() = Context{.grad_enabled = false, .dry = true, .recorder = &rec_};
     make_inputs();
+    group_gathers();
     for (int k = 0; k < local_; ++k)
       for (size_t i = 0; i < g_.nodes.size(); ++i) emit_body(i, k);
+    reduce_results();
     flush_gradients();
+    take_reduced();
     for (size_t i = 0; i < g_.nodes.size(); ++i)
       if (kind_of_node_[i] == Kind::reduced && !is_gradient(g_.nodes[i])) emit_tail(g_.nodes[i]);
     flush_parameters();
@@ -88,102 +36,6 @@ class Pass {
   }
 
  private:
-  struct Gradient {
-    const Node* node;
-    std::vector<std::pair<Tensor, int>> partial;  // sums of 2^level shards
-    Tensor sum;                                   // over this rank's shards
-    int64_t n = 0;
-  };
-
-  template <class E = StateError, class... A>
-  [[noreturn]] void refuse(const Node* n, fmt::format_string<A...> text, A&&... a) const {
-    std::string s = fmt::format(text, std::forward<A>(a)...);
-    if (n) s += fmt::format(" ('{}' at {})", n->op->name, to_string(n->source));
-    throw E(fmt::format("[{}] {}", pass, s));
-  }
-
-  const TensorType& type(ValueId v) const { return g_.values[size_t(v)].type; }
-  Kind kind(ValueId v) const { return v == no_value ? Kind::fixed : kind_[size_t(v)]; }
-
-  // ---- what each value depends on ----------------------------------------------------------------------
-
-  void classify() {
-    kind_.assign(g_.values.size(), Kind::fixed);
-    for (const auto& c : t_.captured)
-      if (c.argument) kind_[size_t(c.input)] = Kind::batch;
-    for (const Node& n : g_.nodes) {
-      bool batch = false, reduced = false;
-      for (ValueId v : n.in) {
-        batch |= kind(v) == Kind::batch;
-        reduced |= kind(v) == Kind::reduced;
-      }
-      if (n.op->flags & op_random)
-        refuse(&n, "random numbers in the step: expected none, since every shard would draw the same, got some");
-      if (is_gradient(n)) {
-        if (reduced) refuse(&n, "a second backward pass over reduced gradients: expected one, got two");
-        gradients_[n.out[0]] = {&n, {}, {}, numel(type(n.out[0]).shape)};
-        reduced = true;
-      } else {
-        if (is_collective(*n.op)) refuse(&n, "a collective in the step: expected only gradients to be reduced, got one");
-        if (batch && reduced)
-          refuse(&n, "a value of one shard meets reduced gradients: expected either, got both");
-        if (batch && !n.op->updates.empty())
-          refuse(&n, "state that follows the batch: expected gradients to be all that leaves a shard, got an update");
-      }
-      // Gradients times numbers and the like: what a part can do as well as the whole.
-      bool like = n.op->flags & op_elementwise && reduced;
-      for (ValueId v : n.in) like &= v != no_value && (like_.count(v) || type(v).shape.empty());
-      if (is_gradient(n) || (like && type(n.out[0]).shape == type(n.in[0]).shape)) like_.insert(n.out[0]);
-      kind_of_node_.push_back(reduced ? Kind::reduced : batch ? Kind::batch : Kind::fixed);
-      for (ValueId v : n.out) kind_[size_t(v)] = kind_of_node_.back();
-    }
-    if (gradients_.empty())
-      refuse(nullptr, "no gradient in the step: expected backward() to reach a parameter, got none");
-    for (const auto& u : t_.updates)
-      if (kind(u.value) == Kind::batch)
-        refuse(nullptr, "state that follows the batch: expected gradients to be all that leaves a shard, got a change "
-                        "of a tensor {} first used at {}", to_string(t_.captured[size_t(u.captured)].source.type()),
-               to_string(t_.captured[size_t(u.captured)].line));
-    for (int k = 0; k < t_.n_outputs; ++k) {
-      ValueId v = g_.outputs[size_t(k)];
-      if (kind(v) == Kind::batch && (!type(v).shape.empty() || !is_floating(type(v).dtype)))
-        refuse(nullptr, "result {} differs between shards: expected a mean loss (a 0-d float), got {}", k,
-               to_string(type(v)));
-    }
-  }
-
-  int captured_of(ValueId v) const {
-    for (size_t c = 0; c < t_.captured.size(); ++c)
-      if (t_.captured[c].input == v) return t_.captured[c].argument ? -1 : int(c);
-    return -1;
-  }
-
-  // Optimizer steps that read gradients: their state, and at stage 3 their parameters, become parts.
-  void find_sharded() {
-    std::vector<int> uses = g_.use_counts();
-    for (size_t i = 0; i < g_.nodes.size(); ++i) {
-      const Node& n = g_.nodes[i];
-      if (kind_of_node_[i] != Kind::reduced || n.op->updates.empty()) continue;
-      for (size_t k = 0; k < n.op->updates.size(); ++k) {
-        const int j = n.op->updates[k];
-        const ValueId v = n.in[size_t(j)];
-        if (v == no_value) continue;
-        const int c = captured_of(v);
-        if (c < 0 || type(v).shape != type(n.in[0]).shape)
-          refuse(&n, "optimizer state of another form: expected a tensor like the parameter, kept from step to step, "
-                     "got {}", to_string(type(v)));
-        if (j == 0 && stage_ < 3) continue;
-        if (j != 0 && uses[size_t(v)] != 1)
-          refuse(&n, "optimizer state is read elsewhere: expected one reader at stage {}, got {}", stage_,
-                 uses[size_t(v)]);
-        part_of_.insert(v);
-        sharded_.push_back(c);
-      }
-    }
-    if (part_of_.empty())
-      refuse(nullptr, "nothing to shard: expected an optimizer step that keeps state for stage {}, got none", stage_);
-  }
-
   // ---- inputs ------------------------------------------------------------------------------------------
 
   Tensor stand_in(const TensorType& t) const {
@@ -226,40 +78,120 @@ class Pass {
 
   // ---- the batch's part --------------------------------------------------------------------------------
 
-  // At stage 3, a parameter or a view of one: made anew for each reader, so that it lives no longer.
-  bool gathered(ValueId v) const {
-    if (v == no_value || stage_ != 3) return false;
-    if (part_of_.count(v)) return true;
+  // ---- parameters at stage 3 ---------------------------------------------------------------------------
+
+  // Parameters that nodes which follow each other read: gathered at once, while the group before is in use, and
+  // dropped after the last of these nodes.
+  struct Group {
+    std::vector<ValueId> parameters;
+    std::vector<std::pair<std::vector<ValueId>, Tensor>> begun;  // of one dtype each
+    std::map<ValueId, Tensor> whole;
+  };
+
+  // The parameter that v is, or is a view of; no_value for all else.
+  ValueId parameter_of(ValueId v) const {
+    if (v == no_value || stage_ != 3) return no_value;
+    if (part_of_.count(v)) return v;
     const int p = g_.values[size_t(v)].producer;
-    if (p < 0 || kind(v) != Kind::fixed) return false;
+    if (p < 0 || kind(v) != Kind::fixed) return no_value;
     const Node& n = g_.nodes[size_t(p)];
-    return n.op->view && gathered(n.in[0]);
+    return n.op->view ? parameter_of(n.in[0]) : no_value;
   }
 
-  Tensor gather(ValueId v) {
-    if (part_of_.count(v)) {
-      const Shape& shape = type(v).shape;
-      Tensor flat = apply(SUAN_OP("all_gather"), {part_[size_t(v)]}, {int64_t(o_.world)});
-      return ops::reshape(ops::slice(flat, 0, 0, numel(shape)), shape);
+  // Whether emit_body applies node i, or takes its input, for that shard.
+  bool in_body(size_t i, int shard) const {
+    const Node& n = g_.nodes[i];
+    if (is_gradient(n) || kind_of_node_[i] == Kind::batch) return true;
+    const bool view = n.out.size() == 1 && parameter_of(n.out[0]) != no_value;  // made anew for each reader
+    return kind_of_node_[i] == Kind::fixed && shard == 0 && !view;
+  }
+
+  void group_gathers() {
+    if (stage_ != 3) return;
+    int64_t bytes = 0;
+    for (int k = 0; k < local_; ++k)
+      for (size_t i = 0; i < g_.nodes.size(); ++i) {
+        if (!in_body(i, k)) continue;
+        std::set<ValueId> read;
+        for (ValueId v : g_.nodes[i].in)
+          if (const ValueId p = parameter_of(v); p != no_value) read.insert(p);
+        if (read.empty()) continue;
+        auto bytes_beside = [&](const std::vector<ValueId>& others) {
+          int64_t n = 0;
+          for (ValueId p : read)
+            if (!std::count(others.begin(), others.end(), p)) n += type(p).bytes();
+          return n;
+        };
+        if (groups_.empty() || bytes + bytes_beside(groups_.back().parameters) > o_.bucket_bytes) {
+          groups_.emplace_back();
+          bytes = 0;
+        }
+        std::vector<ValueId>& parameters = groups_.back().parameters;
+        bytes += bytes_beside(parameters);
+        for (ValueId p : read)
+          if (!std::count(parameters.begin(), parameters.end(), p)) parameters.push_back(p);
+        group_of_[{k, i}] = groups_.size() - 1;
+      }
+  }
+
+  // Node i is next: its group is taken into use, and the one after it sent for.
+  void enter_group(size_t i, int shard) {
+    const auto found = group_of_.find({shard, i});
+    if (found == group_of_.end()) return;
+    group_ = found->second;
+    for (; n_begun_ < std::min(groups_.size(), group_ + 2); ++n_begun_) {
+      std::map<DType, std::vector<ValueId>> by_dtype;
+      for (ValueId p : groups_[n_begun_].parameters) by_dtype[type(p).dtype].push_back(p);
+      for (const auto& [dtype, parameters] : by_dtype)
+        groups_[n_begun_].begun.push_back({parameters, begin_gather(parameters)});
     }
-    const Node& n = g_.nodes[size_t(g_.values[size_t(v)].producer)];
-    return apply(*n.op, {gather(n.in[0])}, n.attrs);
+    if (group_ > 0) groups_[group_ - 1].whole.clear();
+    for (const auto& [parameters, all] : std::exchange(groups_[group_].begun, {})) {
+      const Tensors whole = end_gather(parameters, all);
+      for (size_t k = 0; k < whole.size(); ++k) groups_[group_].whole[parameters[k]] = whole[k];
+    }
   }
 
-  Tensor value(ValueId v, int shard, std::map<ValueId, Tensor>& made) {
+  // Every rank's parts of these parameters: one collective, [world, sum of part sizes].
+  Tensor begin_gather(const std::vector<ValueId>& parameters) const {
+    Tensors parts;
+    for (ValueId p : parameters) parts.push_back(part_[size_t(p)]);
+    Tensor all = apply(SUAN_OP("all_gather"), {joined(parts, 0)}, {int64_t(o_.world)});
+    return ops::reshape(all, {o_.world, all.numel() / o_.world});
+  }
+
+  Tensors end_gather(const std::vector<ValueId>& parameters, const Tensor& all) const {
+    Tensors whole;
+    int64_t column = 0;
+    for (ValueId p : parameters) {
+      const Shape& shape = type(p).shape;
+      const int64_t part = part_size(numel(shape), o_);
+      Tensor rows = ops::reshape(ops::slice(all, 1, column, column + part), {part * o_.world});
+      whole.push_back(ops::reshape(ops::slice(rows, 0, 0, numel(shape)), shape));
+      column += part;
+    }
+    return whole;
+  }
+
+  Tensor gathered(ValueId v) const {
+    if (!part_of_.count(v)) {
+      const Node& n = g_.nodes[size_t(g_.values[size_t(v)].producer)];
+      return apply(*n.op, {gathered(n.in[0])}, n.attrs);
+    }
+    if (group_ < groups_.size())
+      if (auto at = groups_[group_].whole.find(v); at != groups_[group_].whole.end()) return at->second;
+    return end_gather({v}, begin_gather({v}))[0];  // read outside the body
+  }
+
+  Tensor value(ValueId v, int shard) const {
     if (v == no_value) return {};
-    if (gathered(v)) {
-      Tensor& t = made[v];
-      if (!t.defined()) t = gather(v);
-      return t;
-    }
+    if (parameter_of(v) != no_value) return gathered(v);
     return kind(v) == Kind::batch ? batch_[size_t(shard)][size_t(v)] : one_[size_t(v)];
   }
 
-  Tensors apply_node(const Node& n, int shard) {
-    std::map<ValueId, Tensor> made;
+  Tensors apply_node(const Node& n, int shard) const {
     Tensors in;
-    for (ValueId v : n.in) in.push_back(value(v, shard, made));
+    for (ValueId v : n.in) in.push_back(value(v, shard));
     return apply_all(*n.op, in, n.attrs);
   }
 
@@ -269,17 +201,16 @@ class Pass {
   }
 
   void emit_body(size_t i, int shard) {
+    if (!in_body(i, shard)) return;
     const Node& n = g_.nodes[i];
     const size_t from = rec_.graph().nodes.size();
+    enter_group(i, shard);
     if (is_gradient(n)) {
-      std::map<ValueId, Tensor> made;
-      add_gradient(gradients_.at(n.out[0]), n.out[0], value(n.in[0], shard, made), shard);
-    } else if (kind_of_node_[i] == Kind::batch) {
+      add_gradient(n.out[0], value(n.in[0], shard), shard);
+    } else {
+      const bool batch = kind_of_node_[i] == Kind::batch;
       Tensors out = apply_node(n, shard);
-      for (size_t k = 0; k < out.size(); ++k) batch_[size_t(shard)][size_t(n.out[k])] = out[k];
-    } else if (kind_of_node_[i] == Kind::fixed && shard == 0 && !(n.out.size() == 1 && gathered(n.out[0]))) {
-      Tensors out = apply_node(n, 0);
-      for (size_t k = 0; k < out.size(); ++k) one_[size_t(n.out[k])] = out[k];
+      for (size_t k = 0; k < out.size(); ++k) (batch ? batch_[size_t(shard)] : one_)[size_t(n.out[k])] = out[k];
     }
     name_source(from, n);
   }
@@ -296,17 +227,16 @@ class Pass {
     partial.push_back({t, level});
   }
 
-  void add_gradient(Gradient& g, ValueId v, const Tensor& t, int shard) {
-    add_to_tree(g.partial, t, ops::add);
+  void add_gradient(ValueId v, const Tensor& t, int shard) {
+    add_to_tree(partial_[v], t, ops::add);
     if (shard < local_ - 1) return;
-    g.sum = g.partial.back().first;
-    g.partial.clear();
+    sum_[v] = partial_[v].back().first;
+    partial_.erase(v);
     const DType dtype = type(v).dtype;
-    if (!bucket_.empty() && type(bucket_.front()).dtype != dtype && stage_ != 1) flush_gradients();
+    if (!bucket_.empty() && type(bucket_.front()).dtype != dtype) flush_gradients();
     bucket_.push_back(v);
     bucket_bytes_ += type(v).bytes();
-    // Stage 1 keeps whole gradients until the backward pass is over.
-    if (bucket_bytes_ >= o_.bucket_bytes && stage_ != 1) flush_gradients();
+    if (bucket_bytes_ >= o_.bucket_bytes) flush_gradients();
   }
 
   Tensor scaled(const Tensor& t) const { return o_.shards == 1 ? t : ops::operator*(t, 1.0 / o_.shards); }
@@ -321,55 +251,57 @@ class Pass {
     return parts.size() == 1 ? parts[0] : apply(SUAN_OP("cat"), parts, {axis});
   }
 
-  // Reduces the gradients that wait, in buckets.
+  // Reduces the gradients that wait.
   void flush_gradients() {
-    std::vector<ValueId> all = std::exchange(bucket_, {});
     bucket_bytes_ = 0;
-    for (size_t at = 0; at < all.size();) {
-      size_t end = at;
-      int64_t bytes = 0;
-      const DType dtype = type(all[at]).dtype;
-      while (end < all.size() && bytes < o_.bucket_bytes && type(all[end]).dtype == dtype)
-        bytes += type(all[end++]).bytes();
-      reduce({all.begin() + int64_t(at), all.begin() + int64_t(end)});
-      at = end;
-    }
+    if (const std::vector<ValueId> bucket = std::exchange(bucket_, {}); !bucket.empty()) reduce(bucket);
   }
 
+  Tensor take_sum(ValueId v) {
+    Tensor t = sum_.at(v);
+    sum_.erase(v);
+    return t;
+  }
+
+  // Begins it. What reads a sum comes only once all have begun (take_reduced), so that they run beside the
+  // backward pass.
   void reduce(const std::vector<ValueId>& bucket) {
     const size_t from = rec_.graph().nodes.size();
+    Tensor sum;
     if (o_.world == 1) {
-      for (ValueId v : bucket) one_[size_t(v)] = scaled(std::exchange(gradients_.at(v).sum, {}));
+      for (ValueId v : bucket) one_[size_t(v)] = scaled(take_sum(v));
     } else if (stage_ == 0) {
       Tensors flats;
       for (ValueId v : bucket) {
-        Gradient& g = gradients_.at(v);
-        flats.push_back(ops::reshape(std::exchange(g.sum, {}), {g.n}));
+        flats.push_back(ops::reshape(take_sum(v), {gradients_.at(v).n}));
       }
-      Tensor sum = apply(SUAN_OP("all_reduce"), {joined(flats, 0)},
-                         {std::string("sum"), int64_t(o_.world), false});
-      int64_t at = 0;
-      for (ValueId v : bucket) {
-        const int64_t n = gradients_.at(v).n;
-        one_[size_t(v)] = scaled(ops::reshape(ops::slice(sum, 0, at, at + n), type(v).shape));
-        at += n;
-      }
+      sum = apply(SUAN_OP("all_reduce"), {joined(flats, 0)}, {std::string("sum"), int64_t(o_.world), false});
     } else {
       Tensors rows;  // [world, part] of each
       for (ValueId v : bucket) {
-        Gradient& g = gradients_.at(v);
-        rows.push_back(ops::reshape(flat_padded(std::exchange(g.sum, {})), {o_.world, part_size(g.n, o_)}));
+        rows.push_back(ops::reshape(flat_padded(take_sum(v)), {o_.world, part_size(gradients_.at(v).n, o_)}));
       }
-      Tensor sum = apply(SUAN_OP("reduce_scatter"), {joined(rows, 1)}, {std::string("sum"), int64_t(o_.world)});
-      sum = ops::reshape(sum, {sum.numel()});
+      sum = apply(SUAN_OP("reduce_scatter"), {joined(rows, 1)}, {std::string("sum"), int64_t(o_.world)});
+    }
+    if (sum.defined()) reduced_.push_back({bucket, sum});
+    name_source(from, *gradients_.at(bucket.back()).node);
+  }
+
+  void take_reduced() {
+    for (const auto& [bucket, sum] : reduced_) {
+      const size_t from = rec_.graph().nodes.size();
+      const Tensor mean = scaled(ops::reshape(sum, {sum.numel()}));
       int64_t at = 0;
       for (ValueId v : bucket) {
-        const int64_t n = part_size(gradients_.at(v).n, o_);
-        part_[size_t(v)] = scaled(ops::slice(sum, 0, at, at + n));
+        const int64_t n = stage_ == 0 ? gradients_.at(v).n : part_size(gradients_.at(v).n, o_);
+        const Tensor t = ops::slice(mean, 0, at, at + n);
+        if (stage_ == 0) one_[size_t(v)] = ops::reshape(t, type(v).shape);
+        else part_[size_t(v)] = t;
         at += n;
       }
+      name_source(from, *gradients_.at(bucket.back()).node);
     }
-    name_source(from, *gradients_.at(bucket.back()).node);
+    reduced_.clear();
   }
 
   // ---- what follows the gradients ----------------------------------------------------------------------
@@ -432,27 +364,22 @@ class Pass {
 
   // Updated parameters back to every rank.
   void flush_parameters() {
+    std::vector<std::pair<std::vector<ValueId>, Tensor>> begun;
     for (size_t at = 0; at < parameters_.size();) {
-      size_t end = at;
-      int64_t bytes = 0;
-      Tensors parts;
+      std::vector<ValueId> bucket;
       const DType dtype = type(parameters_[at]).dtype;
-      while (end < parameters_.size() && bytes < o_.bucket_bytes && type(parameters_[end]).dtype == dtype) {
-        bytes += type(parameters_[end]).bytes();
-        parts.push_back(part_[size_t(parameters_[end++])]);
+      for (int64_t bytes = 0; at < parameters_.size() && bytes < o_.bucket_bytes && type(parameters_[at]).dtype == dtype;) {
+        bytes += type(parameters_[at]).bytes();
+        bucket.push_back(parameters_[at++]);
       }
-      Tensor all = apply(SUAN_OP("all_gather"), {joined(parts, 0)}, {int64_t(o_.world)});
-      all = ops::reshape(all, {o_.world, all.numel() / o_.world});
-      int64_t column = 0;
-      for (size_t i = at; i < end; ++i) {
-        const Shape& shape = type(parameters_[i]).shape;
-        const int64_t part = part_size(numel(shape), o_);
-        Tensor rows = ops::reshape(ops::slice(all, 1, column, column + part), {part * o_.world});
-        one_[size_t(parameters_[i])] = ops::reshape(ops::slice(rows, 0, 0, numel(shape)), shape);
-        part_[size_t(parameters_[i])] = Tensor();
-        column += part;
+      begun.push_back({bucket, begin_gather(bucket)});
+    }
+    for (const auto& [bucket, all] : begun) {
+      const Tensors whole = end_gather(bucket, all);
+      for (size_t i = 0; i < bucket.size(); ++i) {
+        one_[size_t(bucket[i])] = whole[i];
+        part_[size_t(bucket[i])] = Tensor();
       }
-      at = end;
     }
     parameters_.clear();
     pending_.clear();
@@ -501,27 +428,31 @@ class Pass {
 
   // ---- results -----------------------------------------------------------------------------------------
 
-  // The mean over all shards, in the same tree as gradients.
-  Tensor mean_over_shards(ValueId v) {
-    std::vector<std::pair<Tensor, int>> partial;
-    for (int k = 0; k < local_; ++k) add_to_tree(partial, batch_[size_t(k)][size_t(v)], ops::add);
-    Tensor t = partial.back().first;
-    if (o_.world > 1)
-      t = apply(SUAN_OP("all_reduce"), {t}, {std::string("sum"), int64_t(o_.world), false});
-    return scaled(t);
+  // Results of the batch are to be the mean over all shards, in the same tree as gradients: begun here.
+  void reduce_results() {
+    for (int k = 0; k < t_.n_outputs; ++k) {
+      const ValueId v = g_.outputs[size_t(k)];
+      if (kind(v) != Kind::batch || results_.count(v)) continue;
+      const size_t from = rec_.graph().nodes.size();
+      std::vector<std::pair<Tensor, int>> partial;
+      for (int s = 0; s < local_; ++s) add_to_tree(partial, batch_[size_t(s)][size_t(v)], ops::add);
+      Tensor t = partial.back().first;
+      if (o_.world > 1)
+        t = apply(SUAN_OP("all_reduce"), {t}, {std::string("sum"), int64_t(o_.world), false});
+      results_[v] = t;
+      if (const int p = g_.values[size_t(v)].producer; p >= 0) name_source(from, g_.nodes[size_t(p)]);
+    }
   }
 
   ParallelStep finish() {
     ParallelStep s;
     std::vector<ValueId> outputs;
-    std::map<ValueId, Tensor> made;
     for (int k = 0; k < t_.n_outputs; ++k) {
       const ValueId v = g_.outputs[size_t(k)];
       if (is_part(v)) refuse(nullptr, "result {} is sharded: expected a value that each rank holds whole, got {}", k,
                              to_string(type(v)));
-      const size_t from = rec_.graph().nodes.size();
-      outputs.push_back(rec_.value_of(kind(v) == Kind::batch ? mean_over_shards(v) : value(v, 0, made)));
-      if (const int p = g_.values[size_t(v)].producer; p >= 0) name_source(from, g_.nodes[size_t(p)]);
+      const auto result = results_.find(v);
+      outputs.push_back(rec_.value_of(result != results_.end() ? scaled(result->second) : value(v, 0)));
     }
     for (const auto& u : t_.updates) {
       const Tensor& part = part_[size_t(u.value)];
@@ -551,20 +482,18 @@ class Pass {
     return s;
   }
 
-  const Trace& t_;
-  const Graph& g_;
-  const ParallelOptions o_;
-  const int local_, stage_;
   Recorder rec_;
-  std::vector<Kind> kind_, kind_of_node_;
-  std::map<ValueId, Gradient> gradients_;
-  std::set<ValueId> like_;              // reduced gradients, and what numbers made of them
-  std::set<ValueId> part_of_;           // graph inputs of which the program holds a part
-  std::vector<int> sharded_;            // the same as captured tensors
+  std::map<ValueId, std::vector<std::pair<Tensor, int>>> partial_;  // gradients: sums of 2^level shards
+  std::map<ValueId, Tensor> sum_;       // over this rank's shards, until they are reduced
   Tensors one_, part_;                  // by value: whole, or this rank's part
   std::vector<Tensors> batch_;          // by shard and value
   Tensors inputs_;
   Tensor rank_;
+  std::vector<Group> groups_;           // at stage 3, in the order of use
+  std::map<std::pair<int, size_t>, size_t> group_of_;  // by shard and node that reads parameters
+  size_t group_ = 0, n_begun_ = 0;      // the one in use; those begun
+  std::vector<std::pair<std::vector<ValueId>, Tensor>> reduced_;  // buckets and their sums
+  std::map<ValueId, Tensor> results_;   // of the batch: sums over all shards
   std::vector<ValueId> bucket_;
   int64_t bucket_bytes_ = 0;
   std::vector<ValueId> parameters_;     // updated parts that wait to be gathered
@@ -593,7 +522,7 @@ ParallelStep parallelize(const Trace& recorded, const ParallelOptions& o) {
     fail<StateError>(pass, "not a whole step: expected backward() inside and a detached result, got a result that "
                            "still has a gradient to come");
   Trace merged = recorded;
-  while (merge_gradients(merged)) {}
+  merge_gradients(merged);
   return Pass(merged, o).run();
 }
 

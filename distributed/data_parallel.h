@@ -4,10 +4,10 @@
 // all_reduce marked `gradient`. The pass runs the batch's part once for each of this rank's shards, adds their
 // gradients in a tree over all shards of all ranks, and shards what follows:
 //   stage 0  gradients are all-reduced; every rank does the whole optimizer step
-//   stage 1  optimizer state is sharded: gradients are reduce-scattered after the backward pass, each rank
-//            updates its part of every parameter, and parameters are gathered
-//   stage 2  the same, with each bucket of gradients scattered as soon as it is complete
-//   stage 3  parameters are sharded too: gathered for each reader and dropped after it
+//   stage 1  optimizer state is sharded: gradients are reduce-scattered, each rank updates its part of every
+//            parameter, and parameters are gathered
+//   stage 2  the same program: a scattered gradient takes 1/N of the memory, and nothing is gained by keeping it
+//   stage 3  parameters are sharded too: gathered shortly before they are read and dropped after it
 // (Rajbhandari et al. 2020). Gradient norms are summed through as many chunks as there are shards. So with a
 // fixed number of shards, every bit is the same for all stages and all numbers of ranks.
 #pragma once
@@ -20,7 +20,7 @@ struct ParallelOptions {
   int rank = 0, world = 1;
   int shards = 1;                     // of the global batch: a power of two, a multiple of world
   int stage = 0;
-  int64_t bucket_bytes = 4 << 20;     // gradients and parameters that travel together
+  int64_t bucket_bytes = 1 << 20;     // gradients and parameters that travel together
 };
 
 struct ParallelStep {

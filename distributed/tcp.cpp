@@ -1,15 +1,19 @@
 // Ranks as processes: one TCP connection between every two. Rank 0 listens at the master's address until all
-// have come, says who listens where, and the others connect to one another.
+// have come, says who listens where, and the others connect to one another. Between processes of one machine
+// large pieces do not go through the socket: the receiver copies them out of the sender's memory.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <thread>
 
 #include "core/communicator.h"
@@ -20,7 +24,7 @@ namespace suan::distributed {
 namespace {
 
 constexpr const char* setup = "init_process_group";
-constexpr uint64_t magic = 0x31307473696e6175ull;  // also the version of what follows
+constexpr uint64_t magic = 0x32307473696e6175ull;  // also the version of what follows
 
 class Socket {
  public:
@@ -166,59 +170,171 @@ struct Answer {
 
 class TcpTransport final : public Transport {
  public:
-  explicit TcpTransport(const TcpOptions& o) : rank_(o.rank), size_(o.size), peers_(size_t(o.size)) {
+  explicit TcpTransport(const TcpOptions& o) : rank_(o.rank), size_(o.size), peers_(size_t(o.size)),
+                                                 direct_(size_t(o.size), false), pids_(size_t(o.size), 0) {
     const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                              std::chrono::duration<double>(o.timeout));
     const in_addr master = resolve(o.host);
     if (rank_ == 0) gather(o, deadline);
     else join(o, master, deadline);
+    if (size_ > 1) find_direct(o.local_reads, deadline);
   }
   ~TcpTransport() override { close(); }
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
+  std::string name() const override {
+    const auto n = std::count(direct_.begin(), direct_.end(), true);
+    return n ? fmt::format("tcp, reading the memory of {} of {} ranks", n, size_ - 1) : "tcp";
+  }
+
   void exchange(std::span<const Outgoing> out, std::span<const Incoming> in, Clock::time_point deadline) override {
-    struct Progress {
-      int peer;
-      std::byte* data;
-      size_t left;
-      bool sending;
+    std::vector<Lane> lanes;
+    lanes.reserve(out.size() + in.size());  // a lane holds pointers to itself
+    auto lane = [&](int peer) -> Lane& {
+      for (Lane& l : lanes)
+        if (l.peer == peer) return l;
+      lanes.emplace_back().peer = peer;
+      return lanes.back();
     };
-    std::vector<Progress> open;
-    for (const Outgoing& o : out)
-      open.push_back({o.peer, static_cast<std::byte*>(const_cast<void*>(o.data)), o.bytes, true});
-    for (const Incoming& i : in) open.push_back({i.peer, static_cast<std::byte*>(i.data), i.bytes, false});
+    for (const Outgoing& o : out) lane(o.peer).take(o, direct(o.peer, o.bytes));
+    for (const Incoming& i : in) lane(i.peer).take(i, direct(i.peer, i.bytes));
     std::vector<pollfd> polled;
     for (;;) {
-      std::erase_if(open, [&](Progress& p) { return advance(p.peer, p.data, p.left, p.sending); });
-      if (open.empty()) return;
       polled.clear();
-      for (const Progress& p : open)
-        polled.push_back({peers_[size_t(p.peer)].fd(), short(p.sending ? POLLOUT : POLLIN), 0});
+      const Lane* missing = nullptr;
+      for (Lane& l : lanes) {
+        if (advance(l)) continue;
+        const int events = (l.to_send ? POLLOUT : 0) | (l.to_receive ? POLLIN : 0);
+        polled.push_back({peers_[size_t(l.peer)].fd(), short(events), 0});
+        // The one whose data is missing; a full socket comes from the same cause.
+        if (!missing || (l.to_receive && !missing->to_receive)) missing = &l;
+      }
+      if (polled.empty()) return;
       if (::poll(polled.data(), polled.size(), milliseconds_to(deadline, 50)) > 0) continue;
-      check_interrupt();
-      if (Clock::now() < deadline) continue;
-      // The one whose data is missing; a full socket comes from the same cause.
-      for (const Progress& p : open)
-        if (!p.sending) throw PeerFault{p.peer, true, ""};
-      throw PeerFault{open.front().peer, true, ""};
+      look_around(missing->peer);
+      if (Clock::now() >= deadline) throw PeerFault{missing->peer, true, ""};
     }
   }
 
   void close() override { peers_.clear(), peers_.resize(size_t(size_)); }
 
  private:
+  static constexpr size_t least_direct = 16384;  // bytes; below, a socket is as fast
+
+  // What goes to and comes from one rank in an exchange. A direct piece is not sent: its address is, the other
+  // side reads it there and says so with one byte.
+  struct Lane {
+    int peer = -1;
+    const std::byte* send = nullptr;
+    std::byte* receive = nullptr;
+    size_t to_send = 0, to_receive = 0;
+    void* target = nullptr;              // where a direct piece is to be read to, until it is
+    size_t target_bytes = 0;
+    bool owes_word = false, awaits_word = false;
+    uint64_t address = 0, their_address = 0;
+    std::byte word{1}, their_word{};
+
+    void take(const Outgoing& o, bool direct) {
+      address = reinterpret_cast<uint64_t>(o.data);
+      send = direct ? reinterpret_cast<const std::byte*>(&address) : static_cast<const std::byte*>(o.data);
+      to_send = direct ? sizeof address : o.bytes;
+      awaits_word = direct;
+    }
+    void take(const Incoming& i, bool direct) {
+      receive = direct ? reinterpret_cast<std::byte*>(&their_address) : static_cast<std::byte*>(i.data);
+      to_receive = direct ? sizeof their_address : i.bytes;
+      if (direct) target = i.data, target_bytes = i.bytes;
+    }
+  };
+
+  bool direct(int peer, size_t bytes) const { return bytes >= least_direct && direct_[size_t(peer)]; }
+
   // Moves what can be moved now; true when nothing is left.
-  bool advance(int peer, std::byte*& data, size_t& left, bool sending) {
-    const int fd = peers_[size_t(peer)].fd();
+  bool advance(Lane& l) {
+    for (bool more = true; more;) {
+      more = false;
+      const int fd = peers_[size_t(l.peer)].fd();
+      pump(l.peer, l.send, l.to_send, [&] { return ::send(fd, l.send, l.to_send, MSG_NOSIGNAL); }, true);
+      pump(l.peer, l.receive, l.to_receive, [&] { return ::recv(fd, l.receive, l.to_receive, 0); }, false);
+      if (l.target && !l.to_receive) {
+        if (!read_memory(pids_[size_t(l.peer)], l.their_address, l.target, l.target_bytes))
+          throw PeerFault{l.peer, false, error_text(errno)};
+        // A rank that gives up closes its connections before its memory goes: what was read is good only if not.
+        pollfd open{fd, POLLRDHUP, 0};
+        if (::poll(&open, 1, 0) > 0) throw PeerFault{l.peer, false, "a closed connection"};
+        l.target = nullptr;
+        l.owes_word = true;
+      }
+      if (l.owes_word && !l.to_send) {
+        l.send = &l.word, l.to_send = 1;
+        l.owes_word = false, more = true;
+      }
+      if (l.awaits_word && !l.to_receive) {
+        l.receive = &l.their_word, l.to_receive = 1;
+        l.awaits_word = false, more = true;
+      }
+    }
+    return !l.to_send && !l.to_receive;
+  }
+
+  template <class P, class F>
+  static void pump(int peer, P*& data, size_t& left, F&& some, bool sending) {
     while (left > 0) {
-      ssize_t n = sending ? ::send(fd, data, left, MSG_NOSIGNAL) : ::recv(fd, data, left, 0);
+      const ssize_t n = some();
       if (n > 0) { data += n; left -= size_t(n); continue; }
       if (n == 0 && !sending) throw PeerFault{peer, false, "a closed connection"};
-      if (errno == EAGAIN) return false;
+      if (errno == EAGAIN) return;
       if (errno != EINTR) throw PeerFault{peer, false, error_text(errno)};
     }
+  }
+
+  static bool read_memory(pid_t pid, uint64_t address, void* to, size_t bytes) {
+    for (auto* at = static_cast<std::byte*>(to); bytes > 0;) {
+      iovec mine{at, bytes}, theirs{reinterpret_cast<void*>(address), bytes};
+      const ssize_t n = process_vm_readv(pid, &mine, 1, &theirs, 1, 0);
+      if (n <= 0) return false;
+      at += n, address += uint64_t(n), bytes -= size_t(n);
+    }
     return true;
+  }
+
+  // Finds out which ranks' memory this one may read: those where it finds the number they told. Both sides have
+  // to be able to.
+  void find_direct(bool wanted, Clock::time_point deadline) {
+    struct Told {
+      int64_t pid;
+      uint64_t address, number;
+    };
+    const uint64_t number = (uint64_t(std::random_device{}()) << 32) | std::random_device{}();
+    const Told mine{getpid(), reinterpret_cast<uint64_t>(&number), number};
+    std::vector<Told> told(static_cast<size_t>(size_));
+    std::vector<char> can(size_t(size_), 0), both(size_t(size_), 0);
+    auto swap_with_all = [&](auto&& own, auto& theirs) {
+      std::vector<Outgoing> out;
+      std::vector<Incoming> in;
+      for (int r = 0; r < size_; ++r) {
+        if (r == rank_) continue;
+        out.push_back({r, own(r), sizeof theirs[0]});
+        in.push_back({r, &theirs[size_t(r)], sizeof theirs[0]});
+      }
+      exchange(out, in, deadline);
+    };
+    try {
+      swap_with_all([&](int) { return &mine; }, told);
+      for (int r = 0; r < size_; ++r) {
+        uint64_t seen = 0;
+        pids_[size_t(r)] = pid_t(told[size_t(r)].pid);
+        can[size_t(r)] = wanted && r != rank_ && read_memory(pids_[size_t(r)], told[size_t(r)].address, &seen, sizeof seen) &&
+                         seen == told[size_t(r)].number;
+      }
+      // Whoever has an answer has read: `number` may go.
+      swap_with_all([&](int r) { return &can[size_t(r)]; }, both);
+    } catch (const PeerFault& f) {
+      if (f.late) fail<PeerTimeoutError>(setup, "rank {} is late: expected it to meet all others, got nothing", f.peer);
+      fail<PeerLostError>(setup, "rank {} is gone: expected it to meet all others, got {}", f.peer, f.what);
+    }
+    for (int r = 0; r < size_; ++r) direct_[size_t(r)] = can[size_t(r)] && both[size_t(r)];
   }
 
   // Rank 0: takes in all others. A connection that does not speak the protocol is dropped.
@@ -308,6 +424,8 @@ class TcpTransport final : public Transport {
 
   int rank_, size_;
   std::vector<Socket> peers_;
+  std::vector<bool> direct_;      // both may read the other's memory
+  std::vector<pid_t> pids_;
 };
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <deque>
 #include <mutex>
 
-#include "core/interrupt.h"
 #include "distributed/transport.h"
 
 namespace suan::distributed {
@@ -26,6 +25,7 @@ class ThreadTransport final : public Transport {
   ~ThreadTransport() override { close(); }
   int rank() const override { return rank_; }
   int size() const override { return hub_->size; }
+  std::string name() const override { return "threads"; }
 
   void exchange(std::span<const Outgoing> out, std::span<const Incoming> in, Clock::time_point deadline) override {
     std::unique_lock lock(hub_->mutex);
@@ -42,7 +42,7 @@ class ThreadTransport final : public Transport {
         if (now >= deadline) throw PeerFault{i.peer, true, ""};
         hub_->changed.wait_until(lock, std::min(deadline, now + std::chrono::milliseconds(50)));
         lock.unlock();
-        check_interrupt();
+        look_around(i.peer);
         lock.lock();
       }
       if (i.bytes) std::memcpy(i.data, box.front().data(), std::min(i.bytes, box.front().size()));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <thread>
 
 #include "core/convert.h"
+#include "core/interrupt.h"
 #include "core/pass.h"
 #include "core/plan.h"
 #include "core/record.h"
@@ -24,6 +26,8 @@ namespace suan {
 namespace {
 
 using namespace distributed;
+using ops::operator+;
+using ops::operator*;
 using Body = std::function<void(int rank, Communicator& c)>;
 
 int free_port() {
@@ -31,8 +35,9 @@ int free_port() {
   return next++;
 }
 
-std::shared_ptr<Communicator> tcp(int rank, int size, int port, double timeout, double meet = 20) {
-  return make_communicator(tcp_transport({"127.0.0.1", port, rank, size, meet}), timeout);
+std::shared_ptr<Communicator> tcp(int rank, int size, int port, double timeout, double meet = 20,
+                                  bool local_reads = true) {
+  return make_communicator(tcp_transport({"127.0.0.1", port, rank, size, meet, local_reads}), timeout);
 }
 
 // body on every rank, each a thread with its own communicator; an exception fails the test.
@@ -89,6 +94,46 @@ TEST(Collectives, AllReduceIsOneTreeOnEveryTransport) {
           EXPECT_EQ(wrong, 0) << n << " ranks, " << size << " elements, tcp " << over_tcp;
         });
       }
+}
+
+// Pieces that are sent, and pieces that the receiver copies out of the sender's memory; sizes about the limit
+// between the two, so that a rank may send to one that lets it read.
+TEST(Collectives, LocalReadsAndSocketsGiveTheSame) {
+  char from = 7, to = 0;
+  iovec mine{&to, 1}, own{&from, 1};
+  if (process_vm_readv(getpid(), &mine, 1, &own, 1, 0) != 1) GTEST_SKIP() << "this system forbids process_vm_readv";
+  for (int refusing : {-1, 0, 1, 2}) {
+    const int port = free_port();
+    std::vector<std::thread> threads;
+    for (int r = 0; r < 3; ++r)
+      threads.emplace_back([=] {
+        auto c = tcp(r, 3, port, 20, 20, r != refusing);
+        const int n = refusing < 0 ? 2 : r == refusing ? 0 : 1;
+        EXPECT_EQ(c->transport(), n ? fmt::format("tcp, reading the memory of {} of 2 ranks", n) : "tcp");
+        for (int64_t size : {12000, 12288, 12300, 50000, 3000000}) {
+          std::vector<Tensor> in;
+          for (int k = 0; k < 3; ++k) in.push_back(values(k, {size}));
+          Tensor all = Tensor::empty({DType::f32, {3 * size}, {}});
+          c->all_gather({.op = "all_gather", .shape = {size}}, in[size_t(r)].raw(), all.raw());
+          int64_t wrong = 0;
+          for (int k = 0; k < 3; ++k)
+            wrong += std::memcmp(all.raw() + k * size * 4, in[size_t(k)].raw(), size_t(size) * 4) != 0;
+          EXPECT_EQ(wrong, 0) << size;
+          // Uneven pieces: the last rank's is smaller, and may be small enough to be sent.
+          CollectiveCall call{.op = "all_reduce", .shape = {size}};
+          Tensor sum = Tensor::empty({DType::f32, {size}, {}});
+          Tensor scratch = Tensor::empty({DType::f32, {collective_scratch(call, 3)}, {}});
+          c->all_reduce(call, in[size_t(r)].raw(), sum.raw(), scratch.raw());
+          for (int64_t i = 0; i < size; ++i) {
+            std::vector<float> each;
+            for (const Tensor& t : in) each.push_back(t.data<float>()[i]);
+            wrong += tree(each, 0, 3) != sum.data<float>()[i];
+          }
+          EXPECT_EQ(wrong, 0) << size;
+        }
+      });
+    for (std::thread& t : threads) t.join();
+  }
 }
 
 TEST(Collectives, ReduceScatterAndAllGatherMakeAnAllReduce) {
@@ -276,6 +321,150 @@ TEST(Collectives, PassesKeepEachOneInItsPlace) {
     RunPool pool(std::make_shared<Plan>(g, PlanOptions{}));
     Tensor planned = pool(std::vector<Tensor>{x})[0];
     EXPECT_EQ(std::memcmp(interpreted.raw(), planned.raw(), size_t(planned.type().bytes())), 0);
+  });
+}
+
+// What f does with x, not computed, optimised.
+Graph recorded(const Tensor& x, const std::function<Tensor(const Tensor&)>& f) {
+  Recorder rec;
+  Graph g;
+  {
+    ContextScope scope;
+    context() = Context{.grad_enabled = false, .dry = true, .recorder = &rec};
+    rec.add_argument(x);
+    g = rec.finish(std::vector<Tensor>{f(x)});
+  }
+  optimize(g);
+  return g;
+}
+
+Tensor reduced(const Tensor& t, int64_t world = 2) {
+  return apply(SUAN_OP("all_reduce"), {t}, {std::string("sum"), world, false});
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.type() == b.type() && std::memcmp(a.raw(), b.raw(), size_t(a.type().bytes())) == 0;
+}
+
+TEST(Beside, AStepWaitsOnlyForWhatItTouches) {
+  on_ranks(2, false, [&](int rank, Communicator&) {
+    Tensor x = values(rank, {64, 64});
+    const Plan plan(recorded(x, [](const Tensor& t) {
+      Tensor sum = reduced(t), other = ops::matmul(t, ops::matmul(t, t));
+      return apply(SUAN_OP("cat"), {sum, other}, {int64_t(0)});
+    }), PlanOptions{});
+    std::vector<std::string> order;
+    for (const Step& s : plan.steps())
+      order.push_back(fmt::format("{} {}{}", s.node < 0 ? "copy" : plan.graph().nodes[size_t(s.node)].op->name,
+                                  s.waits, s.beside ? " beside" : ""));
+    ASSERT_EQ(order.size(), 4u);
+    EXPECT_EQ(order[0], "all_reduce 0 beside");
+    EXPECT_EQ(order[1], "matmul 0");
+    EXPECT_EQ(plan.steps()[3].waits, 1) << order[3];
+  });
+}
+
+// Random programs, in which buffers are used again and written in place while collectives are on their way.
+TEST(Beside, ThreadsGiveTheInterpretersBits) {
+  for (bool over_tcp : {false, true})
+    for (int seed = 0; seed < 12; ++seed)
+      on_ranks(2, over_tcp, [&](int rank, Communicator&) {
+        Tensor x = values(rank, {96, 64});
+        std::mt19937 rng{uint32_t(seed)};
+        Graph g = recorded(x, [&](const Tensor& t) {
+          Tensors all{t, t * 0.5};
+          auto any = [&] { return all[all.size() - 1 - rng() % std::min<size_t>(all.size(), 4)]; };
+          for (int k = 0; k < 40; ++k) {
+            Tensor a = any(), b = any();
+            switch (rng() % 6) {
+              case 0: all.push_back(reduced(a) * 0.25); break;
+              case 1: all.push_back(reduced(a * 0.5)); break;
+              case 2: {
+                Tensor part = apply(SUAN_OP("reduce_scatter"), {ops::tanh(a)}, {std::string("mean"), int64_t(2)});
+                all.push_back(apply(SUAN_OP("all_gather"), {part}, {int64_t(2)}));
+                break;
+              }
+              case 3: all.push_back(ops::tanh(ops::matmul(a, ops::slice(b, 0, 0, 64)))); break;
+              case 4: all.push_back(ops::sub(a, b)); break;
+              default: all.push_back(ops::tanh(a));
+            }
+          }
+          Tensor sum = all[0];
+          for (size_t k = 1; k < all.size(); k += 3) sum = ops::add(sum, all[k]);
+          return sum;
+        });
+        const Tensor expected = interpret(g, std::vector<Tensor>{x})[0];
+        RunPool pool(std::make_shared<Plan>(std::move(g), PlanOptions{}));
+        for (int k = 0; k < 5; ++k)
+          EXPECT_TRUE(same_bits(pool(std::vector<Tensor>{x})[0], expected)) << "seed " << seed << " replay " << k;
+      });
+}
+
+TEST(Beside, ThreadsThatDisagreeStayUsable) {
+  for (bool over_tcp : {false, true})
+    on_ranks(2, over_tcp, [&](int rank, Communicator& c) {
+      auto program = [](int64_t rows) {
+        return [rows](const Tensor& t) {
+          Tensor a = reduced(t), b = reduced(ops::slice(t, 0, 0, rows)), d = reduced(ops::exp(t));
+          return ops::sum(a) + ops::sum(b) + ops::sum(d);
+        };
+      };
+      Tensor x = values(rank, {100, 100});
+      RunPool bad(std::make_shared<Plan>(recorded(x, program(rank ? 50 : 60)), PlanOptions{}));
+      const std::string text = message_of([&] { bad(std::vector<Tensor>{x}); });
+      EXPECT_NE(text.find("mismatch [all_reduce] ranks disagree: expected all_reduce 60x100 f32 sum (call 2)"),
+                std::string::npos) << text;
+      RunPool good(std::make_shared<Plan>(recorded(x, program(50)), PlanOptions{}));
+      EXPECT_EQ(message_of([&] { good(std::vector<Tensor>{x}); }), "no error");
+      c.barrier();
+    });
+}
+
+thread_local bool interrupted_now = false;
+
+TEST(Beside, ThreadsThatAreInterruptedLeaveAtOnce) {
+  const InterruptPoll before = set_interrupt_poll([] {
+    if (interrupted_now) throw Interrupted("stop");
+  });
+  on_ranks(2, true, [&](int rank, Communicator& c) {
+    Tensor x = values(rank, {100, 100});
+    RunPool pool(std::make_shared<Plan>(recorded(x, [](const Tensor& t) { return ops::exp(reduced(t)); }),
+                                        PlanOptions{}));
+    pool(std::vector<Tensor>{x});
+    const auto begin = Clock::now();
+    if (rank == 0) {
+      interrupted_now = true;
+      EXPECT_EQ(message_of([&] { pool(std::vector<Tensor>{x}); }), "stop");
+      interrupted_now = false;
+      EXPECT_LT(Clock::now() - begin, std::chrono::seconds(2));
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_TRUE(message_of([&] { pool(std::vector<Tensor>{x}); }).starts_with("lost [all_reduce] rank 0 is gone"));
+    EXPECT_NE(message_of([&] { c.barrier(); }).find("unusable"), std::string::npos);
+  });
+  set_interrupt_poll(before);
+}
+
+TEST(Beside, ThreadsCountWhatIsHidden) {
+  on_ranks(2, true, [&](int rank, Communicator& c) {
+    Tensor x = values(rank, {256, 256});
+    RunPool pool(std::make_shared<Plan>(recorded(x, [](const Tensor& t) {
+      Tensor sum = reduced(t), y = t;
+      for (int k = 0; k < 40; ++k) y = ops::matmul(y, t);
+      return sum + y;
+    }), PlanOptions{}));
+    for (int k = 0; k < 5; ++k) pool(std::vector<Tensor>{x});
+    const CommunicatorStats s = c.stats();
+    EXPECT_EQ(s.calls, 5);
+    EXPECT_EQ(s.bytes, 5 * 256 * 256 * 4);
+    EXPECT_GT(s.waited + s.moved, 0);
+    EXPECT_GE(s.exposed_waited, 0);
+    EXPECT_LE(s.exposed_waited, s.waited);
+    // A call that is made by the computing thread is exposed whole.
+    const CommunicatorStats b = (c.barrier(), c.stats());
+    EXPECT_NEAR(b.exposed_waited - s.exposed_waited, b.waited - s.waited, 1e-6);
+    EXPECT_GT(b.waited, s.waited);
   });
 }
 

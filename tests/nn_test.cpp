@@ -9,6 +9,7 @@
 #include <random>
 
 #include "core/convert.h"
+#include "core/dispatch.h"
 #include "core/pool.h"
 #include "core/tape.h"
 #include "ops/api.h"
@@ -437,6 +438,17 @@ TEST(Nn, BadDataIsAnErrorAndTheEngineGoesOn) {
   EXPECT_THROW(apply(op("assert_finite"), {Tensor::from<float>(nan, {2})}, {std::string("loss")}),
                ValueError);
   EXPECT_TRUE(*apply(op("assert_finite"), {logits}).data<bool>());
+}
+
+TEST(Optimizer, UpdatesOfAVariadicOpComeRoundByRound) {
+  const OpDef& steps = op("adamw_steps");   // lr, step, grad_scale, then rounds of four
+  constexpr int want[] = {3, 5, 6, 7, 9, 10};
+  for (size_t k = 0; k < 6; ++k) EXPECT_EQ(updated_input(steps, k, 11, 6), want[k]) << k;
+  EXPECT_EQ(updated_input(steps, 6, 11, 6), -1);
+  const OpDef& step = op("adamw_step");
+  EXPECT_EQ(updated_input(step, 2, 6, 3), 3);
+  EXPECT_EQ(updated_input(step, 3, 6, 3), -1);
+  EXPECT_EQ(updated_input(op("add"), 0, 2, 1), -1);
 }
 
 }  // namespace

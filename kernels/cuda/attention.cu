@@ -1,92 +1,106 @@
-// Attention by blocks with a running maximum (Dao et al. 2022), f32. A block has 16 queries of one head, a warp
-// four of them; keys come in tiles of 32, one to a lane. Scores never leave the chip. A mask runs by the
-// op's definition, as does a width over 128.
+// Attention by blocks with a running maximum (Dao et al. 2022) on the tensor cores, f32 and bf16. A warp has 16
+// queries of one head, keys pass in tiles of 32; scores and weights never leave the registers. A mask runs by
+// the op's definition, as does a width over 128.
 #include "kernels/cuda/lib/attention.cuh"
+#include "kernels/cuda/lib/warp.cuh"
 
 namespace suan::cuda {
 namespace {
 
-// W: 32-wide pieces of the value width that a lane accumulates.
-template <int W>
-__global__ void __launch_bounds__(128) attention_kernel(float* out, float* lse, const float* q, const float* k,
-                                                        const float* v, AttentionParams p) {
+template <class T, int W>
+__global__ void __launch_bounds__(128, 1) attention_kernel(T* out, float* lse, const T* q, const T* k, const T* v,
+                                                        AttentionParams p) {
+  constexpr int ld = row_stride<T, W>;
   Smem shared;
-  const int ld = p.width + 1, ldv = p.value_width + 1;
-  float* keys = shared.take<float>(tile_keys * ld);
-  float* values = shared.take<float>(tile_keys * ldv);
-  float* queries = shared.take<float>(block_rows * ld);
-  float* weights = shared.take<float>(4 * 32);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64_t head = blockIdx.y % p.heads, batch = blockIdx.y / p.heads;
-  const int64_t kv_head = head / (p.heads / p.kv_heads), q0 = int64_t(blockIdx.x) * block_rows;
-  q += batch * p.q.batch + head * p.q.head;
-  k += batch * p.k.batch + kv_head * p.k.head;
-  v += batch * p.v.batch + kv_head * p.v.head;
-  load_rows(queries, ld, q, p.q, q0, block_rows, p.queries, p.width);
-
-  float top[rows_per_warp], total[rows_per_warp], acc[rows_per_warp][W];
-#pragma unroll
-  for (int r = 0; r < rows_per_warp; ++r) {
-    top[r] = -INFINITY;
-    total[r] = 0;
-#pragma unroll
-    for (int w = 0; w < W; ++w) acc[r][w] = 0;
+  T* queries = shared.take<T>(block_rows * ld);
+  T* keys = shared.take<T>(2 * tile_rows * ld);
+  T* values = shared.take<T>(2 * tile_rows * ld);
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, warp = threadIdx.x / 32;
+  const int head = int(blockIdx.y) % p.heads, batch = int(blockIdx.y) / p.heads, kv_head = head / (p.heads / p.kv_heads);
+  // Causal: the blocks that see most begin first.
+  const int q0 = int(p.causal ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * block_rows;
+  const int row0 = q0 + warp * warp_rows;
+  q = head_of(q, p.q, batch, head);
+  k = head_of(k, p.k, batch, kv_head);
+  v = head_of(v, p.v, batch, kv_head);
+  const int seen = p.causal && q0 + block_rows < p.keys ? q0 + block_rows : p.keys;
+  const auto load = [&](int k0) {
+    const int stage = k0 / tile_rows % 2 * tile_rows * ld;
+    load_rows<tile_rows, W>(keys + stage, k, p.k, k0, p.keys, p.width);
+    load_rows<tile_rows, W>(values + stage, v, p.v, k0, p.keys, p.value_width);
+    cp_async_commit();
+  };
+  if (seen > 0) {
+    load_rows<block_rows, W>(queries, q, p.q, q0, p.queries, p.width);
+    load(0);
   }
-  const int64_t seen = p.causal && q0 + block_rows < p.keys ? q0 + block_rows : p.keys;
-  for (int64_t k0 = 0; k0 < seen; k0 += tile_keys) {
-    __syncthreads();
-    load_rows(keys, ld, k, p.k, k0, tile_keys, p.keys, p.width);
-    load_rows(values, ldv, v, p.v, k0, tile_keys, p.keys, p.value_width);
-    __syncthreads();
-#pragma unroll
-    for (int r = 0; r < rows_per_warp; ++r) {
-      const int row = warp * rows_per_warp + r;
-      const int64_t qi = q0 + row, kj = k0 + lane;
-      float s = dot_rows(queries + row * ld, keys + lane * ld, p.width) * p.scale;
-      if (kj >= p.keys || (p.causal && kj > qi)) s = -INFINITY;
-      const float best = fmaxf(top[r], warp_reduce<Max>(s));
-      const float base = best == -INFINITY ? 0.0f : best;   // a query that has seen nothing yet
-      const float weight = expf(s - base), keep = expf(top[r] - base);
-      total[r] = total[r] * keep + warp_reduce<Sum>(weight);
-      top[r] = best;
-      weights[warp * 32 + lane] = weight;
-      __syncwarp();
-#pragma unroll
-      for (int w = 0; w < W; ++w) {
-        const int c = w * 32 + lane;
-        float a = acc[r][w] * keep;
-        if (c < p.value_width)
-          for (int j = 0; j < tile_keys; ++j) a = fmaf(weights[warp * 32 + j], values[j * ldv + c], a);
-        acc[r][w] = a;
-      }
-      __syncwarp();
+  float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};   // of rows g and g + 8; total: this lane's columns
+  float acc[W / 8][4] = {};
+  for (int k0 = 0; k0 < seen; k0 += tile_rows) {
+    if (k0 + tile_rows < seen) {
+      load(k0 + tile_rows);
+      cp_async_wait<1>();
+    } else {
+      cp_async_wait<0>();
     }
-  }
+    __syncthreads();
+    if (row0 < p.queries) {
+      const int stage = k0 / tile_rows % 2 * tile_rows * ld;
+      float s[tile_parts][4] = {};
+      multiply_rows<T, W>(s, queries + warp * warp_rows * ld, keys + stage);
+      const bool edge = k0 + tile_rows > p.keys || (p.causal && k0 + tile_rows - 1 > row0);
+      float best[2] = {top[0], top[1]};
 #pragma unroll
-  for (int r = 0; r < rows_per_warp; ++r) {
-    const int64_t qi = q0 + warp * rows_per_warp + r;
-    if (qi >= p.queries) continue;
-    const int64_t row = int64_t(blockIdx.y) * p.queries + qi;
-    const float scale = total[r] > 0 ? 1.0f / total[r] : 0.0f;
+      for (int j = 0; j < tile_parts; ++j)
 #pragma unroll
-    for (int w = 0; w < W; ++w)
-      if (w * 32 + lane < p.value_width) out[row * p.value_width + w * 32 + lane] = acc[r][w] * scale;
-    if (lane == 0) lse[row] = top[r] + logf(total[r]);
+        for (int i = 0; i < 4; ++i) {
+          s[j][i] *= p.scale * log2_e;
+          const int key = k0 + 8 * j + 2 * t + i % 2, query = row0 + g + i / 2 * 8;
+          if (edge && (key >= p.keys || (p.causal && key > query))) s[j][i] = -INFINITY;
+          best[i / 2] = fmaxf(best[i / 2], s[j][i]);
+        }
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        best[h] = row_reduce<Max>(best[h]);
+        const float base = best[h] == -INFINITY ? 0.0f : best[h];   // a query that has seen nothing yet
+        const float keep = exp2f(top[h] - base);
+        top[h] = best[h];
+        total[h] *= keep;
+#pragma unroll
+        for (int j = 0; j < tile_parts; ++j)
+#pragma unroll
+          for (int i = 2 * h; i < 2 * h + 2; ++i) total[h] += s[j][i] = exp2f(s[j][i] - base);
+#pragma unroll
+        for (int j = 0; j < W / 8; ++j) acc[j][2 * h] *= keep, acc[j][2 * h + 1] *= keep;
+      }
+      multiply_columns<T, W>(acc, s, values + stage);
+    }
+    __syncthreads();
   }
+  const int64_t first_row = int64_t(blockIdx.y) * p.queries;
+  float factor[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    total[h] = row_reduce<Sum>(total[h]);
+    factor[h] = total[h] > 0 ? 1.0f / total[h] : total[h];   // NaN stays
+    if (t == 0 && row0 + g + 8 * h < p.queries) lse[first_row + row0 + g + 8 * h] = top[h] * ln_2 + logf(total[h]);
+  }
+  store_rows<W>(out + first_row * p.value_width, acc, factor, row0, p.queries, p.value_width);
 }
 
-void run(const AttentionParams& p, const KernelArgs& a) {
-  if (p.batches * p.heads * p.queries == 0) return;
-  const size_t bytes = sizeof(float) * size_t(tile_keys * (p.width + 1) + tile_keys * (p.value_width + 1) +
-                                              block_rows * (p.width + 1) + 4 * 32) + 64;
-  const dim3 grid(unsigned((p.queries + block_rows - 1) / block_rows), unsigned(p.batches * p.heads)), block(128);
-  const auto launch_with = [&](auto kernel) {
-    SUAN_LAUNCH(kernel, grid, block, bytes, out<float>(a, 0), out<float>(a, 1), in<float>(a, 0), in<float>(a, 1),
-                in<float>(a, 2), p);
-  };
-  if (p.value_width <= 32) launch_with(attention_kernel<1>);
-  else if (p.value_width <= 64) launch_with(attention_kernel<2>);
-  else launch_with(attention_kernel<4>);
+void run(const AttentionParams& prepared, const KernelArgs& a) {
+  AttentionParams p = prepared;
+  if (p.batches == 0 || p.heads == 0 || p.queries == 0) return;
+  with_attention_types(p, [&](auto element, auto width) {
+    using T = decltype(element);
+    constexpr int W = width;
+    p.q.wide = rows_are_wide(a.in[0], p.q, p.width, sizeof(T));
+    p.k.wide = rows_are_wide(a.in[1], p.k, p.width, sizeof(T));
+    p.v.wide = rows_are_wide(a.in[2], p.v, p.value_width, sizeof(T));
+    const dim3 grid(unsigned((p.queries + block_rows - 1) / block_rows), unsigned(p.batches * p.heads));
+    SUAN_LAUNCH((attention_kernel<T, W>), grid, dim3(128), sizeof(T) * (block_rows + 4 * tile_rows) * row_stride<T, W>,
+                out<T>(a, 0), out<float>(a, 1), in<T>(a, 0), in<T>(a, 1), in<T>(a, 2), p);
+  });
 }
 
 }  // namespace
@@ -94,11 +108,7 @@ void run(const AttentionParams& p, const KernelArgs& a) {
 Kernel kernel_attention() {
   Kernel k;
   k.flags = kernel_strided_in;
-  k.supports = [](const KernelDesc& d) {
-    if (!all_f32(d) || d.has(3)) return false;
-    const Shape &q = d.in[0]->layout.shape, &v = d.in[2]->layout.shape;
-    return q[3] <= max_width && v[3] <= max_width && q[0] * q[1] <= 65535 && v[1] > 0;
-  };
+  k.supports = [](const KernelDesc& d) { return !d.has(3) && supports_attention(*d.in[0], *d.in[2]); };
   k.prepare = [](const KernelDesc& d) {
     return prepared<AttentionParams>(attention_params(*d.in[0], *d.in[1], *d.in[2], d.attrs), run);
   };

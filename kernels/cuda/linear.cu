@@ -2,13 +2,5 @@
 #include "kernels/cuda/lib/product.h"
 
 namespace suan::cuda {
-
-Kernel kernel_linear() {
-  Kernel k;
-  k.flags = kernel_strided_in;
-  k.supports = supports_product;
-  k.prepare = prepare_product;
-  return k;
-}
-
+Kernel kernel_linear() { return product_kernel(); }
 }  // namespace suan::cuda

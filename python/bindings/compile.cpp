@@ -186,8 +186,10 @@ void bind_compile(nb::module_& m) {
     d["kernels"] = c.kernels;
     d["composites"] = c.composites;
     d["views"] = c.views;
-    d["plans"] = replay_counters().plans;
-    d["replays"] = replay_counters().replays;
+    d["plans"] = replay_counters().plans.load();
+    d["replays"] = replay_counters().replays.load();
+    d["captures"] = replay_counters().captures.load();
+    d["unit_replays"] = replay_counters().unit_replays.load();
     return d;
   }, "How often each path through the engine was taken by this thread.");
   m.def("saved_bytes", [](const Tensor& t) { return saved_bytes(t); },

@@ -4,6 +4,10 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <map>
+#include <set>
+
 #include "core/allocator.h"
 #include "core/pass.h"
 #include "distributed/collectives.h"
@@ -14,12 +18,12 @@ namespace {
 
 using namespace suan::distributed;
 
-void init_tcp(const std::string& host, int port, int rank, int size, double meet, double timeout) {
+void init_tcp(const std::string& host, int port, int rank, int size, double meet, double timeout, bool local_reads) {
   bridged([&] {
     std::shared_ptr<Communicator> c;
     {
       ReleaseGil unlocked;
-      c = make_communicator(tcp_transport({host, port, rank, size, meet}), timeout);
+      c = make_communicator(tcp_transport({host, port, rank, size, meet, local_reads}), timeout);
     }
     set_process_communicator(c);
   });
@@ -58,6 +62,26 @@ Trace record_dry(const nb::callable& fn, const Tensors& args, int parts) {
   return t;
 }
 
+// The most bytes of gathered parameters, as they came and laid out, that are there at once in a step.
+int64_t gathered_bytes(const Plan& p) {
+  static const OpDef &all_gather = op("all_gather"), &copy = op("copy");
+  std::set<int> gathered;  // buffers
+  for (const Step& s : p.steps()) {
+    const OpDef* made_by = s.node < 0 ? &copy : p.graph().nodes[size_t(s.node)].op;
+    if (made_by == &all_gather || (made_by == &copy && gathered.count(s.in[0].buffer))) gathered.insert(s.out[0].buffer);
+  }
+  std::map<int, int64_t> change;  // by step
+  for (int i : gathered) {
+    const Buffer& b = p.buffers()[size_t(i)];
+    if (b.home != Home::arena) continue;
+    change[b.first] += b.bytes;
+    change[b.last + 1] -= b.bytes;
+  }
+  int64_t now = 0, most = 0;
+  for (const auto& [step, bytes] : change) most = std::max(most, now += bytes);
+  return most;
+}
+
 class PyParallelStep {
  public:
   PyParallelStep(nb::callable fn, const Tensors& args, int shards, int stage, int64_t bucket_bytes,
@@ -84,14 +108,13 @@ class PyParallelStep {
         });
     }
     bridged([&] {
-      for (const Node& n : step.trace.graph.nodes) collectives_ += n.attrs.size() && is_collective(*n.op);
-      if (c) {
-        ReleaseGil unlocked;
-        c->agree("program", step.trace.graph.hash());
-      }
+      for (const Node& n : step.trace.graph.nodes) collectives_ += collective_world(n) > 0;
       auto cut = cut_captured(step, options_);
       recorded = Trace();
-      executable_ = std::make_unique<Executable>(std::move(step.trace), CompileOptions{.memory_limit = memory_limit});
+      {
+        ReleaseGil unlocked;
+        executable_ = Executable::make(std::move(step.trace), {.memory_limit = memory_limit});
+      }
       adopt_parts(cut);
       for (const auto& [tensor, part] : cut) sharded_.push_back(tensor);
       cut.clear();
@@ -114,6 +137,7 @@ class PyParallelStep {
       if (!c.argument) state += c.root.type().bytes();
     d["state_bytes"] = state;
     d["arena_bytes"] = p ? p->arena_bytes() : 0;
+    d["gathered_bytes"] = p ? gathered_bytes(*p) : 0;
     d["collectives"] = collectives_;
     d["graph"] = p ? p->graph().print() : executable_->trace().graph.print();
     return d;
@@ -122,9 +146,8 @@ class PyParallelStep {
   const Tensors& sharded() const { return sharded_; }
 
  private:
-  static bool is_collective(const OpDef& d) { return d.flags & op_effect && d.find_attr("world") >= 0; }
   ParallelOptions options_;
-  std::unique_ptr<Executable> executable_;
+  std::shared_ptr<Executable> executable_;
   Tensors sharded_;
   int collectives_ = 0;
 };
@@ -133,13 +156,15 @@ class PyParallelStep {
 
 void bind_distributed(nb::module_& m) {
   m.def("init_tcp", init_tcp, nb::arg("host"), nb::arg("port"), nb::arg("rank"), nb::arg("size"),
-        nb::arg("meet_timeout"), nb::arg("timeout"), "Meets the other ranks (see suan.distributed).");
+        nb::arg("meet_timeout"), nb::arg("timeout"), nb::arg("local_reads"), "Meets the other ranks (see suan.distributed).");
   m.def("destroy_group", [] {
     set_thread_communicator(nullptr);
     set_process_communicator(nullptr);
   }, "Leaves the group of ranks.");
   m.def("rank", [] { auto c = current_communicator(); return c ? c->rank() : 0; }, "This process's rank.");
   m.def("world_size", [] { auto c = current_communicator(); return c ? c->size() : 1; }, "How many ranks there are.");
+  m.def("transport", [] { auto c = current_communicator(); return c ? c->transport() : std::string("none"); },
+        "How ranks reach each other.");
   m.def("communication", [] {
     auto c = current_communicator();
     const CommunicatorStats s = c ? c->stats() : CommunicatorStats();
@@ -148,8 +173,11 @@ void bind_distributed(nb::module_& m) {
     d["bytes"] = s.bytes;
     d["waited"] = s.waited;
     d["moved"] = s.moved;
+    d["exposed_waited"] = s.exposed_waited;
+    d["exposed_moved"] = s.exposed_moved;
     return d;
-  }, "This rank's collectives so far: calls, bytes sent, seconds until all ranks had come and from then to the end.");
+  }, "This rank's collectives so far: calls, bytes sent, seconds until all ranks had come (waited) and from then to "
+     "the end (moved), and the parts of these in which computation stood still (exposed_).");
   m.def("in_group", [] { return bool(current_communicator()); }, "True between init and destroy.");
   m.def("agree", [](const std::string& what, uint64_t a, uint64_t b) {
     if (auto c = current_communicator()) bridged([&] {

@@ -40,6 +40,12 @@ bool set_nan_guard(bool on) {
   return before;
 }
 
+const DeviceEvents& events_of(Device d) {
+  const DeviceEvents* events = d.is_cpu() ? nullptr : backend(d.type).events();
+  if (!events) fail<DeviceError>("event", "no events on this device: expected one that has them, got {}", to_string(d));
+  return *events;
+}
+
 }  // namespace
 
 void bind_misc(nb::module_& m) {
@@ -68,7 +74,23 @@ void bind_misc(nb::module_& m) {
       if (uint64_t n = apply_counters().kernels_on[i])
         d[nb::str(i == 0 ? "cpu" : backend(DeviceType(i)).name())] = n;
     return d;
-  }, "How many kernels this thread has run eagerly, by kind of device.");
+  }, "How many kernels this thread has run, eagerly and as steps of plans, by kind of device.");
+  m.def("describe_device", [](const std::string& device) {
+    const Device d = parse_device(device);
+    return d.is_cpu() ? std::string("cpu") : backend(d.type).describe(d.index);
+  }, "A device in one line: the card, its driver and the libraries found.");
+  m.def("event_record", [](const std::string& device) {
+    const Device d = parse_device(device);
+    return reinterpret_cast<uintptr_t>(events_of(d).record(d.index));
+  }, "A point in a device's work. DeviceError where a device has no events.");
+  m.def("event_milliseconds", [](const std::string& device, uintptr_t from, uintptr_t to) {
+    const Device d = parse_device(device);
+    return events_of(d).milliseconds(d.index, reinterpret_cast<void*>(from), reinterpret_cast<void*>(to));
+  }, "Time between two points, once the device has passed both.");
+  m.def("event_release", [](const std::string& device, uintptr_t event) {
+    const Device d = parse_device(device);
+    events_of(d).release(d.index, reinterpret_cast<void*>(event));
+  }, "Gives a point back.");
   m.def("device_kernels", [](const std::string& device) {
     const Device d = parse_device(device);
     std::vector<std::string> names;

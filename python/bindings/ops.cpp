@@ -44,7 +44,7 @@ bool takes_spread_dims(const OpDef& op) {
 }
 
 bool returns_list(const OpDef& op) {
-  return op.name == "split" || op.name == "chunk" || op.name == "unbind";
+  return op.name == "split" || op.name == "chunk" || op.name == "unbind" || op.name == "adamw_steps";
 }
 
 struct Call {

@@ -4,6 +4,8 @@ Tensors, the op table and autograd are here; suan.nn, suan.optim, suan.data, sua
 line are loaded when first used.
 """
 
+import math as _math
+
 from . import _c
 from .kinds import (  # noqa: F401
     Size, default_device, device, dtype, finfo, float16, bfloat16, float32, float64, float8_e4m3fn,
@@ -38,6 +40,8 @@ int = int32
 long = int64
 bool = _bool
 
+inf, nan, pi, e, newaxis = _math.inf, _math.nan, _math.pi, _math.e, None
+
 __version__ = "0.1.0"
 
 
@@ -51,7 +55,9 @@ def get_num_threads():
     return _c.num_threads()
 
 
-_LAZY_MODULES = ("nn", "optim", "data", "train", "models", "cli", "utils", "func", "onnx", "distributed")
+_LAZY_MODULES = (
+    "amp", "backends", "cli", "cuda", "data", "distributed", "func", "models", "nn", "onnx", "optim", "train", "utils",
+)
 _LAZY_NAMES = {"compile": "compile", "plan": "compile"}
 
 
@@ -59,13 +65,16 @@ def __getattr__(name):
     import importlib
 
     if name in _LAZY_NAMES:
-        value = getattr(importlib.import_module("." + _LAZY_NAMES[name], __name__), name)
-        globals()[name] = value
-        return value
+        # Importing the module puts it under its own name here; the functions of that name take its place.
+        module = importlib.import_module("." + _LAZY_NAMES[name], __name__)
+        globals().update({n: getattr(module, n) for n, where in _LAZY_NAMES.items() if where == _LAZY_NAMES[name]})
+        return globals()[name]
     if name in _LAZY_MODULES:
         try:
             return importlib.import_module("." + name, __name__)
         except ModuleNotFoundError as e:
             if e.name != f"{__name__}.{name}":
                 raise
-    raise AttributeError(f"module 'suan' has no attribute '{name}'")
+    from .naming import missing
+
+    raise missing(__name__, name, [*globals(), *_LAZY_MODULES, *_LAZY_NAMES])

@@ -119,14 +119,17 @@ def init_process_group(
     master_port=None,
     timeout=300.0,
     init_timeout=60.0,
+    local_reads=True,
 ):
     """Meets the other ranks. What is not given comes from environment(); with neither, the world
     is this process alone.
 
     timeout: seconds that a rank waits for another one in a collective before PeerTimeoutError.
-    init_timeout: seconds for all ranks to meet. Errors: ValueError (wrong world size or rank, on
-    every rank that came), PeerTimeoutError (master unreachable, ranks missing), StateError (called
-    twice)."""
+    init_timeout: seconds for all ranks to meet. local_reads: ranks of one machine copy pieces of
+    16 KiB and more out of each other's memory, where Linux lets them (process_vm_readv: the same
+    user, and ptrace allowed), and send them otherwise; transport() tells. Errors: ValueError (wrong
+    world size or rank, on every rank that came), PeerTimeoutError (master unreachable, ranks
+    missing), StateError (called twice)."""
     if backend != "tcp":
         raise ValueError(f"[init_process_group] unknown backend: expected 'tcp', got {backend!r}")
     if _c.in_group():
@@ -153,12 +156,19 @@ def init_process_group(
         found.get("world_size", world_size),
         float(init_timeout),
         float(timeout),
+        local_reads,
     )
 
 
 def destroy_process_group():
     """Leaves the group; ranks that still wait for this one get PeerLostError."""
     _c.destroy_group()
+
+
+def transport():
+    """How this rank reaches the others: "none" without a group, "tcp", or "tcp, reading the memory
+    of 3 of 7 ranks"."""
+    return _c.transport()
 
 
 def is_available():
@@ -309,12 +319,13 @@ class DataParallelStep:
 
     def stats(self):
         """One dict for each batch shape: state_bytes (parameters and optimizer state that this
-        rank holds), arena_bytes (all else in a step), collectives, graph."""
+        rank holds), arena_bytes (all else in a step), gathered_bytes (the most of gathered tensors at
+        once), collectives, graph."""
         return [step.stats() for step, _ in self._steps.values()]
 
 
 def data_parallel(
-    fn, parameters, *, stage=0, rank_invariant=None, bucket_bytes=4 << 20, memory_limit=None
+    fn, parameters, *, stage=0, rank_invariant=None, bucket_bytes=1 << 20, memory_limit=None
 ):
     """fn, a whole training step (forward, backward, clipping, optimizer), on all ranks at once.
 
@@ -325,7 +336,8 @@ def data_parallel(
     stage: ZeRO's (Rajbhandari et al. 2020): 0 averages gradients, 1 also shards optimizer state, 2
     gradients, 3 parameters. rank_invariant=V, a power of two, always computes the batch as V
     shards and adds them in one tree: losses and weights are the same bits on 1, 2, ... V ranks and
-    at every stage. Default: one shard a rank. bucket_bytes: gradients that travel together.
+    at every stage. Default: one shard a rank. bucket_bytes: gradients that travel together, and at
+    stage 3 parameters.
 
     Errors: ValueError (unknown stage, V that the ranks do not divide), ShapeError (rows that V does
     not divide), StateError naming the line of what cannot be done so: random numbers in the step,

@@ -1,9 +1,26 @@
-"""Gradients as functions: grad, value_and_grad, vjp and jacrev of a function of tensors."""
+"""Functions of functions, as torch.func: gradients, Jacobians, directional derivatives, and a module called with
+other weights.
+
+A transform works on the tensors of its arguments (nested in tuples, lists and dicts) and nests to any depth.
+What it returns keeps a history only where something could ask for it: inside another transform, when an argument
+requires a gradient, or when the function holds a tensor that does (a module's weights, say).
+
+There is no vmap: it needs batching rules over a recorded graph, and Python cannot read recordings yet. Jacobians
+therefore take one pass per row (jacrev) or column (jacfwd), over one evaluation of the function.
+"""
+
+import contextlib
+import functools
+import threading
 
 from . import _c
 from . import autograd as _autograd
 
 Tensor = _c.Tensor
+_level = threading.local()
+
+
+# ---- trees of tensors ----------------------------------------------------------------------------------
 
 
 def _leaves(tree, out):
@@ -18,47 +35,175 @@ def _leaves(tree, out):
     return tree
 
 
-def _tracked(args, argnums):
+def _tensors(tree):
+    found = []
+    _leaves(tree, lambda t: found.append(t) or t)
+    return found
+
+
+def _detached(tree):
+    return _leaves(tree, lambda t: t.detach())
+
+
+# ---- what a function holds -------------------------------------------------------------------------------
+
+
+def captured(fn):
+    """The tensors that a callable can reach besides its arguments and that require a gradient: weights of modules,
+    tensors in closures, defaults, bound objects and the globals its code names. Tensors hidden deeper are missed."""
+    return list(_captured(fn))
+
+
+def _captured(fn):
+    seen, queue = set(), [fn]
+    while queue:
+        x = queue.pop()
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        if isinstance(x, Tensor):
+            if x.requires_grad:
+                yield x
+        elif isinstance(x, (list, tuple, set, frozenset)):
+            if len(x) < 4096 or not isinstance(next(iter(x)), (int, float, str, bytes)):  # data, not tensors
+                queue.extend(x)
+        elif isinstance(x, dict):
+            queue.extend(x.values())
+        elif isinstance(x, functools.partial):
+            queue.extend((x.func, x.args, x.keywords))
+        elif hasattr(x, "named_parameters") and not isinstance(x, type):
+            for p in x.parameters():
+                if p.requires_grad and id(p) not in seen:
+                    seen.add(id(p))
+                    yield p
+        elif hasattr(x, "__self__") and hasattr(x, "__func__"):
+            queue.extend((x.__self__, x.__func__))
+        elif hasattr(x, "__code__") and (hasattr(x, "_suan_holds") or not _ours(x)):
+            queue.extend(_held(x))
+        elif hasattr(x, "__dict__") and not isinstance(x, (type, type(contextlib))) and not _ours(x):
+            queue.extend(vars(x).values())
+        elif hasattr(x, "_fn") and _ours(x):  # a CompiledFunction
+            queue.append(x._fn)
+
+
+def _ours(x):
+    """True for the library's own functions and objects, whose insides hold no user's tensor."""
+    name = getattr(x, "__module__", None) or type(x).__module__
+    return name == "suan" or name.startswith("suan.")
+
+
+def _held(fn):
+    """What a Python function can reach: closure, defaults and the globals that its code names."""
+    if hasattr(fn, "_suan_holds"):  # a transform of another function
+        yield fn._suan_holds
+        return
+    for cell in fn.__closure__ or ():
+        with contextlib.suppress(ValueError):  # a name that is not bound yet
+            yield cell.cell_contents
+    yield from fn.__defaults__ or ()
+    yield from (fn.__kwdefaults__ or {}).values()
+    codes = [fn.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [c for c in code.co_consts if hasattr(c, "co_names")]
+        yield from (fn.__globals__[n] for n in code.co_names if n in fn.__globals__)
+
+
+# ---- evaluating a function on fresh inputs ---------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _inside():
+    """Within a transform's call of its function: what transforms in there return keeps its history."""
+    _level.depth = _depth() + 1
+    try:
+        with _autograd.enable_grad():
+            yield
+    finally:
+        _level.depth -= 1
+
+
+def _depth():
+    return getattr(_level, "depth", 0)
+
+
+def _outer(func, args):
+    """True if a derivative of the result may be asked for later."""
+    return _depth() > 0 or any(t.requires_grad for t in _tensors(list(args))) or next(_captured(func), None) is not None
+
+
+def _numbers(op, argnums, args):
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for n in numbers:
+        if not -len(args) <= n < len(args):
+            raise ValueError(f"[{op}] bad argnums: expected below {len(args)}, got {n}")
+    return numbers
+
+
+def _tracked(op, args, argnums):
     """Arguments whose tensors at argnums are fresh inputs of a graph, and those inputs."""
     inputs = []
 
     def fresh(t):
-        # Inside an outer grad the input keeps its history, so that derivatives nest.
+        if not t.dtype.is_floating_point:
+            raise TypeError(f"[{op}] no derivative here: expected a floating tensor, got {t.dtype.name} of shape "
+                            f"{list(t.shape)}")
+        # With a history it is kept, so that derivatives nest.
         t = _c.ops.reshape(t, t.shape) if t.requires_grad else t.detach().requires_grad_()
         inputs.append(t)
         return t
 
     args = list(args)
     for n in argnums:
-        if not -len(args) <= n < len(args):
-            raise ValueError(f"[grad] bad argnums: expected below {len(args)}, got {n}")
         args[n] = _leaves(args[n], fresh)
     return args, inputs
 
 
-def _nested(args):
-    found = []
-    _leaves(list(args), lambda t: found.append(t.requires_grad) or t)
-    return any(found)
+def _split(op, result, has_aux):
+    if not has_aux:
+        return result, None
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"[{op}] wrong result with has_aux=True: expected (output, aux), got {type(result).__name__}")
+    return result
+
+
+def _wraps(func):
+    """For the function that a transform returns: its name and documentation, and where tensors may hide."""
+
+    def decorate(wrapped):
+        functools.update_wrapper(wrapped, func, updated=())
+        wrapped._suan_holds = func
+        return wrapped
+
+    return decorate
+
+
+# ---- gradients of scalars ----------------------------------------------------------------------------------
 
 
 def value_and_grad(func, argnums=0, has_aux=False):
-    """A function that returns func's scalar value and its gradient with respect to argument(s) argnums."""
+    """A function that returns func's scalar value and its gradient with respect to argument(s) argnums.
 
+    Args:
+        func: gives one floating element, or (value, aux) with has_aux.
+        argnums: a position, or several (the gradients are then a tuple). The gradient of an argument is nested
+            as the argument is.
+    """
+
+    @_wraps(func)
     def wrapped(*args, **kwargs):
-        numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        outer = _nested(args)
-        with _autograd.enable_grad():
-            tracked, inputs = _tracked(args, numbers)
+        numbers = _numbers("grad", argnums, args)
+        outer = _outer(func, (args, kwargs))
+        tracked, inputs = _tracked("grad", args, numbers)
+        with _inside():
             result = func(*tracked, **kwargs)
-            value = result[0] if has_aux else result
+            value = _split("grad", result, has_aux)[0]
             if not isinstance(value, Tensor) or value.numel() != 1:
                 got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(f"[grad] not a scalar: expected one element from the function, got {got}")
-            found = list(_autograd.grad(value, inputs, create_graph=True, materialize_grads=True))
+            found = _grads([value], inputs, None, outer)
         if not outer:
-            found = [g.detach() for g in found]
-            result = _leaves(result, lambda t: t.detach())
+            found, result = _detached(found), _detached(result)
         found = iter(found)
         grads = tuple(_leaves(args[n], lambda t: next(found)) for n in numbers)
         return result, grads[0] if isinstance(argnums, int) else grads
@@ -66,10 +211,22 @@ def value_and_grad(func, argnums=0, has_aux=False):
     return wrapped
 
 
+def _grads(roots, inputs, cotangents, create):
+    """autograd.grad where a root may have no history: what it does not depend on gets zeros."""
+    live = [i for i, r in enumerate(roots) if r.requires_grad]
+    if not live:
+        return [x.new_zeros(x.shape) for x in inputs]
+    given = None if cotangents is None else [cotangents[i] for i in live]
+    return list(_autograd.grad([roots[i] for i in live], inputs, given, retain_graph=True, create_graph=create,
+                               materialize_grads=True))
+
+
 def grad(func, argnums=0, has_aux=False):
-    """A function that returns the gradient of func's scalar value; grad(grad(f)) is the second derivative."""
+    """A function that returns the gradient of func's scalar value (with has_aux: (gradient, aux));
+    grad(grad(f)) is the second derivative."""
     both = value_and_grad(func, argnums, has_aux)
 
+    @_wraps(func)
     def wrapped(*args, **kwargs):
         value, found = both(*args, **kwargs)
         return (found, value[1]) if has_aux else found
@@ -77,47 +234,253 @@ def grad(func, argnums=0, has_aux=False):
     return wrapped
 
 
-def vjp(func, *primals):
-    """(output, f) where f(cotangent) gives the gradients of <output, cotangent> for all primals."""
-    with _autograd.enable_grad():
-        tracked, inputs = _tracked(primals, range(len(primals)))
-        output = func(*tracked)
-    single = isinstance(output, Tensor)
+def grad_and_value(func, argnums=0, has_aux=False):
+    """A function that returns (gradient, value), torch's order of value_and_grad."""
+    both = value_and_grad(func, argnums, has_aux)
 
-    def pull(*cotangents):
-        given = cotangents[0] if len(cotangents) == 1 and not isinstance(cotangents[0], Tensor) else cotangents
-        roots = [output] if single else list(output)
-        found = iter(_autograd.grad(roots, inputs, list(given), retain_graph=True, materialize_grads=True))
-        return tuple(_leaves(p, lambda t: next(found)) for p in primals)
-
-    return _leaves(output, lambda t: t.detach()), pull
-
-
-def jacrev(func, argnums=0):
-    """A function that returns the Jacobian: the output's shape followed by the argument's."""
-
-    def wrapped(*args):
-        chosen = args[argnums]
-
-        def of_chosen(x):
-            return func(*args[:argnums], x, *args[argnums + 1:])
-
-        output, pull = vjp(of_chosen, chosen)
-        n = output.numel()
-        rows = []
-        for i in range(n):
-            unit = _c.ops.full(_c.literal(0, output.dtype), (n,))
-            unit[i] = 1
-            rows.append(pull(unit.reshape(output.shape))[0])
-        return _c.ops.stack(rows, 0).reshape(tuple(output.shape) + tuple(chosen.shape))
+    @_wraps(func)
+    def wrapped(*args, **kwargs):
+        return both(*args, **kwargs)[::-1]
 
     return wrapped
+
+
+# ---- products with the Jacobian --------------------------------------------------------------------------------
+
+
+def vjp(func, *primals, has_aux=False):
+    """(output, f), or (output, f, aux) with has_aux: f(cotangent) is the tuple of gradients of <output, cotangent>
+    for the primals. The cotangent is nested as the output is, or given as that many arguments."""
+    outer = _outer(func, primals)
+    tracked, inputs = _tracked("vjp", primals, range(len(primals)))
+    with _inside():
+        output, aux = _split("vjp", func(*tracked), has_aux)
+    roots = _tensors(output)
+
+    def pull(*cotangents):
+        given = _tensors(list(cotangents))
+        if [t.shape for t in given] != [t.shape for t in roots]:
+            raise ValueError(f"[vjp] wrong cotangent: expected shapes {[list(t.shape) for t in roots]}, got "
+                             f"{[list(t.shape) for t in given]}")
+        keep = outer or _depth() > 0 or any(t.requires_grad for t in given)
+        found = iter(_grads(roots, inputs, given, keep))
+        return tuple(_leaves(p, lambda t: next(found)) for p in primals)
+
+    if not outer:
+        output, aux = _detached(output), _detached(aux)
+    return (output, pull, aux) if has_aux else (output, pull)
+
+
+def _linear(op, func, primals, has_aux):
+    """(output, push, aux, outer): push(tangents) gives those of the output's tensors, differentiable if outer.
+
+    The gradient is linear in its cotangent, so its own gradient with respect to that is the product with the
+    Jacobian from the other side: forward mode out of two reverse passes."""
+    outer = _outer(func, primals)
+    tracked, inputs = _tracked(op, primals, range(len(primals)))
+    with _inside():
+        output, aux = _split(op, func(*tracked), has_aux)
+        roots = _tensors(output)
+        live = [r for r in roots if r.requires_grad and r.dtype.is_floating_point]
+        dummies = [_c.ops.zeros(r.shape, r.dtype).requires_grad_() for r in live]
+        back = _grads(live, inputs, dummies, True) if live else []
+
+    def push(tangents):
+        kept = [(b, t) for b, t in zip(back, tangents) if b.requires_grad]
+        keep = outer or _depth() > 0 or any(t.requires_grad for t in tangents)
+        with _autograd.enable_grad():
+            found = iter(_grads([b for b, _ in kept], dummies, [t for _, t in kept], keep) if dummies else ())
+        return [next(found) if any(r is x for x in live) else _c.ops.zeros(r.shape, r.dtype) for r in roots]
+
+    return output, push, aux, outer
+
+
+def _matching(op, primals, tangents):
+    want, got = _tensors(list(primals)), _tensors(list(tangents))
+    if [(t.shape, t.dtype) for t in want] != [(t.shape, t.dtype) for t in got]:
+        raise ValueError(f"[{op}] wrong tangents: expected {[(list(t.shape), t.dtype.name) for t in want]}, got "
+                         f"{[(list(t.shape), t.dtype.name) for t in got]}")
+    return got
+
+
+def linearize(func, *primals):
+    """(output, f): f(*tangents) is the Jacobian's product with them, without evaluating func again."""
+    output, push, _, outer = _linear("linearize", func, primals, False)
+
+    def apply(*tangents):
+        found = iter(push(_matching("linearize", primals, tangents)))
+        return _leaves(output, lambda t: next(found))
+
+    return (output if outer else _detached(output)), apply
+
+
+def jvp(func, primals, tangents, *, has_aux=False):
+    """(output, derivative in the direction of tangents), and aux with has_aux.
+
+    Args:
+        primals, tangents: tuples of arguments and of their directions, equal in structure, shapes and dtypes.
+
+    It costs an evaluation and two reverse passes: the engine differentiates in reverse only.
+    """
+    if not isinstance(primals, tuple) or not isinstance(tangents, tuple):
+        raise TypeError(f"[jvp] wrong arguments: expected tuples of primals and tangents, got "
+                        f"{type(primals).__name__} and {type(tangents).__name__}")
+    given = _matching("jvp", primals, tangents)
+    output, push, aux, outer = _linear("jvp", func, primals, has_aux)
+    found = iter(push(given))
+    moved = _leaves(output, lambda t: next(found))
+    if not outer:
+        output, aux = _detached(output), _detached(aux)
+    return (output, moved, aux) if has_aux else (output, moved)
+
+
+# ---- Jacobians ---------------------------------------------------------------------------------------------------
+
+
+def _units(t):
+    """For each element of a tensor: zeros of its shape, with one there."""
+    n = t.numel()
+    eye = _c.ops.eye(n, n, t.dtype)
+    return [_c.ops.reshape(_c.ops.select(eye, 0, i), t.shape) for i in range(n)]
+
+
+def _chosen(op, func, argnums, args, kwargs):
+    numbers = _numbers(op, argnums, args)
+
+    @_wraps(func)
+    def of_chosen(*given):
+        full = list(args)
+        for n, x in zip(numbers, given):
+            full[n] = x
+        return func(*full, **kwargs)
+
+    of_chosen._suan_holds = (func, args, kwargs)
+    return of_chosen, tuple(args[n] for n in numbers)
+
+
+def jacrev(func, argnums=0, has_aux=False):
+    """A function that returns the Jacobian: for each output tensor, for each argument tensor, one of the output's
+    shape followed by the argument's. One reverse pass per element of the output: for functions of few outputs."""
+
+    @_wraps(func)
+    def wrapped(*args, **kwargs):
+        of_chosen, chosen = _chosen("jacrev", func, argnums, args, kwargs)
+        output, pull, *aux = vjp(of_chosen, *chosen, has_aux=has_aux)
+        roots, wanted = _tensors(output), _tensors(list(chosen))
+        tables = []
+        for i, root in enumerate(roots):
+            rows = []
+            for unit in _units(root):
+                rows.append(_tensors(list(pull(*(unit if j == i else _c.ops.zeros(r.shape, r.dtype)
+                                                 for j, r in enumerate(roots))))))
+            tables.append([_table([row[k] for row in rows], root, x) for k, x in enumerate(wanted)])
+        found = _nest(output, chosen, tables, isinstance(argnums, int))
+        return (found, aux[0]) if has_aux else found
+
+    return wrapped
+
+
+def jacfwd(func, argnums=0, has_aux=False):
+    """As jacrev, one pass per element of the arguments: for functions of few inputs."""
+
+    @_wraps(func)
+    def wrapped(*args, **kwargs):
+        of_chosen, chosen = _chosen("jacfwd", func, argnums, args, kwargs)
+        output, push, aux, outer = _linear("jacfwd", of_chosen, chosen, has_aux)
+        roots, wanted = _tensors(output), _tensors(list(chosen))
+        tables = [[] for _ in roots]
+        for i, x in enumerate(wanted):
+            columns = []
+            for unit in _units(x):
+                columns.append(push([unit if j == i else _c.ops.zeros(w.shape, w.dtype)
+                                     for j, w in enumerate(wanted)]))
+            for k, root in enumerate(roots):
+                stacked = _table([c[k] for c in columns], x, root)
+                order = [*range(x.ndim, x.ndim + root.ndim), *range(x.ndim)]
+                tables[k].append(_c.ops.permute(stacked, order) if order else stacked)
+        found = _nest(output, chosen, tables, isinstance(argnums, int))
+        return (found, aux if outer else _detached(aux)) if has_aux else found
+
+    return wrapped
+
+
+def _table(rows, of, by):
+    shape = tuple(of.shape) + tuple(by.shape)
+    return _c.ops.reshape(_c.ops.stack(rows, 0), shape) if rows else _c.ops.zeros(shape, by.dtype)
+
+
+def _nest(output, chosen, tables, single):
+    """Tables [output tensor][argument tensor], nested as outputs are and within as the chosen arguments are."""
+    rows = iter(tables)
+
+    def within(_):
+        row = iter(next(rows))
+        nested = tuple(_leaves(x, lambda t: next(row)) for x in chosen)
+        return nested[0] if single else nested
+
+    return _leaves(output, within)
 
 
 def hessian(func, argnums=0):
-    """A function that returns the matrix of second derivatives of a scalar function."""
+    """A function that returns the second derivatives: the Jacobian of the Jacobian."""
+    return jacrev(jacrev(func, argnums), argnums)
 
-    def wrapped(*args):
-        return jacrev(grad(func, argnums), argnums)(*args)
 
-    return wrapped
+# ---- modules as functions -------------------------------------------------------------------------------------------
+
+
+def functional_call(module, parameter_and_buffer_dicts, args=None, kwargs=None, *, tie_weights=True, strict=False):
+    """Calls a module with other parameters and buffers, by their names in state_dict(); afterwards it has its own.
+
+    Args:
+        parameter_and_buffer_dicts: one dict, or several (a name in two of them is an error). Names that are left
+            out keep the module's tensors, unless strict.
+        args: a tuple of arguments, or one argument.
+        tie_weights: what stands for one name of a tied tensor stands for all of them.
+
+    Gradients reach the tensors given. A buffer that the module writes in place is written in the dict's tensor.
+    """
+    given = {}
+    dicts = [parameter_and_buffer_dicts] if isinstance(parameter_and_buffer_dicts, dict) else parameter_and_buffer_dicts
+    for d in dicts:
+        for name, value in d.items():
+            if name in given:
+                raise ValueError(f"[functional_call] name in two dicts: expected '{name}' once, got it again")
+            if not isinstance(value, Tensor):
+                raise TypeError(f"[functional_call] wrong value of '{name}': expected Tensor, got "
+                                f"{type(value).__name__}")
+            given[name] = value
+    places = {}  # name: (table, key)
+    for path, m in module.named_modules(remove_duplicate=False):
+        for table in (m._parameters, m._buffers):
+            for key, value in table.items():
+                if value is not None:
+                    places[f"{path}.{key}" if path else key] = table, key
+    if unknown := sorted(set(given) - set(places)):
+        raise KeyError(f"[functional_call] unknown names: expected parameters or buffers of "
+                       f"{type(module).__name__}, got {unknown}")
+    if tie_weights:
+        owners = {}
+        for name, value in given.items():
+            table, key = places[name]
+            if owners.setdefault(id(table[key]), value) is not value:
+                raise ValueError(f"[functional_call] tied weights differ: expected one tensor for '{name}' and the "
+                                 "names tied to it, got two")
+        given = {n: owners[id(t[k])] for n, (t, k) in places.items() if id(t[k]) in owners}
+    if strict and (missing := sorted(set(places) - set(given))):
+        raise KeyError(f"[functional_call] missing names with strict=True: expected all, got none for {missing}")
+    for name, value in given.items():
+        table, key = places[name]
+        if value.shape != table[key].shape:
+            raise _c.ShapeError(f"[functional_call] wrong shape of '{name}': expected {list(table[key].shape)}, got "
+                                f"{list(value.shape)}")
+    before = [(places[n][0], places[n][1], places[n][0][places[n][1]]) for n in given]
+    args = () if args is None else args if isinstance(args, tuple) else (args,)
+    try:
+        for name, value in given.items():
+            table, key = places[name]
+            table[key] = value
+        return module(*args, **(kwargs or {}))
+    finally:
+        for table, key, value in before:
+            table[key] = value

@@ -437,6 +437,7 @@ ORACLE = {
     "embedding_grad_add": lambda t, g, i: t + _embedding_grad(g, i, t.shape[0]),
     # Training, random, structure.
     "adamw_step": nn.adamw,
+    "adamw_steps": nn.adamw_steps,
     "sgd_step": nn.sgd,
     "chunked_sum_squares": lambda x: (x * x).sum(),
     "clip_grad_norm": nn.clip,

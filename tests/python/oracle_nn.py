@@ -297,6 +297,11 @@ def adamw(p, g, m, v, lr, step, scale, beta1, beta2, eps, weight_decay):
     return p, m, v
 
 
+def adamw_steps(lr, step, scale, *tensors, **options):
+    rows = (tensors[i : i + 4] for i in range(0, len(tensors), 4))
+    return tuple(x for row in rows for x in adamw(*row, lr, step, scale, **options))
+
+
 def sgd(p, g, buf, lr, momentum, dampening, weight_decay, nesterov):
     g = g + weight_decay * p
     if buf is None:

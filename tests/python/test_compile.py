@@ -153,6 +153,22 @@ def test_gradients_of_a_compiled_module_equal_eager(make, shape):
     assert results[0] == results[1]
 
 
+def test_gradients_outlive_the_recording_and_the_compiled_function():
+    weight = suan.tensor([2.0, 3.0], requires_grad=True)
+    scale = [1.0]
+    call = suan.compile(lambda x: (x * weight * scale[0]).sum())
+    x = suan.ones(2)
+    for scale[0] in (1.0, 4.0):  # the second call's recording is computed, and not kept
+        loss = call(x)
+    loss.backward()
+    assert weight.grad.tolist() == [4, 4]
+    losses = [call(x) for _ in range(3)]
+    assert call.stats()[0]["replays"] >= 1
+    del call
+    losses[-1].backward()
+    assert weight.grad.tolist() == [8, 8]
+
+
 def deep(x, weights, activation=F.gelu):
     for w in weights:
         x = activation(x @ w)

@@ -27,7 +27,8 @@ from suan import _c
 DATA_DEPENDENT = {"nonzero", "masked_select"}
 #: Ops that overwrite their inputs, or see the whole storage, run on contiguous inputs of their own.
 OWN_INPUTS = {
-    "adamw_step", "sgd_step", "batch_norm_update", "batch_norm", "as_strided", "embedding_grad_add"
+    "adamw_step", "adamw_steps", "sgd_step", "batch_norm_update", "batch_norm", "as_strided",
+    "embedding_grad_add",
 }
 #: Views that refuse what would need a copy.
 MAY_REFUSE = {"view"}
@@ -57,6 +58,7 @@ LOOSE = {
     "attention": 4,
     "softplus": 4,
     "adamw_step": 1e4,
+    "adamw_steps": 1e4,
     "sgd_step": 1e4,
     "batch_norm_update": 4,
     "linspace": 4,
@@ -66,7 +68,7 @@ LOOSE = {
     "gelu_tanh_grad": 2,
 }
 #: Their learning rate is f32, also for f64 parameters: hence the factor above, for f64 only.
-F64_ONLY = {"adamw_step", "sgd_step"}
+F64_ONLY = {"adamw_step", "adamw_steps", "sgd_step"}
 
 
 #: What a dtype cannot do although the op admits it.

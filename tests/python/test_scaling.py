@@ -17,10 +17,11 @@ def write_run(folder, ranks, seconds, block=64, joules=None):
                   "threads": 1, "warm": 1}, batch=12 * ranks, rows=12, config={"layers": 4, "width": 128,
                   "block": block}, parameters=1000, flops_per_token=5000, matmul_flops=1e9, host="h",
                   processor="p", cpus=2, system="s")
-        log.write("step", i=0, warm=True, seconds=99, data=0, waited=0, moved=0, bytes=0, calls=0, loss=9)
+        log.write("step", i=0, warm=True, seconds=99, data=0, waited=0, moved=0, exposed_waited=0,
+                  exposed_moved=0, bytes=0, calls=0, loss=9)
         for i, s in enumerate(seconds):
             log.write("step", i=i + 1, warm=False, seconds=s - 0.001 * r, data=0.01, waited=0.02, moved=0.03,
-                      bytes=10, calls=2, loss=4 - i)
+                      exposed_waited=0.004, exposed_moved=0.006, bytes=10, calls=2, loss=4 - i)
         log.write("end", joules=joules, no_joules=None if joules else "no counters <here>", state_bytes=100 + r,
                   arena_bytes=10, resident_peak=1000)
         log.close()
@@ -36,7 +37,8 @@ def test_numbers_come_from_the_raw_logs(tmp_path):
     assert two["efficiency"] == pytest.approx(0.2 / 0.25)
     assert two["mfu"] == pytest.approx(24 * 64 / 0.25 * 5000 / 2e9)
     split = one["split_seconds"]
-    assert split == pytest.approx({"compute": 0.2 - 0.06, "communication": 0.03, "idle": 0.02, "data": 0.01})
+    assert split == pytest.approx({"compute": 0.2 - 0.02, "communication": 0.006, "idle": 0.004, "data": 0.01})
+    assert one["collective_seconds"] == pytest.approx(0.05) and one["hidden"] == pytest.approx(0.8)
     assert one["joules"] is None and "no counters" in one["why_no_joules"]
     assert two["joules"] == 7.0  # one machine's counters, once
     assert two["joules_per_token"] == pytest.approx(7.0 / (24 * 64 * 3))
@@ -107,6 +109,8 @@ def test_training_on_one_and_two_real_ranks(tmp_path):
     assert [one["ranks"], two["ranks"]] == [1, 2] and one["sequences"] == two["sequences"] == 12
     assert two["last_loss"] == pytest.approx(one["last_loss"], rel=1e-4)
     assert two["bytes_per_step_and_rank"] > 0 == one["bytes_per_step_and_rank"]
+    assert one["hidden"] is None and two["collective_seconds"] > 0 and 0 <= two["hidden"] <= 1
+    assert all(s >= 0 for s in two["split_seconds"].values())
     assert "数据并行" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

@@ -94,6 +94,21 @@ def test_hooks():
         z.sum().backward()
 
 
+def test_hooks_of_a_leaf_see_its_whole_gradient_once():
+    x = suan.ones(2, requires_grad=True)
+    seen, after = [], []
+    x.register_hook(lambda g: seen.append(g.tolist()) or g * 2)
+    x.register_post_accumulate_grad_hook(lambda t: after.append(t.grad.tolist()))
+    (x * 3 + (x * 4).exp() * 0 + x).sum().backward()  # three uses
+    assert seen == [[4, 4]] and x.grad.tolist() == [8, 8] and after == [[8, 8]]
+    (x * 1).sum().backward()
+    assert x.grad.tolist() == [10, 10] and len(after) == 2
+    (g,) = suan.autograd.grad((x * 5 + x).sum(), x)
+    assert g.tolist() == [12, 12] and seen[-1] == [6, 6] and len(after) == 2
+    x.sum().backward()  # the node before the leaf is the only one
+    assert seen[-1] == [1, 1]
+
+
 def test_retain_grad():
     x = suan.ones(2, requires_grad=True)
     y = x * 2

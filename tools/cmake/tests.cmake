@@ -8,6 +8,33 @@ endif()
 if(suan_test_sources)
   enable_testing()
   find_package(GTest REQUIRED)
+  # Kernels with seeded faults, loaded by tests/emulation_test.cpp: with the checker, or under ASan without.
+  if(NOT SUAN_SANITIZE MATCHES thread)
+    set(faults ${PROJECT_SOURCE_DIR}/tests/emulation/faults.cu)
+    set(emulation ${PROJECT_SOURCE_DIR}/kernels/cuda/emulation)
+    set(checker checker)
+    set(checked -O1 -g1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0)
+    if(SUAN_SANITIZE)
+      set(checker no_checker)
+      set(checked)
+    endif()
+    set_source_files_properties(${faults} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;${checked}")
+    file(GLOB emulator CONFIGURE_DEPENDS ${emulation}/*.cpp)
+    list(FILTER emulator EXCLUDE REGEX "/(checker|no_checker|device|generated).cpp$")
+    add_library(suan_emulation_faults SHARED ${faults} ${emulator} ${emulation}/${checker}.cpp)
+    target_link_libraries(suan_emulation_faults PRIVATE suan_flags fmt::fmt)
+    target_compile_options(suan_emulation_faults PRIVATE -fvisibility=hidden -Wno-unknown-pragmas)
+    target_link_options(suan_emulation_faults PRIVATE -Wl,-Bsymbolic $<$<NOT:$<BOOL:${SUAN_SANITIZE}>>:-Wl,--no-undefined>)
+    if(SUAN_NVCC)   # for test_cuda_nvcc.py
+      set(out ${CMAKE_BINARY_DIR}/cuda/faults)
+      add_custom_command(OUTPUT ${out}.o
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
+        COMMAND ${SUAN_CCACHE} ${SUAN_NVCC} -std=c++20 -O3 -DFMT_USE_CONSTEXPR=1 -DFMT_CONSTEVAL=
+          -I${PROJECT_SOURCE_DIR} -c -gencode=arch=compute_90a,code=sm_90a -o ${out}.o ${faults}
+        DEPENDS ${faults} ${cuda_headers} VERBATIM)
+      add_custom_target(cuda_faults DEPENDS ${out}.o)
+    endif()
+  endif()
   add_executable(suan_tests ${suan_test_sources})
   target_link_libraries(suan_tests PRIVATE suan_flags suan suan_onnx GTest::gtest_main)
   target_compile_definitions(suan_tests PRIVATE SUAN_AVX512=$<BOOL:${SUAN_AVX512}>)

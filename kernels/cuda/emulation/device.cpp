@@ -9,7 +9,9 @@
 
 #include "core/backend.h"
 #include "kernels/cuda/emulation/internal.h"
+#include "kernels/cuda/emulation/launch.h"
 #include "kernels/cuda/lib/device.h"
+#include "kernels/cuda/lib/generated.h"
 #include "kernels/cuda/lib/product.h"
 
 namespace suan::cuda {
@@ -124,6 +126,10 @@ LaunchScope::~LaunchScope() noexcept(false) {
     fail<DeviceError>(kernel_, "fault of a kernel: expected none, got {} ({} in all)", reports.front(), n);
 }
 
+void launch_emulated(const EmulatedKernel& kernel, const LaunchShape& shape, size_t shared_bytes, void** arguments) {
+  kernel.run(kernel, shape, shared_bytes, arguments);
+}
+
 IndexNote* index_note() {
   DeviceState& d = device();
   std::lock_guard lock(d.mutex);
@@ -188,12 +194,16 @@ extern "C" __attribute__((visibility("default"))) const suan::BackendTable& suan
       std::lock_guard lock(cuda::device().mutex);
       return cuda::device().stats;
     };
+    t.describe = [](int) { return "kernels on the CPU; fused kernels: " + cuda::generator_library(); };
     t.kernels = cuda::kernel_table();
     return t;
   }();
   return table;
 }
-// How many products the host has computed in the library's place.
+// How many kernels have been launched, and products computed by the host in the library's place.
+extern "C" __attribute__((visibility("default"))) uint64_t suan_emulated_launches() {
+  return uint64_t(emu::counters().launches);
+}
 extern "C" __attribute__((visibility("default"))) uint64_t suan_emulated_products() {
   return suan::cuda::host_calls;
 }

@@ -20,7 +20,8 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define __forceinline__ inline
-// A section of its own: poisoned before every block, and known to the checker.
+// A section of its own: poisoned before every block, and known to the checker. Not in a template, where
+// compilers ignore sections: take it from Smem there.
 #define __shared__ static __attribute__((section("emu_shared")))
 
 struct uint3 { unsigned x, y, z; };
@@ -59,6 +60,25 @@ long count_reports();
 void cp_async(void* to, const void* from, int bytes, int from_bytes, const void* site);
 void cp_async_commit();
 void cp_async_wait(int keep);
+
+// The warp's matrix instructions, from the lanes' fragments (fragments.cpp).
+void ldmatrix(uint32_t* r, int matrices, const void* row, bool transposed, const void* site);
+void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const void* site);
+void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const void* site);
+
+// Hopper's (hopper.cpp; see lib/hopper.cuh).
+struct TileMap {   // of a bf16 matrix, and the box of at most 64 columns that a copy takes
+  const uint16_t* matrix;
+  int64_t rows, columns;
+  int box_rows, box_columns;
+};
+void barrier_init(uint64_t* b, uint32_t arrivals, const void* site);
+void barrier_arrive(uint64_t* b, uint32_t bytes, const void* site);
+void barrier_wait(uint64_t* b, uint32_t parity, const void* site);
+void copy_tile(void* to, const TileMap& map, int column, int row, uint64_t* b, const void* site);
+void wgmma_64x64(float* d, uint64_t a, uint64_t b, const void* site);
+void wgmma_commit();
+void wgmma_wait(int keep);
 
 // The checker's view of memory; does nothing in the fast build.
 void checked_access(const void* p, size_t bytes, bool write, bool atomic, const void* site);

@@ -16,6 +16,9 @@ struct Running {
 };
 extern Running running;
 
+void hopper_thread_ends();
+void hopper_block_ends();
+
 std::string source_line(const void* site);
 bool is_scheduler_memory(uintptr_t address);
 

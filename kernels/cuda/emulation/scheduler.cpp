@@ -1,6 +1,10 @@
 // Fibres, barriers, warp collectives and asynchronous copies. All state belongs to the launch in progress;
 // the device lock (device.cpp) admits one at a time.
 #include <dlfcn.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <pthread.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -41,13 +45,22 @@ Running running;
 
 namespace {
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t stack_bytes = 256 * 1024;
+#else
 constexpr size_t stack_bytes = 64 * 1024;
+#endif
 constexpr size_t max_shared = 227 * 1024;
 constexpr uint32_t red_zone = 512;      // before every array in shared memory
 constexpr uint64_t stack_mark = 0xc0ffee;
 
 enum class State : uint8_t { fresh, ready, barrier, warp, done };
-struct Fibre { void* top = nullptr; char* stack = nullptr; };
+struct Fibre {
+  void* top = nullptr;
+  char* stack = nullptr;
+  size_t bytes = stack_bytes;
+  void* fake = nullptr;   // ASan's
+};
 struct AsyncCopy { void* to; const void* from; int bytes, from_bytes; const void* site; };
 struct Thread {
   uint3 index;
@@ -66,7 +79,7 @@ struct Meeting {
 };
 struct Warp { std::vector<std::unique_ptr<Meeting>> meetings; uint32_t alive = 0, epoch = 0; };
 
-struct Block {
+struct Block {   // never destroyed: fibres and their stacks are kept
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   std::vector<uint32_t> order, ready;
@@ -81,7 +94,8 @@ struct Block {
   void (*body)(void*) = nullptr;
   void* arg = nullptr;
   uint32_t carved = 0;
-} block;
+};
+Block& block = *new Block;
 
 std::vector<std::string> reports;
 long n_reports;
@@ -98,9 +112,28 @@ uint32_t next_random() {
 // All bits set is a NaN in every floating type.
 void poison(void* p, size_t bytes) { std::memset(p, 0xff, bytes); }
 
+#ifdef __SANITIZE_ADDRESS__   // it has to know which stack is in use
+void leave_stack(Fibre* from, const Fibre* to) { __sanitizer_start_switch_fiber(&from->fake, to->stack, to->bytes); }
+void enter_stack(Fibre* me) { __sanitizer_finish_switch_fiber(me ? me->fake : nullptr, nullptr, nullptr); }
+void find_main_stack() {
+  pthread_attr_t attributes;
+  void* low = nullptr;
+  pthread_getattr_np(pthread_self(), &attributes);
+  pthread_attr_getstack(&attributes, &low, &block.main.bytes);
+  pthread_attr_destroy(&attributes);
+  block.main.stack = static_cast<char*>(low);
+}
+#else
+void leave_stack(Fibre*, const Fibre*) {}
+void enter_stack(Fibre*) {}
+void find_main_stack() {}
+#endif
+
 void jump(Fibre* from, Fibre* to) {
   ++counters().switches;
+  leave_stack(from, to);
   emu_switch(&from->top, to->top);
+  enter_stack(from);
 }
 void become(Thread* t) {
   block.current = t;
@@ -196,6 +229,7 @@ void leave_block() {
       break;
     }
   me->copies.clear();
+  hopper_thread_ends();
   if (block.at_barrier && block.at_barrier == block.alive) {
     report("synccheck", "__syncthreads of %s reached by %d threads after thread %u has exited", running.kernel,
            block.alive, me->number);
@@ -204,6 +238,7 @@ void leave_block() {
 }
 
 void fibre_main() {
+  enter_stack(nullptr);
   for (;;) {
     on_stack_of(block.current->fibre);
     block.body(block.arg);
@@ -289,6 +324,7 @@ void run_block(dim3 shape) {
     become(t);
     jump(&b.main, t->fibre);
   }
+  hopper_block_ends();
   counters().threads += n;
   ++counters().blocks;
 }
@@ -322,6 +358,8 @@ long count_reports() { return n_reports; }
 
 // "softmax.cu:41", from the debug information; the address itself without it.
 std::string source_line(const void* site) {
+  static std::map<const void*, std::string> known;
+  if (const auto it = known.find(site); it != known.end()) return it->second;
   Dl_info info{};
   if (!site || !dladdr(site, &info) || !info.dli_fname) return "unknown line";
   char command[768];
@@ -333,12 +371,13 @@ std::string source_line(const void* site) {
     pclose(f);
   }
   std::string line = text;
+  line = line.substr(0, line.find(" (discriminator"));
   while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.pop_back();
   if (line.empty() || line[0] == '?') {
     snprintf(text, sizeof text, "%#lx", offset);
-    return text;
+    return known[site] = text;
   }
-  return line.substr(line.rfind('/') + 1);
+  return known[site] = line.substr(line.rfind('/') + 1);
 }
 
 bool is_scheduler_memory(uintptr_t a) {
@@ -512,6 +551,7 @@ void run_grid(const char* name, dim3 grid, dim3 shape, size_t shared_bytes, void
   block.warps.resize((n + 31) / 32);
   block.order.resize(n);
   ++counters().launches;
+  find_main_stack();
   checker_begin(shared_memory, shared_bytes, __start_emu_shared,
                 __start_emu_shared ? size_t(__stop_emu_shared - __start_emu_shared) : 0);
   const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;

@@ -1,55 +1,119 @@
-// What the attention kernels share: strided [batch, heads, length, width] operands, tiles in shared memory.
+// What the attention kernels share: strided [batch, heads, length, width] operands, f32 or bf16, in tiles of
+// shared memory. A block of 128 threads has 64 rows (queries, or keys where the queries pass by), 16 to a warp;
+// the other side passes in tiles of 32 rows, the next one on its way while one is worked on.
 #pragma once
 
+#include <cmath>
+
+#include "kernels/cuda/lib/mma.cuh"
 #include "kernels/cuda/lib/prepare.h"
-#include "kernels/cuda/lib/warp.cuh"
 
 namespace suan::cuda {
 
-inline constexpr int tile_keys = 32;       // a warp's lanes, one key (or query) each
-inline constexpr int block_rows = 16;      // rows of a block, four to each of its four warps
-inline constexpr int rows_per_warp = 4;
-inline constexpr int max_width = 128;
+inline constexpr int block_rows = 64, warp_rows = 16, tile_rows = 32;
+inline constexpr int tile_parts = tile_rows / 8;   // 16 x 8 results of a warp and a tile
+inline constexpr int max_width = 128, longest = 1 << 30;
+inline constexpr float log2_e = 1.44269504088896340736f, ln_2 = 0.69314718055994530942f;
 
 struct Operand4 {
   int64_t batch, head, row, column;   // strides in elements
+  bool wide;                          // rows can be copied 16 bytes at a time
 };
 
 struct AttentionParams {
-  int64_t batches, heads, kv_heads, queries, keys;
-  int width, value_width;
+  int batches, heads, kv_heads, queries, keys, width, value_width;
   float scale;
   bool causal, lse_grad;
+  DType dtype;
   Operand4 q, k, v, g;       // g: the gradient of the output
 };
 
-inline Operand4 operand4(const Layout& l) { return {l.strides[0], l.strides[1], l.strides[2], l.strides[3]}; }
+inline Operand4 operand4(const Layout& l) { return {l.strides[0], l.strides[1], l.strides[2], l.strides[3], false}; }
 
 inline AttentionParams attention_params(const TensorDesc& q, const TensorDesc& k, const TensorDesc& v,
                                         const Attrs& attrs) {
   const Shape &qs = q.layout.shape, &vs = v.layout.shape;
   AttentionParams p{};
-  p.batches = qs[0], p.heads = qs[1], p.kv_heads = vs[1], p.queries = qs[2], p.keys = vs[2];
+  p.batches = int(qs[0]), p.heads = int(qs[1]), p.kv_heads = int(vs[1]), p.queries = int(qs[2]), p.keys = int(vs[2]);
   p.width = int(qs[3]), p.value_width = int(vs[3]);
   p.scale = float(attrs.has(1) ? attrs.real(1) : 1.0 / std::sqrt(double(qs[3])));
   p.causal = attrs.boolean(0);
+  p.dtype = q.dtype;
   p.q = operand4(q.layout), p.k = operand4(k.layout), p.v = operand4(v.layout);
   return p;
 }
 
-// Rows [first, first + n) of one head into shared memory, `ld` floats apart; rows past the end are 0.
-__device__ __forceinline__ void load_rows(float* to, int ld, const float* from, const Operand4& o, int64_t first,
-                                          int n, int64_t end, int width) {
-  for (int i = threadIdx.x; i < n * width; i += 128) {
-    const int r = i / width, c = i % width;
-    to[r * ld + c] = first + r < end ? from[(first + r) * o.row + c * o.column] : 0.0f;
+inline bool supports_attention(const TensorDesc& q, const TensorDesc& v) {
+  const Shape &qs = q.layout.shape, &vs = v.layout.shape;
+  return (q.dtype == DType::f32 || q.dtype == DType::bf16) && qs[3] <= max_width && vs[3] <= max_width &&
+         qs[0] <= 65535 && qs[0] * qs[1] <= 65535 && vs[1] > 0 && qs[2] < longest && vs[2] < longest;
+}
+
+inline bool rows_are_wide(const void* p, const Operand4& o, int width, int64_t element) {
+  return o.column == 1 && (uintptr_t(p) | uintptr_t(o.batch * element) | uintptr_t(o.head * element) |
+                           uintptr_t(o.row * element) | uintptr_t(width * element)) % 16 == 0;
+}
+
+// Calls f with an element (float or Bfloat) and the padded width as a constant.
+template <class F>
+void with_attention_types(const AttentionParams& p, F f) {
+  const auto with_element = [&](auto element) {
+    const int widest = p.width > p.value_width ? p.width : p.value_width;
+    if (widest <= 32) f(element, std::integral_constant<int, 32>());
+    else if (widest <= 64) f(element, std::integral_constant<int, 64>());
+    else f(element, std::integral_constant<int, 128>());
+  };
+  if (p.dtype == DType::f32) with_element(float());
+  else with_element(Bfloat());
+}
+
+template <class T>
+__device__ __forceinline__ const T* head_of(const T* x, const Operand4& o, int batch, int head) {
+  return x + batch * o.batch + head * o.head;
+}
+
+// Rows [first, first + Rows) of one head into shared memory, W wide; 0 past the end and past `width`.
+// Some of it is there only after cp_async_commit, cp_async_wait and a barrier.
+template <int Rows, int W, class T>
+__device__ __forceinline__ void load_rows(T* to, const T* from, const Operand4& o, int first, int end,
+                                          int width) {
+  constexpr int n = in_16_bytes<T>, ld = row_stride<T, W>;
+  if (o.wide) {
+    for (int i = threadIdx.x; i < Rows * W / n; i += 128) {
+      const int r = i / (W / n), c = i % (W / n) * n;
+      const bool there = first + r < end && c < width;
+      cp_async16(to + r * ld + c, there ? from + (first + r) * o.row + c : from, there);
+    }
+  } else {
+    for (int i = threadIdx.x; i < Rows * W; i += 128) {
+      const int r = i / W, c = i % W;
+      to[r * ld + c] = first + r < end && c < width ? from[(first + r) * o.row + c * o.column] : T{};
+    }
   }
 }
 
-__device__ __forceinline__ float dot_rows(const float* a, const float* b, int width) {
-  float s = 0;
-  for (int d = 0; d < width; ++d) s = fmaf(a[d], b[d], s);
-  return s;
+// The four lanes that share a row of a result.
+template <class Op>
+__device__ __forceinline__ float row_reduce(float v) {
+  v = Op::join(v, __shfl_xor_sync(0xffffffffu, v, 1));
+  return Op::join(v, __shfl_xor_sync(0xffffffffu, v, 2));
+}
+
+// A warp's 16 x W result times a factor per row (g and g + 8), to rows [first, end) of `out`, `width` wide.
+template <int W, class T>
+__device__ __forceinline__ void store_rows(T* out, const float (&c)[W / 8][4], const float (&factor)[2], int first,
+                                           int end, int width) {
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int row = first + g + i / 2 * 8;
+    if (row >= end) continue;
+#pragma unroll
+    for (int j = 0; j < W / 8; ++j) {
+      const int column = 8 * j + 2 * t + i % 2;
+      if (column < width) out[int64_t(row) * width + column] = narrow<T>(c[j][i] * factor[i / 2]);
+    }
+  }
 }
 
 }  // namespace suan::cuda

@@ -26,25 +26,34 @@ struct Nest {
   }
 };
 
-// All layouts broadcast to `shape` (missing leading dimensions and sizes of 1 have stride 0).
+// All layouts broadcast to `shape` (missing leading dimensions and sizes of 1 have stride 0). `stride` has a row of
+// max_rank for each of them.
+inline void fill_nest(const Shape& shape, const Layout* const* layouts, int tensors, int64_t& rank, int64_t& n,
+                      int64_t* size, int64_t* stride) {
+  rank = 0;
+  n = 1;
+  const auto of = [&](int k, int d) -> int64_t {
+    const Layout* l = layouts[k];
+    const int own = l ? d - (shape.size() - l->rank()) : -1;
+    return own < 0 || l->shape[own] == 1 ? 0 : l->strides[own];
+  };
+  for (int d = 0; d < shape.size(); ++d) {
+    n *= shape[d];
+    if (shape[d] == 1) continue;
+    bool joins = rank > 0;
+    for (int k = 0; k < tensors && joins; ++k) joins = stride[k * max_rank + rank - 1] == of(k, d) * shape[d];
+    const int64_t at = joins ? rank - 1 : rank++;
+    size[at] = joins ? size[at] * shape[d] : shape[d];
+    for (int k = 0; k < tensors; ++k) stride[k * max_rank + at] = of(k, d);
+  }
+}
+
 template <int N>
 Nest<N> make_nest(const Shape& shape, const Layout* const (&layouts)[N]) {
   Nest<N> nest;
-  for (int d = 0; d < shape.size(); ++d) {
-    nest.n *= shape[d];
-    if (shape[d] == 1) continue;
-    int64_t s[N];
-    for (int k = 0; k < N; ++k) {
-      const Layout* l = layouts[k];
-      const int own = l ? d - (shape.size() - l->rank()) : -1;
-      s[k] = own < 0 || l->shape[own] == 1 ? 0 : l->strides[own];
-    }
-    bool joins = nest.rank > 0;
-    for (int k = 0; k < N && joins; ++k) joins = nest.stride[k][nest.rank - 1] == s[k] * shape[d];
-    const int at = joins ? nest.rank - 1 : nest.rank++;
-    nest.size[at] = joins ? nest.size[at] * shape[d] : shape[d];
-    for (int k = 0; k < N; ++k) nest.stride[k][at] = s[k];
-  }
+  int64_t rank = 0;
+  fill_nest(shape, layouts, N, rank, nest.n, nest.size, &nest.stride[0][0]);
+  nest.rank = int(rank);
   return nest;
 }
 

@@ -1,7 +1,8 @@
-// The functions that the scalar rows (ops/scalar.h) are written in, for float, double, int64_t and Truth.
+// The functions that the scalar rows (ops/scalar.h) are written in, for float, double, int64_t and Truth. Part of
+// generated kernels too.
 #pragma once
 
-#include "kernels/cuda/lib/storage.cuh"
+#include "kernels/cuda/lib/values.cuh"
 
 namespace suan::cuda::prelude {
 

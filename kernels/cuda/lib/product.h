@@ -1,4 +1,4 @@
-// Matrix products belong to a library: cuBLASLt on a card (lib/product_cublas.cu), the CPU backend in the
+// Matrix products belong to a library: cuBLASLt on a card (runtime/product.cu), the CPU backend in the
 // emulation. Either way matmul and linear are prepared here, from the op's own description.
 #pragma once
 
@@ -8,5 +8,8 @@ namespace suan::cuda {
 
 Prepared prepare_product(const KernelDesc& d);
 bool supports_product(const KernelDesc& d);
+std::string product_library();   // its name and version, or why there is none
+
+inline Kernel product_kernel() { return {prepare_product, kernel_strided_in, supports_product}; }
 
 }  // namespace suan::cuda

@@ -1,7 +1,7 @@
 // Every inline PTX instruction of the kernels, with its meaning in the emulation beside it.
 #pragma once
 
-#include "kernels/cuda/lib/rt.cuh"
+#include "kernels/cuda/lib/storage.cuh"
 
 namespace suan::cuda {
 
@@ -42,6 +42,65 @@ EMU_FUNCTION inline void cp_async16(void* to, const void* from, bool valid) {
 inline void cp_async_commit() { emu::cp_async_commit(); }
 template <int Keep>
 inline void cp_async_wait() { emu::cp_async_wait(Keep); }
+#endif
+
+// ---- matrix fragments --------------------------------------------------------------------------------------
+// Called by all 32 lanes; each holds a part of every operand, as the PTX ISA lays it out ("Warp-level matrix
+// instructions"). With g = lane / 4 and t = lane % 4, a 16 x 8 result is (g, 2t), (g, 2t + 1), (g + 8, 2t),
+// (g + 8, 2t + 1).
+
+#ifdef __CUDACC__
+// Four (two) matrices of 8 rows of 16 bytes; lane i gives the address of row i % 8 of matrix i / 8, and gets
+// bytes 4t.. of row g of each.
+__device__ __forceinline__ void ldmatrix4(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(uint32_t(__cvta_generic_to_shared(row))) : "memory");
+}
+__device__ __forceinline__ void ldmatrix2(uint32_t (&r)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1]) : "r"(uint32_t(__cvta_generic_to_shared(row))) : "memory");
+}
+// Transposed: 16-bit elements (2t, g) and (2t + 1, g).
+__device__ __forceinline__ void ldmatrix2_transposed(uint32_t (&r)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1]) : "r"(uint32_t(__cvta_generic_to_shared(row))) : "memory");
+}
+// c += a b: a 16 x 8 and b 8 x 8 of tf32 (the low 13 bits of a float do not count), c float.
+__device__ __forceinline__ void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+// c += a b: a 16 x 16 and b 16 x 8 of bf16, c float.
+__device__ __forceinline__ void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+// Two floats as bf16, `first` in the low half.
+__device__ __forceinline__ uint32_t pack_bf16(float first, float second) {
+  uint32_t both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+  return both;
+}
+#else
+EMU_FUNCTION inline void ldmatrix4(uint32_t (&r)[4], const void* row) { emu::ldmatrix(r, 4, row, false, EMU_SITE); }
+EMU_FUNCTION inline void ldmatrix2(uint32_t (&r)[2], const void* row) { emu::ldmatrix(r, 2, row, false, EMU_SITE); }
+EMU_FUNCTION inline void ldmatrix2_transposed(uint32_t (&r)[2], const void* row) {
+  emu::ldmatrix(r, 2, row, true, EMU_SITE);
+}
+EMU_FUNCTION inline void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  emu::mma_tf32(c, a, b, EMU_SITE);
+}
+EMU_FUNCTION inline void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  emu::mma_bf16(c, a, b, EMU_SITE);
+}
+inline uint32_t pack_bf16(float first, float second) {
+  return uint32_t(bfloat_bits(first)) | uint32_t(bfloat_bits(second)) << 16;
+}
 #endif
 
 }  // namespace suan::cuda

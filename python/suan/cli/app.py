@@ -131,12 +131,43 @@ def scale_train(
     train_command(ranks, model, steps, warm, scaling, stage, threads, lang, out, json)
 
 
+data = typer.Typer(no_args_is_help=True, help="Prepare data for training.")
+app.add_typer(data, name="data")
+
+
+@data.command("prepare")
+def data_prepare(
+    inputs: Annotated[list[Path], typer.Argument(help="Text files, or .jsonl files.")],
+    out: Annotated[Path, typer.Option(help="Folder for train.bin, val.bin and meta.json.")],
+    tokenizer: Annotated[str, typer.Option(help="char, or bytes.")] = "char",
+    val: Annotated[float, typer.Option(help="Part of the tokens, at the end, for val.bin.")] = 0.1,
+    field: Annotated[str, typer.Option(help="Where a .jsonl row has its text.")] = "text",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """Turn text into files of token numbers that suan.data.TokenBlocks maps into memory."""
+    from .data_command import prepare_command
+
+    prepare_command(inputs, out, tokenizer, val, field, json)
+
+
 @app.command()
 def ops(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False):
     """List every op: data types, how it runs, gradient, ONNX name."""
     from .info import ops_command
 
     ops_command(json)
+
+
+@app.command()
+def port(
+    script: Annotated[Path, typer.Argument(help="A Python program written for PyTorch.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """List the torch names that a program uses and Suan lacks, with the nearest ones. Names are those
+    reached through imports; methods of tensors are not looked at."""
+    from .port_command import port_command
+
+    port_command(script, json)
 
 
 @app.command()

@@ -104,7 +104,8 @@ def doctor_facts():
         "memory_bytes": total,
         "memory_available_bytes": available,
         "devices": ["cpu", *(d for d in ("cuda", "cuda-emulated") if not suan._c.why_unavailable(d))],
-        "cuda": suan._c.why_unavailable("cuda") or "available",
+        "cuda": suan._c.why_unavailable("cuda") or suan._c.describe_device("cuda"),
+        "cuda-emulated": suan._c.why_unavailable("cuda-emulated") or suan._c.describe_device("cuda-emulated"),
         "ops": len(suan._c.op_table()),
     }
 

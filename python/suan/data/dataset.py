@@ -1,10 +1,12 @@
-"""Datasets: anything with a length and items by number.
+"""Datasets: anything with a length and items by number, or (IterableDataset) items in a row.
 
 A dataset may also define get_batch(indices), which returns a whole collated batch from an integer
 array: the loader then makes one call per batch instead of one per item.
 """
 
 import bisect
+
+import numpy as np
 
 import suan
 
@@ -15,6 +17,33 @@ class Dataset:
 
     def __add__(self, other):
         return ConcatDataset([self, other])
+
+
+class IterableDataset(Dataset):
+    """Items come from __iter__, for data that is a stream. Each worker of a DataLoader iterates a copy of its own:
+    get_worker_info() says which part is whose."""
+
+    def __getitem__(self, index):
+        raise TypeError(
+            f"[{type(self).__name__}] no items by number: expected iteration over an IterableDataset, got an index"
+        )
+
+    def __iter__(self):
+        raise NotImplementedError(f"{type(self).__name__} is missing its __iter__()")
+
+    def __add__(self, other):
+        return ChainDataset([self, other])
+
+
+class ChainDataset(IterableDataset):
+    """The items of several iterable datasets, one after another."""
+
+    def __init__(self, datasets):
+        self.datasets = list(datasets)
+
+    def __iter__(self):
+        for dataset in self.datasets:
+            yield from dataset
 
 
 class TensorDataset(Dataset):
@@ -69,3 +98,20 @@ class ConcatDataset(Dataset):
 
     def __len__(self):
         return self.ends[-1] if self.ends else 0
+
+
+def random_split(dataset, lengths, generator=None):
+    """Subsets of the given lengths (or of fractions that sum to 1), without overlap, at random."""
+    from .samplers import new_seed, philox
+
+    n = len(dataset)
+    if all(isinstance(x, float) for x in lengths) and abs(sum(lengths) - 1) < 1e-9:
+        sizes = [int(n * x) for x in lengths]
+        for i in range(n - sum(sizes)):
+            sizes[i % len(sizes)] += 1
+        lengths = sizes
+    if sum(lengths) != n:
+        raise ValueError(f"[random_split] wrong lengths: expected a sum of {n} or fractions of 1, got {list(lengths)}")
+    order = philox(new_seed(generator), 0).permutation(n).tolist()
+    ends = np.cumsum([0, *lengths])
+    return [Subset(dataset, order[a:b]) for a, b in zip(ends, ends[1:])]

@@ -4,101 +4,99 @@ import math
 
 import suan
 
+from ..naming import guard as _guard
 from ._ops import ops
+from .activations import (  # noqa: F401
+    celu,
+    elu,
+    gelu,
+    glu,
+    gumbel_softmax,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    logsigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    rrelu,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softmin,
+    softplus,
+    softshrink,
+    softsign,
+    tanh,
+    tanhshrink,
+    threshold,
+)
 from .losses import (  # noqa: F401  (part of this namespace)
+    binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    cosine_similarity,
     cross_entropy,
+    ctc_loss,
+    gaussian_nll_loss,
     huber_loss,
     kl_div,
     l1_loss,
     linear_cross_entropy,
     mse_loss,
     nll_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
 )
+from .margins import (  # noqa: F401
+    cosine_embedding_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_soft_margin_loss,
+    pairwise_distance,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from .resampling import (  # noqa: F401
+    affine_grid,
+    channel_shuffle,
+    fold,
+    grid_sample,
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
+    unfold,
+    upsample,
+)
+from .windows import (  # noqa: F401
+    _fail,
+    _padding,
+    _tuple,
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    pad,
+)
 
-
-def _fail(op, text, error=ValueError):
-    raise error(f"[{op}] {text}")
-
-
-def _tuple(op, what, value, n):
-    """An int or a sequence of n ints as a tuple of n ints."""
-    if isinstance(value, int):
-        return (value,) * n
-    value = tuple(value)
-    if len(value) == 1:
-        return value * n
-    if len(value) != n:
-        _fail(op, f"wrong {what}: expected an int or {n} ints, got {value}")
-    return value
-
-
-# ---- activations ---------------------------------------------------------------------------------
-
-
-def relu(input, inplace=False):
-    return input.relu_() if inplace else ops.relu(input)
-
-
-def gelu(input, approximate="none"):
-    if approximate == "none":
-        return ops.gelu(input)
-    if approximate == "tanh":
-        return ops.gelu_tanh(input)
-    _fail("gelu", f"wrong approximate: expected 'none' or 'tanh', got {approximate!r}")
-
-
-def silu(input, inplace=False):
-    out = ops.silu(input)
-    return input.copy_(out) if inplace else out
-
-
-def sigmoid(input):
-    return ops.sigmoid(input)
-
-
-def tanh(input):
-    return ops.tanh(input)
-
-
-def softplus(input, beta=1.0, threshold=20.0):
-    return ops.softplus(input, beta=float(beta), threshold=float(threshold))
-
-
-def leaky_relu(input, negative_slope=0.01, inplace=False):
-    out = ops.leaky_relu(input, negative_slope=float(negative_slope))
-    return input.copy_(out) if inplace else out
-
-
-def elu(input, alpha=1.0, inplace=False):
-    out = ops.elu(input, alpha=float(alpha))
-    return input.copy_(out) if inplace else out
-
-
-def logsigmoid(input):
-    return -softplus(-input)
-
-
-def relu6(input):
-    return suan.clamp(input, 0, 6)
-
-
-def hardtanh(input, min_val=-1.0, max_val=1.0):
-    return suan.clamp(input, min_val, max_val)
-
-
-def glu(input, dim=-1):
-    a, b = suan.chunk(input, 2, dim)
-    return a * ops.sigmoid(b)
-
-
-def softmax(input, dim=-1, dtype=None):
-    return ops.softmax(input if dtype is None else input.to(dtype), dim=dim)
-
-
-def log_softmax(input, dim=-1, dtype=None):
-    return ops.log_softmax(input if dtype is None else input.to(dtype), dim=dim)
+# ---- normalising and dropping ----------------------------------------------------------------------
 
 
 def normalize(input, p=2.0, dim=1, eps=1e-12):
@@ -112,6 +110,65 @@ def dropout(input, p=0.5, training=True, inplace=False):
         return input
     out = suan.dropout(input, p, training)
     return input.copy_(out) if inplace else out
+
+
+def _feature_noise(op, input, ranks, batched_from):
+    """Ones shaped so that they broadcast over each channel of the input."""
+    if input.dim() not in ranks:
+        _fail(op, f"wrong input rank: expected {' or '.join(map(str, ranks))}, got {input.dim()}")
+    lead = 2 if input.dim() >= batched_from else 1
+    shape = tuple(input.shape)[:lead] + (1,) * (input.dim() - lead)
+    return suan.ones(*shape, dtype=input.dtype, device=input.device)
+
+
+def _feature_dropout(op, input, p, training, inplace, ranks, batched_from):
+    noise = _feature_noise(op, input, ranks, batched_from)
+    if not 0.0 <= p <= 1.0:
+        _fail(op, f"wrong probability: expected 0 to 1, got {p}")
+    if not training or p == 0.0:
+        return input
+    out = input * dropout(noise, p)
+    return input.copy_(out) if inplace else out
+
+
+def dropout1d(input, p=0.5, training=True, inplace=False):
+    """Whole channels of [batch, channels, length] (or without batch) dropped."""
+    return _feature_dropout("dropout1d", input, p, training, inplace, (2, 3), 3)
+
+
+def dropout2d(input, p=0.5, training=True, inplace=False):
+    """Whole channels of [batch, channels, h, w] dropped; 3 dimensions are [batch, channels, length], as torch's."""
+    return _feature_dropout("dropout2d", input, p, training, inplace, (3, 4), 3)
+
+
+def dropout3d(input, p=0.5, training=True, inplace=False):
+    """Whole channels of [batch, channels, d, h, w] (or without batch) dropped."""
+    return _feature_dropout("dropout3d", input, p, training, inplace, (4, 5), 5)
+
+
+def _alpha_dropout(op, input, ones, p, training, inplace):
+    if not 0.0 <= p <= 1.0:
+        _fail(op, f"wrong probability: expected 0 to 1, got {p}")
+    if not training or p == 0.0:
+        return input
+    if p == 1.0:
+        return input * 0.0
+    low = -1.7580993408473766  # selu's limit
+    kept = suan.rand_like(ones) >= p
+    a = 1 / math.sqrt((low * low * p + 1) * (1 - p))
+    out = suan.where(kept, input, low) * a - a * low * p
+    return input.copy_(out) if inplace else out
+
+
+def alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """Drops to selu's lower limit and rescales, so that mean and variance persist (Klambauer et al. 2017)."""
+    return _alpha_dropout("alpha_dropout", input, input, p, training, inplace)
+
+
+def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """alpha_dropout of whole channels of [batch, channels, ...]."""
+    ones = _feature_noise("feature_alpha_dropout", input, (2, 3, 4, 5), 2)
+    return _alpha_dropout("feature_alpha_dropout", input, ones, p, training, inplace)
 
 
 # ---- linear, embedding, convolution, pooling -----------------------------------------------------
@@ -137,154 +194,56 @@ def embedding(input, weight, padding_idx=None):
     return ops.embedding(weight, input)
 
 
+def embedding_bag(
+    input, weight, offsets=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode="mean", sparse=False,
+    per_sample_weights=None, include_last_offset=False, padding_idx=None,
+):
+    """Rows of weight [n, width] summed, averaged or their largest taken, by bags: [bags, width].
+
+    input [bags, length], or all bags' indices in one row with offsets, where each begins (mode sum and mean only).
+    per_sample_weights, shaped as input, multiply the rows (mode sum). Indices equal to padding_idx count nothing.
+    """
+    op = "embedding_bag"
+    for name, value in (("max_norm", max_norm), ("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
+        if value:
+            _fail(op, f"{name} is not supported: expected {'None' if name == 'max_norm' else 'False'}, got {value}")
+    if mode not in ("sum", "mean", "max"):
+        _fail(op, f"wrong mode: expected sum, mean or max, got {mode!r}")
+    if per_sample_weights is not None and mode != "sum":
+        _fail(op, f"per_sample_weights need mode sum: got {mode!r}")
+    if per_sample_weights is not None and tuple(per_sample_weights.shape) != tuple(input.shape):
+        _fail(op, f"wrong shape of per_sample_weights: expected {tuple(input.shape)}, got "
+              f"{tuple(per_sample_weights.shape)}")
+    if input.dim() not in (1, 2) or (offsets is None) != (input.dim() == 2):
+        given = "none" if offsets is None else "some"
+        _fail(op, f"expected input of 2 dimensions, or of 1 with offsets, got {input.dim()} and {given}")
+    rows = ops.embedding(weight, input.to(suan.int64))
+    counted = suan.ones(*input.shape, dtype=rows.dtype, device=rows.device)
+    if padding_idx is not None:
+        counted = (input != padding_idx % weight.shape[0]).to(rows.dtype)
+    if mode == "max":
+        if offsets is not None:
+            _fail(op, "mode max with offsets is not supported: expected input of 2 dimensions, got 1")
+        largest = suan.where(counted.unsqueeze(-1) > 0, rows, float("-inf")).max(1)[0]
+        return suan.where(largest > float("-inf"), largest, 0.0)
+    rows = rows * (counted if per_sample_weights is None else counted * per_sample_weights).unsqueeze(-1)
+    if offsets is None:
+        total, counts = rows.sum(1), counted.sum(1)
+    else:
+        offsets, n = offsets.to(suan.int64), input.shape[0]
+        bags = offsets.shape[0] - bool(include_last_offset)
+        begins = suan.zeros(n + 1, dtype=suan.int64, device=rows.device)
+        begins = begins.scatter_add(0, offsets[:bags], suan.ones(bags, dtype=suan.int64, device=rows.device))
+        bag = begins.cumsum(0)[:n] - 1  # which bag each index lies in
+        total = suan.zeros(bags, weight.shape[1], dtype=rows.dtype, device=rows.device).index_add(0, bag, rows)
+        counts = suan.zeros(bags, dtype=rows.dtype, device=rows.device).scatter_add(0, bag, counted)
+    return total if mode == "sum" else total / counts.clamp(min=1).unsqueeze(-1)
+
+
 def one_hot(tensor, num_classes=-1):
     if num_classes < 0:
         num_classes = int(tensor.max().item()) + 1
     return ops.one_hot(tensor, num_classes=num_classes)
-
-
-def _padding(op, padding, kernel, dilation):
-    """Low and high padding per dimension; 'same' puts the odd one at the end, as torch does."""
-    n = len(kernel)
-    if padding == "valid":
-        return (0,) * (2 * n)
-    if padding == "same":
-        totals = [d * (k - 1) for k, d in zip(kernel, dilation)]
-        return tuple(t // 2 for t in totals) + tuple(t - t // 2 for t in totals)
-    if isinstance(padding, str):
-        _fail(op, f"wrong padding: expected 'same', 'valid' or ints, got {padding!r}")
-    return _tuple(op, "padding", padding, n) * 2
-
-
-def _conv(op, input, weight, bias, stride, padding, dilation, groups, n):
-    if weight.dim() != n + 2:
-        _fail(op, f"wrong weight rank: expected {n + 2}, got {weight.dim()}")
-    if input.dim() not in (n + 1, n + 2):
-        _fail(
-            op, f"wrong input rank: expected {n + 2} (or {n + 1} without batch), got {input.dim()}"
-        )
-    stride = _tuple(op, "stride", stride, n)
-    dilation = _tuple(op, "dilation", dilation, n)
-    if padding == "same" and any(s != 1 for s in stride):
-        _fail(op, f"padding='same' does not allow strides: expected stride 1, got {stride}")
-    pads = _padding(op, padding, tuple(weight.shape)[2:], dilation)
-    x = input if input.dim() == n + 2 else input.unsqueeze(0)
-    out = ops.conv(x, weight, bias, strides=stride, padding=pads, dilation=dilation, groups=groups)
-    return out if input.dim() == n + 2 else out.squeeze(0)
-
-
-def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    return _conv("conv1d", input, weight, bias, stride, padding, dilation, groups, 1)
-
-
-def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """input [batch, in, h, w] with weight [out, in / groups, kh, kw]."""
-    return _conv("conv2d", input, weight, bias, stride, padding, dilation, groups, 2)
-
-
-def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    return _conv("conv3d", input, weight, bias, stride, padding, dilation, groups, 3)
-
-
-def _pool_args(op, input, kernel_size, stride, padding, n):
-    if input.dim() not in (n + 1, n + 2):
-        _fail(
-            op, f"wrong input rank: expected {n + 2} (or {n + 1} without batch), got {input.dim()}"
-        )
-    kernel = _tuple(op, "kernel_size", kernel_size, n)
-    stride = kernel if stride is None else _tuple(op, "stride", stride, n)
-    padding = _tuple(op, "padding", padding, n)
-    for k, p in zip(kernel, padding):
-        if p * 2 > k:
-            _fail(
-                op,
-                f"padding too large: expected at most half of kernel_size {kernel}, got {padding}",
-            )
-    return kernel, stride, padding * 2
-
-
-def _batched(input, n, fn):
-    if input.dim() == n + 2:
-        return fn(input)
-    out = fn(input.unsqueeze(0))
-    return tuple(o.squeeze(0) for o in out) if isinstance(out, tuple) else out.squeeze(0)
-
-
-def _max_pool(op, n, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
-    kernel, stride, pads = _pool_args(op, input, kernel_size, stride, padding, n)
-    dilation = _tuple(op, "dilation", dilation, n)
-
-    def run(x):
-        return tuple(
-            ops.max_pool(
-                x,
-                kernel=kernel,
-                strides=stride,
-                padding=pads,
-                dilation=dilation,
-                ceil_mode=ceil_mode,
-            )
-        )
-
-    values, indices = _batched(input, n, run)
-    return (values, indices) if return_indices else values
-
-
-def max_pool1d(
-    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
-):
-    return _max_pool(
-        "max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    )
-
-
-def max_pool2d(
-    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
-):
-    return _max_pool(
-        "max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    )
-
-
-def _avg_pool(op, n, input, kernel_size, stride, padding, ceil_mode, count_include_pad):
-    kernel, stride, pads = _pool_args(op, input, kernel_size, stride, padding, n)
-
-    def run(x):
-        return ops.avg_pool(
-            x,
-            kernel=kernel,
-            strides=stride,
-            padding=pads,
-            ceil_mode=ceil_mode,
-            count_include_pad=count_include_pad,
-        )
-
-    return _batched(input, n, run)
-
-
-def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-    return _avg_pool(
-        "avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad
-    )
-
-
-def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-    return _avg_pool(
-        "avg_pool2d", 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad
-    )
-
-
-def adaptive_avg_pool2d(input, output_size):
-    """Averages over output_size [h, w] near-equal regions; None keeps a size."""
-    if isinstance(output_size, int):
-        output_size = (output_size, output_size)
-    sizes = tuple(s if o is None else o for o, s in zip(output_size, tuple(input.shape)[-2:]))
-    return _batched(input, 2, lambda x: ops.adaptive_avg_pool(x, output_size=sizes))
-
-
-def pad(input, pad, mode="constant", value=None):
-    """Pads the last len(pad) / 2 dimensions; pad lists (low, high) from the last dimension on."""
-    return ops.pad(input, value, pad=tuple(pad), mode=mode)
 
 
 # ---- normalisation -------------------------------------------------------------------------------
@@ -350,6 +309,24 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     return _first(ops.group_norm(input, weight, bias, num_groups=num_groups, eps=float(eps)))
 
 
+def instance_norm(
+    input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
+):
+    """Normalises each channel of each sample of [batch, channels, sizes...] (Ulyanov et al. 2016), by its own
+    statistics, whose means over the batch move the running ones, or else by the running ones."""
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    count = math.prod(tuple(input.shape)[2:])
+    if count < 2:
+        _fail("instance_norm", f"too few values per channel: expected more than 1, got shape {tuple(input.shape)}")
+    if running_mean is not None:
+        with suan.no_grad():
+            flat = input.detach().flatten(2)
+            running_mean.mul_(1 - momentum).add_(flat.mean(2).mean(0) * momentum)
+            running_var.mul_(1 - momentum).add_(flat.var(2).mean(0) * momentum)
+    return group_norm(input, input.shape[1], weight, bias, eps)
+
+
 # ---- attention -----------------------------------------------------------------------------------
 
 
@@ -404,3 +381,6 @@ def _composed_attention(query, key, value, attn_mask, dropout_p, is_causal, scal
             scores = scores + attn_mask
     weights = dropout(softmax(scores, -1), dropout_p)
     return suan.matmul(weights, value)
+
+
+__getattr__ = _guard(__name__, globals())

@@ -1,4 +1,4 @@
-"""Linear, Bilinear, Embedding, Identity and Flatten."""
+"""Linear, Bilinear, Embedding, EmbeddingBag, Identity and Flatten."""
 
 import math
 
@@ -146,3 +146,35 @@ class Embedding(Module):
     def extra_repr(self):
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class EmbeddingBag(Module):
+    """Bags of indices -> the sum, mean or maximum of their rows of weight [num_embeddings, embedding_dim]; see
+    nn.functional.embedding_bag."""
+
+    def __init__(
+        self, num_embeddings, embedding_dim, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode="mean",
+        sparse=False, _weight=None, include_last_offset=False, padding_idx=None, device=None, dtype=None,
+    ):
+        super().__init__()
+        for name, value in (("max_norm", max_norm), ("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
+            if value:
+                expected = "None" if name == "max_norm" else "False"
+                raise ValueError(f"[EmbeddingBag] {name} is not supported: expected {expected}, got {value}")
+        self.num_embeddings, self.embedding_dim, self.mode = num_embeddings, embedding_dim, mode
+        self.include_last_offset, self.padding_idx = include_last_offset, padding_idx
+        if _weight is None:
+            _weight = init.normal_(suan.empty(num_embeddings, embedding_dim, **_factory(device, dtype)))
+            if padding_idx is not None:
+                with suan.no_grad():
+                    _weight[padding_idx].fill_(0)
+        self.weight = Parameter(_weight)
+
+    def forward(self, input, offsets=None, per_sample_weights=None):
+        return F.embedding_bag(
+            input, self.weight, offsets, mode=self.mode, per_sample_weights=per_sample_weights,
+            include_last_offset=self.include_last_offset, padding_idx=self.padding_idx,
+        )
+
+    def extra_repr(self):
+        return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}"

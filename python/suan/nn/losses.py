@@ -1,6 +1,10 @@
 """Loss functions of nn.functional: predictions first, targets second, reduction mean, sum or
 none."""
 
+import math
+
+import suan
+
 from ._ops import ops
 
 
@@ -153,3 +157,132 @@ def kl_div(input, target, reduction="mean", log_target=False):
         return ops.kl_div(input, target, reduction="sum", log_target=log_target) / input.shape[0]
     _check_reduction("kl_div", reduction)
     return ops.kl_div(input, target, reduction=reduction, log_target=log_target)
+
+
+def _log_or(x, least):
+    """max(log x, least), with no gradient where x is 0 (there log's is infinite)."""
+    zero = x == 0
+    return suan.where(zero, least, suan.where(zero, 1.0, x).log().clamp(min=least))
+
+
+def binary_cross_entropy(input, target, weight=None, reduction="mean"):
+    """-(target log input + (1 - target) log(1 - input)), the logarithms at least -100. Prefer
+    binary_cross_entropy_with_logits, which is exact for all inputs."""
+    _check_reduction("binary_cross_entropy", reduction)
+    if tuple(input.shape) != tuple(target.shape):
+        raise ValueError(
+            f"[binary_cross_entropy] wrong target shape: expected {tuple(input.shape)}, got {tuple(target.shape)}"
+        )
+    loss = -(target * _log_or(input, -100.0) + (1 - target) * _log_or(1 - input, -100.0))
+    return _reduce("binary_cross_entropy", loss if weight is None else loss * weight, reduction)
+
+
+def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    """x1 · x2 / (|x1| |x2|) along dim, each length at least eps."""
+    length = lambda x: (x * x).sum(dim).clamp(min=eps * eps).sqrt()
+    return (x1 * x2).sum(dim) / (length(x1) * length(x2))
+
+
+def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
+    """½ (log var + (input - target)² / var), var a tensor or a number, at least eps; full adds ½ log 2π."""
+    _check_reduction("gaussian_nll_loss", reduction)
+    if not isinstance(var, suan.Tensor):
+        var = suan.full_like(input, float(var))
+    if tuple(var.shape) == tuple(input.shape)[:-1]:
+        var = var.unsqueeze(-1)
+    elif var.dim() != input.dim():
+        raise ValueError(
+            f"[gaussian_nll_loss] wrong shape of var: expected {tuple(input.shape)}, the last size 1 or left out, "
+            f"got {tuple(var.shape)}"
+        )
+    var = var + (var.clamp(min=eps) - var).detach()  # the gradient of var itself, as torch's
+    difference = input - target
+    loss = 0.5 * (var.log() + difference * difference / var)
+    return _reduce("gaussian_nll_loss", loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+def poisson_nll_loss(input, target, log_input=True, full=False, eps=1e-8, reduction="mean"):
+    """exp(input) - target · input, or for an input that is no logarithm, input - target log(input + eps); full adds
+    Stirling's approximation of log(target!) for targets over 1."""
+    _check_reduction("poisson_nll_loss", reduction)
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        safe = suan.where(target > 1, target, 1.0)
+        more = safe * safe.log() - safe + 0.5 * (2 * math.pi * safe).log()
+        loss = loss + suan.where(target > 1, more, 0.0)
+    return _reduce("poisson_nll_loss", loss, reduction)
+
+
+def _log_add(*terms):
+    """log Σ exp over tensors, element by element."""
+    top = terms[0]
+    for t in terms[1:]:
+        top = suan.maximum(top, t)
+    top = top.detach()
+    return top + sum((t - top).exp() for t in terms).log()
+
+
+_IMPOSSIBLE = -1e30  # log 0, but with differences and gradients that are numbers
+
+
+def ctc_loss(
+    log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False
+):
+    """-log of the probability of the targets, summed over all alignments (Graves et al. 2006).
+
+    log_probs [time, batch, classes] (or without batch): log-probabilities; targets [batch, length] of class numbers
+    other than blank, or all in one row; input_lengths and target_lengths [batch], tensors or sequences (inside
+    suan.compile: tensors, and targets in rows). The mean divides each loss by its target's length first. A target that
+    does not fit gives inf, or with zero_infinity 0 without a gradient. The gradient is that of log_probs itself;
+    torch's contains log_softmax's, so that only gradients before the log_softmax are equal.
+    """
+    op = "ctc_loss"
+    _check_reduction(op, reduction)
+    unbatched = log_probs.dim() == 2
+    if unbatched:
+        log_probs, targets = log_probs.unsqueeze(1), targets.reshape(1, -1)
+    if log_probs.dim() != 3 or not 0 <= blank < log_probs.shape[2]:
+        raise ValueError(f"[{op}] wrong log_probs or blank: expected [time, batch, classes] and 0 <= blank < classes, "
+                         f"got {tuple(log_probs.shape)} and {blank}")
+    steps, batch, classes = log_probs.shape
+    lengths = []
+    for name, value in (("input_lengths", input_lengths), ("target_lengths", target_lengths)):
+        value = value if isinstance(value, suan.Tensor) else suan.tensor(value, device=log_probs.device)
+        if value.numel() != batch:
+            raise ValueError(f"[{op}] wrong number of {name}: expected {batch}, got {value.numel()}")
+        lengths.append(value.to(suan.int64).reshape(batch))
+    n_in, n_out = lengths
+    if targets.dim() == 1:
+        longest = int(n_out.max().item())
+        at = (n_out.cumsum(0) - n_out).unsqueeze(1) + suan.arange(longest, device=targets.device)
+        targets = targets[at.clamp(max=max(targets.shape[0] - 1, 0))] if targets.shape[0] else targets.reshape(batch, 0)
+    if targets.dim() != 2 or targets.shape[0] != batch:
+        raise ValueError(f"[{op}] wrong shape of targets: expected [{batch}, length], got {tuple(targets.shape)}")
+    # Blanks before, between and after the labels: [batch, 2 * length + 1].
+    labels = targets.to(suan.int64).clamp(0, classes - 1)
+    blanks = suan.full_like(labels, blank)
+    last = suan.full((batch, 1), blank, dtype=suan.int64, device=labels.device)
+    path = suan.cat([suan.stack([blanks, labels], 2).flatten(1), last], 1)
+    n = path.shape[1]
+    scores = log_probs.gather(2, path.unsqueeze(0).expand(steps, batch, n)).clamp(min=_IMPOSSIBLE).unbind(0)
+    shifted = lambda x, by: ops.pad(x, _IMPOSSIBLE, pad=(by, 0), mode="constant")[:, :n]
+    place = suan.arange(n, device=path.device).unsqueeze(0)
+    alpha = suan.where((place < 2).logical_and(place <= 2 * n_out.unsqueeze(1)), scores[0], _IMPOSSIBLE)
+    if n > 2:  # a label may follow another one directly
+        two_back = suan.cat([suan.full((batch, 2), blank, dtype=suan.int64, device=path.device), path[:, :-2]], 1)
+        direct = (path != blank).logical_and(path != two_back)
+    for t in range(1, steps):
+        ways = [alpha, shifted(alpha, 1)]
+        if n > 2:
+            ways.append(suan.where(direct, shifted(alpha, 2), _IMPOSSIBLE))
+        onward = (_log_add(*ways) + scores[t]).clamp(min=_IMPOSSIBLE)
+        alpha = suan.where((n_in > t).unsqueeze(1), onward, alpha)
+    ends = suan.stack([2 * n_out, (2 * n_out - 1).clamp(min=0)], 1)
+    ends = alpha.gather(1, ends)
+    second = suan.where(n_out > 0, ends[:, 1], _IMPOSSIBLE)
+    loss = -_log_add(ends[:, 0], second)
+    possible = loss < -0.5 * _IMPOSSIBLE
+    loss = suan.where(possible, loss, 0.0 if zero_infinity else math.inf)
+    if reduction == "mean":
+        return (loss / n_out.clamp(min=1).to(loss.dtype)).mean()
+    return _reduce(op, loss.squeeze(0) if unbatched else loss, reduction)

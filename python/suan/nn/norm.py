@@ -1,4 +1,4 @@
-"""Normalisation layers: LayerNorm, RMSNorm, GroupNorm, BatchNorm1d/2d, and Dropout."""
+"""Normalisation layers (layer, RMS, group, batch, instance) and dropout."""
 
 import suan
 
@@ -170,17 +170,91 @@ class BatchNorm2d(_BatchNorm):
     _ranks = (4,)
 
 
+class BatchNorm3d(_BatchNorm):
+    """Per-channel normalisation of [batch, channels, depth, height, width] (Ioffe and Szegedy 2015)."""
+
+    _ranks = (5,)
+
+
+class _InstanceNorm(_BatchNorm):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False, track_running_stats=False, device=None,
+                 dtype=None):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+
+    def forward(self, input):
+        at = input.dim() - min(self._ranks)  # 1 with a batch, 0 without
+        if at not in (0, 1) or input.shape[at] != self.num_features:
+            raise ValueError(
+                f"[{type(self).__name__}] wrong input: expected [batch, {self.num_features}, ...] of "
+                f"{max(self._ranks)} dimensions, or without batch, got shape {tuple(input.shape)}"
+            )
+        x = input if at else input.unsqueeze(0)
+        own = self.training or self.running_mean is None
+        out = F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, own, self.momentum, self.eps)
+        return out if at else out.squeeze(0)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Normalises each channel of each sample of [batch, channels, length], also without batch (Ulyanov et al. 2016)."""
+
+    _ranks = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Normalises each channel of each image of [batch, channels, height, width], also without batch."""
+
+    _ranks = (3, 4)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Normalises each channel of each sample of [batch, channels, depth, height, width], also without batch."""
+
+    _ranks = (4, 5)
+
+
 class Dropout(Module):
     """In training, zeroes each element with probability p and scales the others by 1 / (1 - p)."""
+
+    _call = staticmethod(F.dropout)
 
     def __init__(self, p=0.5, inplace=False):
         super().__init__()
         if not 0.0 <= p <= 1.0:
-            raise ValueError(f"[Dropout] wrong probability: expected 0 to 1, got {p}")
+            raise ValueError(f"[{type(self).__name__}] wrong probability: expected 0 to 1, got {p}")
         self.p, self.inplace = p, inplace
 
     def forward(self, input):
-        return F.dropout(input, self.p, self.training, self.inplace)
+        return self._call(input, self.p, self.training, self.inplace)
 
     def extra_repr(self):
         return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout1d(Dropout):
+    """Drops whole channels of [batch, channels, length]."""
+
+    _call = staticmethod(F.dropout1d)
+
+
+class Dropout2d(Dropout):
+    """Drops whole channels of [batch, channels, height, width]."""
+
+    _call = staticmethod(F.dropout2d)
+
+
+class Dropout3d(Dropout):
+    """Drops whole channels of [batch, channels, depth, height, width]."""
+
+    _call = staticmethod(F.dropout3d)
+
+
+class AlphaDropout(Dropout):
+    """Dropout that keeps mean and variance after selu (Klambauer et al. 2017)."""
+
+    _call = staticmethod(F.alpha_dropout)
+
+
+class FeatureAlphaDropout(Dropout):
+    """AlphaDropout of whole channels."""
+
+    _call = staticmethod(F.feature_alpha_dropout)

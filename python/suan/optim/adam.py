@@ -4,7 +4,8 @@ parameter."""
 import suan
 
 from ..nn._ops import ops
-from .optimizer import Optimizer
+from .formula import moments
+from .optimizer import Optimizer, refuse_differentiable
 
 
 class Adam(Optimizer):
@@ -20,9 +21,14 @@ class Adam(Optimizer):
         weight_decay=0.0,
         amsgrad=False,
         *,
+        foreach=None,
         maximize=False,
+        capturable=False,
+        differentiable=False,
+        fused=None,
         decoupled_weight_decay=False,
     ):
+        refuse_differentiable(type(self).__name__, differentiable)
         super().__init__(
             params,
             {
@@ -39,8 +45,6 @@ class Adam(Optimizer):
     def check(self, group):
         super().check(group)
         name = type(self).__name__
-        if group["amsgrad"]:
-            raise ValueError(f"[{name}] amsgrad is not available: expected False, got True")
         if group["eps"] < 0:
             raise ValueError(f"[{name}] wrong eps: expected at least 0, got {group['eps']}")
         for i, beta in enumerate(group["betas"]):
@@ -48,11 +52,14 @@ class Adam(Optimizer):
                 raise ValueError(f"[{name}] wrong betas[{i}]: expected 0 <= beta < 1, got {beta}")
 
     def init_state(self, param, group):
-        return {
+        state = {
             "step": group.step_tensor,
             "exp_avg": suan.zeros_like(param),
             "exp_avg_sq": suan.zeros_like(param),
         }
+        if group["amsgrad"]:
+            state["max_exp_avg_sq"] = suan.zeros_like(param)
+        return state
 
     def step_group(self, group, grad_scale):
         rows = self.active(group)
@@ -68,21 +75,39 @@ class Adam(Optimizer):
             "eps": eps,
             "weight_decay": decay if decoupled else 0.0,
         }
-        step_op, lr = ops.adamw_step, group.lr_tensor
+        scale = grad_scale if decoupled or not decay else None
+        together = {}  # what has one step count and dtype is one call
         for param, grad, state in rows:
-            scale = grad_scale
             if decay and not decoupled:
-                grad, scale = (grad if scale is None else grad * scale) + param * decay, None
-            step_op(
-                param,
-                grad,
-                state["exp_avg"],
-                state["exp_avg_sq"],
-                lr,
-                state["step"],
-                scale,
-                **options,
-            )
+                grad = (grad if grad_scale is None else grad * grad_scale) + param * decay
+            if group["amsgrad"]:
+                self._amsgrad(param, grad if scale is None else grad * scale, state, group)
+                continue
+            step = state["step"]
+            tensors = together.setdefault((id(step), param.dtype), (step, []))[1]
+            tensors += (param, grad, state["exp_avg"], state["exp_avg_sq"])
+        for step, tensors in together.values():
+            ops.adamw_steps(group.lr_tensor, step, scale, *tensors, **options)
+
+    def load_state_dict(self, state_dict):
+        for group, saved in zip(self.param_groups, state_dict["param_groups"]):
+            if saved.get("amsgrad", False) != group["amsgrad"]:
+                raise ValueError(
+                    f"[load_state_dict] another amsgrad: expected {group['amsgrad']}, got "
+                    f"{saved['amsgrad']} (make the optimizer with the saved one's)"
+                )
+        super().load_state_dict(state_dict)
+
+    def _amsgrad(self, param, grad, state, group):
+        """Divides by the largest second moment so far (Reddi et al. 2018)."""
+        (beta1, beta2), lr, largest = group["betas"], group.lr_tensor, state["max_exp_avg_sq"]
+        if group["decoupled_weight_decay"]:
+            param.mul_(1 - lr * group["weight_decay"])
+        first, second = moments(grad, state, group["betas"])
+        largest.copy_(suan.maximum(largest, second))
+        t = state["step"].double()
+        root = (largest / (1 - beta2**t)).sqrt() + group["eps"]
+        param.sub_(first / root * (lr / (1 - beta1**t)))
 
 
 class AdamW(Adam):
@@ -98,6 +123,10 @@ class AdamW(Adam):
         amsgrad=False,
         *,
         maximize=False,
+        foreach=None,
+        capturable=False,
+        differentiable=False,
+        fused=None,
     ):
         super().__init__(
             params,
@@ -107,5 +136,6 @@ class AdamW(Adam):
             weight_decay,
             amsgrad,
             maximize=maximize,
+            differentiable=differentiable,
             decoupled_weight_decay=True,
         )

@@ -251,6 +251,84 @@ class OneCycleLR(LRScheduler):
         return rates
 
 
+class PolynomialLR(LRScheduler):
+    """base · (1 - epoch / total_iters) ** power, then 0."""
+
+    def __init__(self, optimizer, total_iters=5, power=1.0, last_epoch=-1):
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def factor(self, epoch):
+        return (1 - min(epoch, self.total_iters) / self.total_iters) ** self.power
+
+
+class CyclicLR(LRScheduler):
+    """From base_lr up to max_lr in step_size_up steps, down in step_size_down, and again (Smith 2017). mode:
+    "triangular"; "triangular2", whose height halves each cycle; "exp_range", times gamma ** step. scale_fn, of
+    the cycle's number or, with scale_mode="iterations", of the step, takes the mode's place. cycle_momentum
+    moves SGD's momentum the other way, from max_momentum down to base_momentum."""
+
+    def __init__(self, optimizer, base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="triangular",
+                 gamma=1.0, scale_fn=None, scale_mode="cycle", cycle_momentum=True, base_momentum=0.8,
+                 max_momentum=0.9, last_epoch=-1):
+        if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
+            raise ValueError(f"[CyclicLR] wrong mode: expected triangular, triangular2 or exp_range, got {mode!r}")
+        self.optimizer, n = optimizer, len(optimizer.param_groups)
+        self.bottoms, self.tops = (list(v) if isinstance(v, (list, tuple)) else [v] * n for v in (base_lr, max_lr))
+        self.up = step_size_up
+        self.period = step_size_up + (step_size_up if step_size_down is None else step_size_down)
+        self.mode, self.gamma, self.scale_fn, self.scale_mode = mode, gamma, scale_fn, scale_mode
+        self.momenta = (base_momentum, max_momentum) if cycle_momentum else None
+        if cycle_momentum and any("momentum" not in group for group in optimizer.param_groups):
+            raise ValueError("[CyclicLR] cycle_momentum: expected an optimizer with a momentum, got none")
+        if last_epoch == -1:
+            for group, bottom in zip(optimizer.param_groups, self.bottoms):
+                group["lr"] = group["initial_lr"] = bottom
+        super().__init__(optimizer, last_epoch)
+
+    def _height(self, epoch):
+        """Where in its cycle a step is, from 0 to 1, scaled."""
+        cycle, at = divmod(epoch, self.period)
+        height = at / self.up if at <= self.up else (self.period - at) / (self.period - self.up)
+        if self.scale_fn is not None:
+            return height * self.scale_fn(cycle + 1 if self.scale_mode == "cycle" else epoch)
+        return height * {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.gamma**epoch}[self.mode]
+
+    def get_lr(self):
+        height = self._height(self.last_epoch)
+        if self.momenta:
+            low, high = self.momenta
+            for group in self.optimizer.param_groups:
+                group["momentum"] = high - (high - low) * height
+        return [bottom + (top - bottom) * height for bottom, top in zip(self.bottoms, self.tops)]
+
+    def state_dict(self):
+        return {k: v for k, v in super().state_dict().items() if k != "scale_fn"}
+
+
+def get_linear_schedule_with_warmup(optimizer, num_warmup_steps, num_training_steps, last_epoch=-1):
+    """From 0 up to the base rate, then down to 0 at num_training_steps: Hugging Face's name and formula."""
+
+    def factor(step):
+        if step < num_warmup_steps:
+            return step / max(1, num_warmup_steps)
+        return max(0.0, (num_training_steps - step) / max(1, num_training_steps - num_warmup_steps))
+
+    return LambdaLR(optimizer, factor, last_epoch)
+
+
+def get_cosine_schedule_with_warmup(optimizer, num_warmup_steps, num_training_steps, num_cycles=0.5, last_epoch=-1):
+    """From 0 up to the base rate, then num_cycles of a cosine: Hugging Face's name and formula."""
+
+    def factor(step):
+        if step < num_warmup_steps:
+            return step / max(1, num_warmup_steps)
+        done = (step - num_warmup_steps) / max(1, num_training_steps - num_warmup_steps)
+        return max(0.0, 0.5 * (1 + math.cos(2 * math.pi * num_cycles * done)))
+
+    return LambdaLR(optimizer, factor, last_epoch)
+
+
 class SequentialLR:
     """Runs schedulers one after another, changing at the given milestones."""
 

@@ -32,6 +32,13 @@ class ParamGroup(dict):
             self[key] = value
 
 
+def refuse_differentiable(name, differentiable):
+    """torch's foreach, fused and capturable choose among implementations; Suan has one, so they are accepted.
+    differentiable=True would change what is computed."""
+    if differentiable:
+        raise ValueError(f"[{name}] differentiable: expected False (step() runs without gradients), got True")
+
+
 class Optimizer:
     """Base class. Subclasses give `defaults`, make the state of a parameter in init_state(param,
     group), and update one group in step_group(group, grad_scale)."""

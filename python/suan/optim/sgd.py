@@ -3,7 +3,7 @@
 import suan
 
 from ..nn._ops import ops
-from .optimizer import Optimizer
+from .optimizer import Optimizer, refuse_differentiable
 
 
 class SGD(Optimizer):
@@ -17,7 +17,11 @@ class SGD(Optimizer):
         nesterov=False,
         *,
         maximize=False,
+        foreach=None,
+        differentiable=False,
+        fused=None,
     ):
+        refuse_differentiable("SGD", differentiable)
         super().__init__(
             params,
             {

@@ -43,6 +43,8 @@ WORDS = {  # English, Chinese
     "rerun": ("Run again", "复现命令"),
     "raw": ("Raw logs, from which every number here is computed", "原始日志（本页所有数字均由其计算得出）"),
     "not_measured": ("not measured", "未测量"),
+    "collectives": ("communication a step (hidden)", "每步通信时间（被计算掩盖的比例）"),
+    "none": ("none", "无"),
     "per_token": ("J per token", "焦耳/词元"),
     "of": ("of", "/"),
     "state": ("state", "状态"),
@@ -52,14 +54,16 @@ WORDS = {  # English, Chinese
 
 NOTES = (
     ("Measured: the time of every step on every rank (wall clock, after {warm} steps of warm-up), the time to make a "
-     "batch, and inside every collective the time until all ranks had come (idle) and from then to its end "
-     "(communication). Collectives run between the computations of a step, so all of their time is exposed.",
-     "实测：每个进程每一步的墙钟时间（预热 {warm} 步之后）、准备数据的时间，以及每次集合通信中“等到所有进程到齐”（等待）和"
-     "“到齐之后直至结束”（通信）的时间。集合通信在计算之间进行，因此其时间全部未被掩盖。"),
-    ("Derived: compute is a step's time less data, communication and idle. Tokens/s is the tokens of a step over its "
+     "batch, and for every collective the time until all ranks had come and from then to its end. Collectives run "
+     "beside the computation; what counts as idle and as exposed communication is the part of these two in which the "
+     "computing thread stood still. The rest was hidden behind computation.",
+     "实测：每个进程每一步的墙钟时间（预热 {warm} 步之后）、准备数据的时间，以及每次集合通信中“等到所有进程到齐”和“到齐之后直至结束”"
+     "的时间。集合通信与计算同时进行；只有计算线程停下来等待的那部分，才分别计入“等待”和“未被掩盖的通信”，其余部分被计算掩盖。"),
+    ("Derived: compute is a step's time less data, exposed communication and idle. Hidden is one less the two exposed "
+     "parts over all time of collectives. Tokens/s is the tokens of a step over its "
      "median time, a step taking as long as its slowest rank. Efficiency is tokens/s over ranks times that of the run "
      "with the fewest ranks, over its ranks.",
-     "推算：计算时间 = 单步时间 − 数据 − 通信 − 等待。词元/秒 = 每步词元数 ÷ 单步时间的中位数（单步时间取最慢的进程）。"
+     "推算：计算时间 = 单步时间 − 数据 − 未被掩盖的通信 − 等待。掩盖比例 = 1 − 两项未掩盖时间之和 ÷ 集合通信总时间。词元/秒 = 每步词元数 ÷ 单步时间的中位数（单步时间取最慢的进程）。"
      "效率 = 每进程词元/秒 ÷ 进程数最少的一次运行的每进程词元/秒。"),
     ("MFU = tokens/s × (6 N + 12 · layers · width · context) ÷ (sum over ranks of the best 1,024³ float32 product that "
      "each measured before training, all ranks at once). It is a share of what these processors reach in a product, not of a data sheet's peak.",
@@ -93,7 +97,9 @@ def _one(ranks):
     tokens = first["batch"] * first["config"]["block"]
     median = statistics.median(slowest)
     every = [s for r in steps for s in r]
-    mean = {k: statistics.fmean(s[k] for s in every) for k in ("seconds", "data", "waited", "moved")}
+    mean = {k: statistics.fmean(s[k] for s in every) for k in
+            ("seconds", "data", "waited", "moved", "exposed_waited", "exposed_moved")}
+    collectives, exposed = mean["waited"] + mean["moved"], mean["exposed_waited"] + mean["exposed_moved"]
     speed = tokens / median
     # The counters are a machine's, so one rank of each host counts them.
     joules = {s["host"]: e["joules"] for s, e in zip(starts, ends)}
@@ -111,11 +117,13 @@ def _one(ranks):
         "flops_per_token": first["flops_per_token"],
         "matmul_flops": [s["matmul_flops"] for s in starts],
         "split_seconds": {
-            "compute": mean["seconds"] - mean["data"] - mean["waited"] - mean["moved"],
-            "communication": mean["moved"],
-            "idle": mean["waited"],
+            "compute": mean["seconds"] - mean["data"] - exposed,
+            "communication": mean["exposed_moved"],
+            "idle": mean["exposed_waited"],
             "data": mean["data"],
         },
+        "collective_seconds": collectives,
+        "hidden": max(0.0, 1 - exposed / collectives) if collectives else None,
         "collectives_per_step": statistics.fmean(s["calls"] for s in every),
         "bytes_per_step_and_rank": statistics.fmean(s["bytes"] for s in every),
         "state_bytes": max(e["state_bytes"] for e in ends),
@@ -176,7 +184,7 @@ def _bars(runs, lang):
     for key, colour in COLOURS.items():
         parts.append(f'<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>'
                      f'<text x="{x + 17}" y="{y + 11}">{word(key, lang)}</text>')
-        x += 40 + 13 * len(word(key, lang)) if lang == "zh" else 34 + 7 * len(word(key, lang))
+        x += 40 + 13 * len(word(key, lang)) if lang == "zh" else 36 + 7.4 * len(word(key, lang))
     return "".join(parts) + "</svg>"
 
 
@@ -217,7 +225,7 @@ body { font: 15px/1.55 system-ui, "Noto Sans SC", sans-serif; color: #20262b; ma
 h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% } th, td { padding: .35rem .6rem; border-bottom: 1px solid #e3e6e9;
        text-align: right; vertical-align: top; white-space: nowrap } .set-up td { text-align: left } th:first-child, td:first-child { text-align: left }
-th { font-weight: 600; white-space: normal } small { color: #6b747c; display: block } svg { width: 100%; max-width: 46rem; font-size: 13px }
+th { font-weight: 600; white-space: normal } th:first-child { white-space: nowrap } small { color: #6b747c; display: block } svg { width: 100%; max-width: 46rem; font-size: 13px }
 pre { background: #f4f6f8; padding: .7rem; overflow-x: auto }
 """
 
@@ -238,7 +246,7 @@ def page(summary, lang):
         (w("hosts"), ", ".join(sorted({h for r in runs for h in r["hosts"]}))),
         (w("version"), s["suan"]),
     ]
-    head = ("ranks", "batch", "step", "tokens", "efficiency", "mfu", "memory", "energy", "loss")
+    head = ("ranks", "batch", "step", "collectives", "tokens", "efficiency", "mfu", "memory", "energy", "loss")
     rows = []
     for r in runs:
         if r["joules"] is None:
@@ -252,6 +260,8 @@ def page(summary, lang):
             r["ranks"],
             f'{r["sequences"]} × {s["config"]["block"]}',
             f'{_seconds(r["step_seconds"])}<small>({_seconds(r["step_seconds_p90"])})</small>',
+            w("none") if r["hidden"] is None else
+            f'{_seconds(r["collective_seconds"])}<small>({r["hidden"]:.0%})</small>',
             f'{r["tokens_per_second"]:,.0f}',
             f'{r["efficiency"]:.1%}',
             f'{r["mfu"]:.1%}',

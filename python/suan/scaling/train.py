@@ -81,9 +81,8 @@ def main():
         loss = run(x, y).item()
         after = suan._c.communication()
         end = time.perf_counter()
-        log.write("step", i=i, warm=i < o["warm"], seconds=end - begin, data=fed - begin,
-                  waited=after["waited"] - before["waited"], moved=after["moved"] - before["moved"],
-                  bytes=after["bytes"] - before["bytes"], calls=after["calls"] - before["calls"], loss=loss)
+        log.write("step", i=i, warm=i < o["warm"], seconds=end - begin, data=fed - begin, loss=loss,
+                  **{k: after[k] - before[k] for k in after})
     stats = run.stats()[0]
     log.write("end", joules=energy.joules(), no_joules=energy.why_not, state_bytes=stats["state_bytes"],
               arena_bytes=stats["arena_bytes"],

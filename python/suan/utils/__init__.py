@@ -1,5 +1,5 @@
-"""suan.utils: where programs written for torch look for the data loader."""
+"""suan.utils: where programs written for torch look for the data loader and for checkpointing."""
 
-from . import data
+from . import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]

@@ -1,5 +1,14 @@
 """suan.utils.data: the names of suan.data under torch's path."""
 
-from ..data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset, default_collate
+from ..data import (
+    BatchSampler, ChainDataset, ConcatDataset, DataLoader, Dataset, DistributedSampler, IterableDataset, RandomSampler,
+    Sampler, SequentialSampler, Subset, SubsetRandomSampler, TensorDataset, WeightedRandomSampler, default_collate,
+    default_convert, get_worker_info, random_split,
+)
+from ..data import samplers as distributed  # torch.utils.data.distributed.DistributedSampler
 
-__all__ = ["ConcatDataset", "DataLoader", "Dataset", "Subset", "TensorDataset", "default_collate"]
+__all__ = [
+    "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "DistributedSampler", "IterableDataset",
+    "RandomSampler", "Sampler", "SequentialSampler", "Subset", "SubsetRandomSampler", "TensorDataset",
+    "WeightedRandomSampler", "default_collate", "default_convert", "distributed", "get_worker_info", "random_split",
+]
