@@ -193,16 +193,16 @@ def convolutions(rng, normed=False):
 
     x = relu(conv("x", 3, 24, 3, 2))
     y = relu(conv(x, 24, 24, 3, 1, 24))
-    x = step("Add", [conv(y, 24, 24, 1), x], lambda env, y=x: env[steps_of["sum"]] + env[y])
-    steps_of = {"sum": nodes[-1].input[0]}
+    y = conv(y, 24, 24, 1)
+    x = step("Add", [y, x], lambda env, a=y, b=x: env[a] + env[b])
     x = step("MaxPool", [x], lambda env, x=x: F.max_pool2d(env[x], 3, 2, 1), kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     a, b = relu(conv(x, 24, 32, 3)), conv(x, 24, 48, 5, bias=False)
     x = step("Concat", [a, b], lambda env, a=a, b=b: suan.cat([env[a], env[b]], 1), axis=1)
     x = relu(conv(x, 80, 64, 3, 2, pad=0))
     x = conv(x, 64, 64, 3, 1, 2)
     s = step("GlobalAveragePool", [x], lambda env, x=x: env[x].mean((2, 3), keepdim=True))
-    s = step("Sigmoid", [conv(s, 64, 64, 1)], lambda env: env[steps_of["gate"]].sigmoid())
-    steps_of["gate"] = nodes[-1].input[0]
+    s = conv(s, 64, 64, 1)
+    s = step("Sigmoid", [s], lambda env, s=s: env[s].sigmoid())
     x = step("Mul", [x, s], lambda env, x=x, s=s: env[x] * env[s])
     x = conv(x, 64, 5, 1)
     m = model(nodes, [floats("x", "n", 3, "h", "w")], [floats(x, "n", 5, "h2", "w2")], weights)

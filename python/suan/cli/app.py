@@ -221,12 +221,13 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to time each.")] = 2.0,
     threads: Annotated[Optional[int], typer.Option(min=1, help="Threads for each.")] = None,
+    callers: Annotated[int, typer.Option(min=1, help="Also time so many threads that call one session.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
     """Time an ONNX model; with --vs, in turn with a peer on the same inputs and threads."""
     from .onnx_command import bench_command
 
-    bench_command(model, vs, inputs, size, seconds, threads, json)
+    bench_command(model, vs, inputs, size, seconds, threads, callers, json)
 
 
 def run(args=None):

@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import statistics
+import threading
 import time
 
 import numpy
@@ -81,18 +82,22 @@ def run_command(model, inputs, out, size):
         numpy.savez(out, **{k: v for k, v in arrays.items() if v.dtype.kind != "O"})
 
 
-def timed(call, seconds):
-    call()
-    call()
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 5 or time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times), len(times)
+def calls_per_second(call, callers, seconds):
+    """All callers together, each in a thread of its own."""
+    counts, start = [0] * callers, time.perf_counter()
+
+    def work(k):
+        while time.perf_counter() < start + seconds:
+            call()
+            counts[k] += 1
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(callers)]
+    [w.start() for w in workers]
+    [w.join() for w in workers]
+    return sum(counts) / (time.perf_counter() - start)
 
 
-def bench_command(model, vs, inputs, size, seconds, threads, json):
+def bench_command(model, vs, inputs, size, seconds, threads, callers, json):
     from .. import _c
 
     if threads:
@@ -111,17 +116,35 @@ def bench_command(model, vs, inputs, size, seconds, threads, json):
         runs.append((f"onnxruntime {onnxruntime.__version__}", lambda: peer.run(None, feed)))
     elif vs:
         raise ValueError(f"[bench] unknown peer: expected onnxruntime, got '{vs}'")
-    # In turn, twice: the machine drifts.
-    results = {name: [] for name, _ in runs}
-    for _ in range(2):
+    # In turn, a few calls each: the machine drifts. The first call of a turn is not counted.
+    for _, call in runs:
+        call()
+    results, end = {name: [] for name, _ in runs}, time.perf_counter() + seconds * len(runs)
+    while time.perf_counter() < end or len(results["suan"]) < 5:
         for name, call in runs:
-            results[name].append(timed(call, seconds / 2))
-    rows = {name: min(ms for ms, _ in r) for name, r in results.items()}
+            call()
+            for _ in range(2):
+                start = time.perf_counter()
+                call()
+                results[name].append(1e3 * (time.perf_counter() - start))
+    rows = {name: statistics.median(times) for name, times in results.items()}
+    rates = {}
+    if callers > 1:
+        # One and all in turn, best of three each.
+        for _ in range(3):
+            for n in (1, callers):
+                rates[n] = max(rates.get(n, 0), calls_per_second(runs[0][1], n, seconds / 3))
     if json:
-        print(jsonlib.dumps({"threads": _c.num_threads(), "median_ms": rows}))
+        out = {"threads": _c.num_threads(), "median_ms": rows}
+        if rates:
+            out["calls_per_second"] = rates
+        print(jsonlib.dumps(out))
         return
     for name, ms in rows.items():
         print(f"{name}: {ms:.3f} ms (median, {_c.num_threads()} threads)")
     if len(rows) == 2:
         suan_ms, peer_ms = rows.values()
         print(f"suan runs at {peer_ms / suan_ms:.2f} times the peer's speed")
+    if rates:
+        ratio = rates[callers] / rates[1]
+        print(f"callers: 1 makes {rates[1]:.1f} calls/s, {callers} make {rates[callers]:.1f}: {ratio:.2f} times as many")
