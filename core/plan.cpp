@@ -409,7 +409,6 @@ void Plan::place_waits() {
   for (Step& s : steps_) {
     const Node* n = s.node < 0 ? nullptr : &graph_.nodes[size_t(s.node)];
     const bool collective = n && collective_world(*n) > 1;
-    has_collectives_ |= collective;
     s.beside = collective && !s.host && n->op != &barrier;
     auto touches = [](const std::vector<Operand>& operands, int buffer) {
       return std::any_of(operands.begin(), operands.end(), [&](const Operand& o) { return o.buffer == buffer; });

@@ -60,7 +60,6 @@ class Plan {
   const std::vector<Step>& steps() const { return steps_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
   const std::vector<int>& commits() const { return options_.commits; }
-  bool has_collectives() const { return has_collectives_; }
   // Of what ranks must have in common: the graph, and which collectives run beside which steps.
   std::pair<uint64_t, uint64_t> hash() const;
   // The arena buffers alive at the highest point, largest first.
@@ -114,7 +113,6 @@ class Plan {
   int64_t arena_bytes_ = 0, output_bytes_ = 0, constant_bytes_ = 0;
   uint64_t n_kernels_ = 0;                    // steps that are kernels of nodes
   size_t most_in_ = 0, most_out_ = 0;         // operands of a step
-  bool has_collectives_ = false;
   std::vector<int> by_first_, by_last_;       // buffers in the order they begin and end
 };
 

@@ -4,6 +4,8 @@ Tensors, the op table and autograd are here; suan.nn, suan.optim, suan.data, sua
 line are loaded when first used.
 """
 
+import math as _math
+
 from . import _c
 from .kinds import (  # noqa: F401
     Size, default_device, device, dtype, finfo, float16, bfloat16, float32, float64, float8_e4m3fn,
@@ -37,6 +39,8 @@ short = int16
 int = int32
 long = int64
 bool = _bool
+
+inf, nan, pi, e, newaxis = _math.inf, _math.nan, _math.pi, _math.e, None
 
 __version__ = "0.1.0"
 

@@ -51,7 +51,11 @@ def _detached(tree):
 def captured(fn):
     """The tensors that a callable can reach besides its arguments and that require a gradient: weights of modules,
     tensors in closures, defaults, bound objects and the globals its code names. Tensors hidden deeper are missed."""
-    found, seen, queue = [], set(), [fn]
+    return list(_captured(fn))
+
+
+def _captured(fn):
+    seen, queue = set(), [fn]
     while queue:
         x = queue.pop()
         if id(x) in seen:
@@ -59,15 +63,19 @@ def captured(fn):
         seen.add(id(x))
         if isinstance(x, Tensor):
             if x.requires_grad:
-                found.append(x)
+                yield x
         elif isinstance(x, (list, tuple, set, frozenset)):
-            queue.extend(x)
+            if len(x) < 4096 or not isinstance(next(iter(x)), (int, float, str, bytes)):  # data, not tensors
+                queue.extend(x)
         elif isinstance(x, dict):
             queue.extend(x.values())
         elif isinstance(x, functools.partial):
             queue.extend((x.func, x.args, x.keywords))
         elif hasattr(x, "named_parameters") and not isinstance(x, type):
-            queue.extend(x.parameters())
+            for p in x.parameters():
+                if p.requires_grad and id(p) not in seen:
+                    seen.add(id(p))
+                    yield p
         elif hasattr(x, "__self__") and hasattr(x, "__func__"):
             queue.extend((x.__self__, x.__func__))
         elif hasattr(x, "__code__") and (hasattr(x, "_suan_holds") or not _ours(x)):
@@ -76,7 +84,6 @@ def captured(fn):
             queue.extend(vars(x).values())
         elif hasattr(x, "_fn") and _ours(x):  # a CompiledFunction
             queue.append(x._fn)
-    return found
 
 
 def _ours(x):
@@ -122,7 +129,7 @@ def _depth():
 
 def _outer(func, args):
     """True if a derivative of the result may be asked for later."""
-    return _depth() > 0 or any(t.requires_grad for t in _tensors(list(args))) or bool(captured(func))
+    return _depth() > 0 or any(t.requires_grad for t in _tensors(list(args))) or next(_captured(func), None) is not None
 
 
 def _numbers(op, argnums, args):
@@ -461,7 +468,7 @@ def functional_call(module, parameter_and_buffer_dicts, args=None, kwargs=None, 
                                  "names tied to it, got two")
         given = {n: owners[id(t[k])] for n, (t, k) in places.items() if id(t[k]) in owners}
     if strict and (missing := sorted(set(places) - set(given))):
-        raise KeyError(f"[functional_call] missing names with strict=True: expected all of them, got none for {missing}")
+        raise KeyError(f"[functional_call] missing names with strict=True: expected all, got none for {missing}")
     for name, value in given.items():
         table, key = places[name]
         if value.shape != table[key].shape:

@@ -3,14 +3,15 @@
 `suan.name(...)` and `tensor.name(...)` come from the same functions.
 """
 
-from . import _c, arithmetic, reduce, sampling, shaping
+from . import _c, arithmetic, assembling, elementwise, reduce, sampling, searching, shaping
 
 Tensor = _c.Tensor
 _HIDDEN = {"call", "if", "loop", "host_call", "full", "arange", "linspace", "eye", "zeros", "ones", "empty", "print"}
 _NOT_METHODS = {
     "where", "cat", "stack", "hstack", "vstack", "meshgrid", "einsum", "tensordot", "broadcast_shapes",
     "broadcast_tensors", "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like",
-    "normal", "bool_of",
+    "normal", "bool_of", "atleast_1d", "atleast_2d", "atleast_3d", "column_stack", "dstack", "block_diag",
+    "cartesian_prod", "bucketize", "searchsorted", "tril_indices", "triu_indices", "isin",
 }
 _ALIASES = {
     "multiply": "mul", "divide": "div", "true_divide": "div", "subtract": "sub", "absolute": "abs",
@@ -18,7 +19,9 @@ _ALIASES = {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "concat": "cat",
     "concatenate": "cat", "swapaxes": "transpose", "swapdims": "transpose", "moveaxis": "movedim",
     "clip": "clamp", "clip_": "clamp_", "fix": "trunc", "bitwise_left_shift": "left_shift",
-    "bitwise_right_shift": "right_shift", "ger": "outer", "row_stack": "vstack", "mod": "remainder", "broadcast_to": "expand",
+    "bitwise_right_shift": "right_shift", "ger": "outer", "row_stack": "vstack", "mod": "remainder",
+    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
+    "broadcast_to": "expand",
 }
 
 
@@ -29,7 +32,7 @@ def _functions(module):
 
 _table = {n: getattr(_c.ops, n) for n in dir(_c.ops) if not n.startswith("_") and n not in _HIDDEN}
 _own = {}
-for _module in (arithmetic, shaping, reduce, sampling):
+for _module in (arithmetic, elementwise, shaping, assembling, reduce, searching, sampling):
     _own.update(_functions(_module))
 for _n in ("mv", "dot", "bmm", "baddbmm", "argwhere"):
     _own[_n] = getattr(reduce, _n)

@@ -151,20 +151,6 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     return _TopK(*ops.topk(input, k, dim=dim, largest=largest, sorted=sorted))
 
 
-def median(input):
-    """The middle element (the lower of two)."""
-    return sort(ops.flatten(input), 0)[0][(input.numel() - 1) // 2]
-
-
-def unique(input):
-    """The distinct elements, in rising order."""
-    s = sort(ops.flatten(input.detach()), 0)[0]
-    if s.numel() < 2:
-        return s
-    first = ops.cat([_c.tensor_from_data([True], None), s[1:] != s[:-1]], 0)
-    return s[first]
-
-
 # ---- indexing by tensors -------------------------------------------------------------------------------
 
 

@@ -54,7 +54,7 @@ class Nvrtc:
 
     def compile(self, text, arch):
         """(seconds, the assembler's report)"""
-        options = [f"--gpu-architecture=sm_{arch}", "--std=c++20", "--fmad=false", "--default-device", "--ptxas-options=-v"]
+        options = [f"--gpu-architecture=sm_{arch}", "--std=c++20", "--fmad=false", "--device-as-default-execution-space", "--ptxas-options=-v"]
         array = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
         program, size = ctypes.c_void_p(), ctypes.c_size_t()
         began = time.perf_counter()

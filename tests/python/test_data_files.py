@@ -34,7 +34,8 @@ def test_json_lines(tmp_path):
 
 
 @pytest.mark.parametrize("row, message", [
-    (b'{"x": ', "expected JSON, got"), (b'\xff"a"', "expected UTF-8"), (b"[" * 100000, "sane depth"), (b"nope", "expected JSON"),
+    (b'{"x": ', "expected JSON, got"), (b'\xff"a"', "expected UTF-8"), (b"[" * 100000, "sane depth"),
+    (b"nope", "expected JSON"),
 ])
 def test_a_broken_json_row_is_named(tmp_path, row, message):
     path = tmp_path / "rows.jsonl"
@@ -126,7 +127,8 @@ def test_prepare_bytes_and_progress(tmp_path):
     (tmp_path / "a.txt").write_bytes("aé".encode())
     seen = []
     meta = data.prepare([tmp_path / "a.txt"], tmp_path, "bytes", val=0, progress=lambda *a: seen.append(a))
-    assert np.fromfile(tmp_path / "train.bin", np.uint16).tolist() == [97, 0xC3, 0xA9] and meta["tokens"] == {"train": 3}
+    assert np.fromfile(tmp_path / "train.bin", np.uint16).tolist() == [97, 0xC3, 0xA9]
+    assert meta["tokens"] == {"train": 3}
     assert seen == [("count", 3, 3), ("write", 3, 3)] and not (tmp_path / "val.bin").exists()
 
 

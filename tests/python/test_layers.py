@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import suan
+import tensor_cases  # noqa: F401  (adds its cases)
 from layer_cases import CASES, flat, weighted
 from suan import nn
 from suan.nn import functional as F
@@ -129,6 +130,17 @@ REFUSED = {
     "ctc lengths": (lambda: F.ctc_loss(ones(3, 2, 4), ones(2, 2).long(), [3], [2, 2]),
                     "wrong number of input_lengths: expected 2, got 1"),
     "multi margin": (lambda: F.multi_margin_loss(ones(2, 3), ones(3).long()), "wrong shapes"),
+    "kthvalue": (lambda: suan.kthvalue(ones(3), 4), r"\[kthvalue\] k out of range: expected 1 to 3, got 4"),
+    "quantile": (lambda: suan.quantile(ones(3), 1.5), "q out of range"),
+    "interpolation": (lambda: suan.quantile(ones(3), 0.5, interpolation="cubic"), "wrong interpolation"),
+    "searchsorted": (lambda: suan.searchsorted(ones(2, 3), ones(3, 3)), "leading dimensions differ"),
+    "bincount": (lambda: suan.bincount(suan.tensor([1, -2])), "negative number: expected 0 or more, got -2"),
+    "histc": (lambda: suan.histc(ones(3), 0), "wrong bins"),
+    "unique of rows": (lambda: suan.unique(ones(2, 2), dim=0), "dim is not supported"),
+    "cross": (lambda: suan.cross(ones(2), ones(2)), "no dimension of size 3"),
+    "cdist": (lambda: suan.cdist(ones(2, 3), ones(2, 4)), r"\[cdist\] wrong shapes"),
+    "tensor_split": (lambda: suan.tensor_split(ones(3), 0), "wrong number of pieces"),
+    "diff": (lambda: suan.diff(ones(3), -1), "wrong order"),
     "feed-forward": (lambda: nn.TransformerEncoderLayer(6, 2, activation="swish"), "wrong activation"),
 }
 
@@ -228,3 +240,11 @@ def test_a_compiled_module_has_eager_gradients():
             grads.append([p.grad.numpy().copy() for p in layer.parameters()])
         for a, b in zip(*grads):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_float32_limits():
+    big = suan.tensor([1e30, 3e38])
+    np.testing.assert_allclose(suan.hypot(big, big).numpy()[0], 2**0.5 * 1e30, rtol=1e-6)
+    limits = suan.finfo(suan.float32)
+    edges = suan.tensor([math.nan, math.inf, -math.inf, 2.0])
+    np.testing.assert_array_equal(suan.nan_to_num(edges).numpy(), np.float32([0, limits.max, limits.min, 2]))

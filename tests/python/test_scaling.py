@@ -109,6 +109,8 @@ def test_training_on_one_and_two_real_ranks(tmp_path):
     assert [one["ranks"], two["ranks"]] == [1, 2] and one["sequences"] == two["sequences"] == 12
     assert two["last_loss"] == pytest.approx(one["last_loss"], rel=1e-4)
     assert two["bytes_per_step_and_rank"] > 0 == one["bytes_per_step_and_rank"]
+    assert one["hidden"] is None and two["collective_seconds"] > 0 and 0 <= two["hidden"] <= 1
+    assert all(s >= 0 for s in two["split_seconds"].values())
     assert "数据并行" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

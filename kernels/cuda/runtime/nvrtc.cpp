@@ -62,7 +62,7 @@ std::string nvrtc_compile(const std::string& text, int arch) {
   if (n.create(&program, text.c_str(), "suan_generated.cu", 0, nullptr, nullptr) != 0)
     fail<DeviceError>("fused_elementwise", "cannot compile: expected NVRTC to take a program, got a refusal");
   const std::string target = "--gpu-architecture=sm_" + std::to_string(arch) + (arch == 90 ? "a" : "");
-  const char* options[] = {target.c_str(), "--std=c++20", "--fmad=false", "--default-device"};
+  const char* options[] = {target.c_str(), "--std=c++20", "--fmad=false", "--device-as-default-execution-space"};
   const int result = n.compile(program, int(std::size(options)), options);
   size_t size = 0;
   std::string words, code;

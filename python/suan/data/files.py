@@ -283,7 +283,9 @@ def read_meta(path):
         if meta["format"] != "suan tokens 1" or meta["dtype"] not in ("uint16", "uint32"):
             raise ValueError("another format")
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"[read_meta] {path} is damaged: expected the meta.json of suan data prepare, got {error!r}") from None
+        raise DataError(
+            f"[read_meta] {path} is damaged: expected the meta.json of suan data prepare, got {error!r}"
+        ) from None
     return meta
 
 

@@ -184,7 +184,7 @@ def _bars(runs, lang):
     for key, colour in COLOURS.items():
         parts.append(f'<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>'
                      f'<text x="{x + 17}" y="{y + 11}">{word(key, lang)}</text>')
-        x += 40 + 13 * len(word(key, lang)) if lang == "zh" else 34 + 7 * len(word(key, lang))
+        x += 40 + 13 * len(word(key, lang)) if lang == "zh" else 36 + 7.4 * len(word(key, lang))
     return "".join(parts) + "</svg>"
 
 
@@ -225,7 +225,7 @@ body { font: 15px/1.55 system-ui, "Noto Sans SC", sans-serif; color: #20262b; ma
 h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% } th, td { padding: .35rem .6rem; border-bottom: 1px solid #e3e6e9;
        text-align: right; vertical-align: top; white-space: nowrap } .set-up td { text-align: left } th:first-child, td:first-child { text-align: left }
-th { font-weight: 600; white-space: normal } small { color: #6b747c; display: block } svg { width: 100%; max-width: 46rem; font-size: 13px }
+th { font-weight: 600; white-space: normal } th:first-child { white-space: nowrap } small { color: #6b747c; display: block } svg { width: 100%; max-width: 46rem; font-size: 13px }
 pre { background: #f4f6f8; padding: .7rem; overflow-x: auto }
 """
 

@@ -31,7 +31,8 @@ def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, con
     if context_fn is not None or debug:
         raise ValueError("[checkpoint] unsupported option: expected context_fn=None and debug=False, got another")
     if determinism_check not in ("default", "none"):
-        raise ValueError(f"[checkpoint] wrong determinism_check: expected 'default' or 'none', got {determinism_check!r}")
+        raise ValueError("[checkpoint] wrong determinism_check: expected 'default' or 'none', got "
+                         f"{determinism_check!r}")
     given = (args, kwargs)
     inputs = _tensors(list(given))
     hidden = [t for t in captured(function) if not any(t is x for x in inputs)]

@@ -1,4 +1,5 @@
-"""Writes layers.npz: what PyTorch computes, in float64, for the cases of ../layer_cases.py.
+"""Writes layers.npz: what PyTorch computes, in float64, for the cases of ../layer_cases.py and
+../tensor_cases.py.
 
 Needs torch (2.15 made the file) and numpy; run it where it stands. The tests read the file and never need torch.
 """
@@ -14,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+import tensor_cases  # noqa: E402, F401  (adds its cases)
 from layer_cases import CASES  # noqa: E402
 
 values, index, at = [], {}, 0
