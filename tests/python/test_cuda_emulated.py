@@ -95,7 +95,7 @@ def test_attention_by_tiles(case, dtype):
     for name, a, x in zip(("out", "logsumexp", "dq", "dk", "dv"), got, want):
         off = np.abs(a.to("cpu").float().numpy() - x).max() / np.abs(x).max()
         print(f"{name} {off:.1e}", end=" ")
-        assert off <= (2e-6 if dtype == "float32" else 2e-2), f"{name}: {off:.1e}"
+        assert off <= (5e-6 if dtype == "float32" else 2e-2), f"{name}: {off:.1e}"
 
 
 def test_adamw_of_many_tensors_is_one_launch():
