@@ -254,3 +254,8 @@ def test_a_grid_of_nan_samples_nan_and_nothing_breaks():
     grid = suan.tensor([[[[math.nan, 0.0], [0.0, 0.0]]]])
     y = F.grid_sample(ones(1, 1, 3, 3), grid, padding_mode="border").numpy().ravel()
     assert math.isnan(y[0]) and y[1] == 1
+
+
+def test_functions_that_torch_has_twice():
+    for name in suan._NN_NAMES:
+        assert getattr(suan, name) is getattr(F, name)
