@@ -58,7 +58,14 @@ def get_num_threads():
 _LAZY_MODULES = (
     "amp", "backends", "cli", "cuda", "data", "distributed", "func", "models", "nn", "onnx", "optim", "train", "utils",
 )
-_LAZY_NAMES = {"compile": "compile", "plan": "compile"}
+# Functions of nn.functional that torch has under its own name too, with the same arguments.
+_NN_NAMES = (
+    "adaptive_avg_pool1d", "avg_pool1d", "bilinear", "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_similarity", "hardshrink", "max_pool1d",
+    "max_pool2d", "max_pool3d", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "prelu", "rrelu", "selu",
+    "threshold",
+)
+_LAZY_NAMES = {"compile": "compile", "plan": "compile", **dict.fromkeys(_NN_NAMES, "nn.functional")}
 
 
 def __getattr__(name):

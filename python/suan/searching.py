@@ -4,6 +4,7 @@ import builtins as _py
 import math as _math
 
 from . import _c
+from .elementwise import logaddexp
 from .kinds import int32, int64
 from .reduce import _ValuesIndices, gather, sort
 from .shaping import _axis, narrow
@@ -251,8 +252,6 @@ def cumprod(input, dim, *, dtype=None):
 
 def logcumsumexp(input, dim):
     """Logarithms of running sums of exponentials along dim."""
-    from .elementwise import logaddexp
-
     return _scan([input], _axis(dim, input.dim(), "logcumsumexp"), lambda a, b: [logaddexp(a[0], b[0])])[0]
 
 

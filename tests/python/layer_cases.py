@@ -139,6 +139,11 @@ case("lstm cell", _with_pair(lambda nn: nn.LSTMCell(3, 4)), (2, 3), (2, 4), (2, 
 case("lstm cell, no batch", lambda T, nn, F: nn.LSTMCell(3, 4), (3,))
 case("gru cell", lambda T, nn, F: nn.GRUCell(3, 4), (2, 3), (2, 4))
 case("gru cell no bias, no batch", lambda T, nn, F: nn.GRUCell(3, 4, bias=False), (3,), (4,))
+for side in ("right", "left"):
+    case(f"pad sequence {side}", lambda T, nn, F, side=side: lambda a, b, c: nn.utils.rnn.pad_sequence(
+        [a, b, c], side == "left", 2.5, side), (2, 3), (4, 3), (1, 3))
+case("unpad sequence", lambda T, nn, F: lambda x: nn.utils.rnn.unpad_sequence(x, T.tensor([2, 4, 1]), True), (3, 4, 2),
+     compiled=False)
 
 # ---- attention, transformers -------------------------------------------------------------------------------
 

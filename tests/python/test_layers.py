@@ -248,3 +248,14 @@ def test_float32_limits():
     limits = suan.finfo(suan.float32)
     edges = suan.tensor([math.nan, math.inf, -math.inf, 2.0])
     np.testing.assert_array_equal(suan.nan_to_num(edges).numpy(), np.float32([0, limits.max, limits.min, 2]))
+
+
+def test_a_grid_of_nan_samples_nan_and_nothing_breaks():
+    grid = suan.tensor([[[[math.nan, 0.0], [0.0, 0.0]]]])
+    y = F.grid_sample(ones(1, 1, 3, 3), grid, padding_mode="border").numpy().ravel()
+    assert math.isnan(y[0]) and y[1] == 1
+
+
+def test_functions_that_torch_has_twice():
+    for name in suan._NN_NAMES:
+        assert getattr(suan, name) is getattr(F, name)

@@ -6,10 +6,11 @@ import suan
 
 from . import functional as F
 from . import init
-from .functional import _tuple
+from ._check import _tuple
 from .linear import _factory
 from .module import Module
 from .parameter import Parameter
+from .windows import _padding
 
 
 class _Conv(Module):
@@ -69,7 +70,7 @@ class _Conv(Module):
     def forward(self, input):
         padding = self.padding
         if self.padding_mode != "zeros":
-            sides = F._padding(type(self).__name__, padding, self.kernel_size, self.dilation)
+            sides = _padding(type(self).__name__, padding, self.kernel_size, self.dilation)
             low, high, padding = sides[: self._rank], sides[self._rank :], 0
             widths = [w for pair in zip(low[::-1], high[::-1]) for w in pair]
             input = F.pad(input, widths, self.padding_mode)

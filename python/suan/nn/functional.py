@@ -5,6 +5,7 @@ import math
 import suan
 
 from ..naming import guard as _guard
+from ._check import _fail
 from ._ops import ops
 from .activations import (  # noqa: F401
     celu,
@@ -75,9 +76,6 @@ from .resampling import (  # noqa: F401
     upsample,
 )
 from .windows import (  # noqa: F401
-    _fail,
-    _padding,
-    _tuple,
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,

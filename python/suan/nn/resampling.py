@@ -9,20 +9,8 @@ import math
 
 import suan
 
+from ._check import _fail, _tuple
 from ._ops import ops
-
-
-def _fail(op, text, error=ValueError):
-    raise error(f"[{op}] {text}")
-
-
-def _pair(op, what, value, n=2):
-    value = (value,) * n if isinstance(value, int) else tuple(value)
-    if len(value) == 1:
-        value *= n
-    if len(value) != n:
-        _fail(op, f"wrong {what}: expected an int or {n} ints, got {value}")
-    return value
 
 
 # ---- blocks of pixels ------------------------------------------------------------------------------------
@@ -60,7 +48,7 @@ def channel_shuffle(input, groups):
 def _windows(op, sizes, kernel_size, dilation, padding, stride):
     """Kernel, dilation, padding, stride and the number of positions, each per dimension (h, w)."""
     given = zip(("kernel_size", "dilation", "padding", "stride"), (kernel_size, dilation, padding, stride))
-    kernel, dilation, padding, stride = (_pair(op, what, value) for what, value in given)
+    kernel, dilation, padding, stride = (_tuple(op, what, value, 2) for what, value in given)
     if min(*kernel, *dilation, *stride) < 1 or min(padding) < 0:
         _fail(op, f"wrong window: expected kernel_size, dilation and stride of at least 1 and padding of at least 0, "
               f"got {kernel}, {dilation}, {stride} and {padding}")
@@ -93,7 +81,7 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """[batch, C * kernel, positions] -> [batch, C, *output_size]: windows added where unfold takes them from."""
     if input.dim() not in (2, 3):
         _fail("fold", f"wrong input rank: expected 2 or 3, got {input.dim()}")
-    size = _pair("fold", "output_size", output_size)
+    size = _tuple("fold", "output_size", output_size, 2)
     kernel, dilation, padding, stride, count = _windows("fold", size, kernel_size, dilation, padding, stride)
     x = input if input.dim() == 3 else input.unsqueeze(0)
     n, columns, length = x.shape
@@ -189,7 +177,7 @@ def interpolate(
     if size is not None:
         if recompute_scale_factor:
             _fail(op, "recompute_scale_factor needs a scale_factor: expected one, got a size")
-        size = _pair(op, "size", size, n)
+        size = _tuple(op, "size", size, n)
     else:
         factors = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * n
         if len(factors) != n:
@@ -310,7 +298,7 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
         for (at, w), size in zip(corner, sizes):
             ok = (at >= 0).logical_and(at <= size - 1)
             inside = ok if inside is None else inside.logical_and(ok)
-            index = index * size + at.clamp(0, size - 1).to(suan.int64)
+            index = index * size + suan.where(ok, at, 0.0).to(suan.int64)
             weight = w if weight is None else weight * w
         inside = inside.to(input.dtype)
         weight = inside if weight is None else weight * inside

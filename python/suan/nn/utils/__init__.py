@@ -1,5 +1,6 @@
-"""nn.utils: gradient clipping, and parameters as one vector."""
+"""nn.utils: gradient clipping, parameters as one vector, padded sequences."""
 
+from . import rnn
 from .clip_grad import clip_grad_norm_, clip_grad_value_, clip_scale, get_total_norm
 from .convert import parameters_to_vector, vector_to_parameters
 
@@ -9,5 +10,6 @@ __all__ = [
     "clip_scale",
     "get_total_norm",
     "parameters_to_vector",
+    "rnn",
     "vector_to_parameters",
 ]
