@@ -159,7 +159,9 @@ PyObject* number_at(const std::byte* p, DType t) {
 PyObject* item(PyObject* o, PyObject*) {
   return guarded([&] {
     const Tensor& t = unwrap(o);
-    t.item_int();  // checks the size and that the value may be read here
+    // Checks the size and that the value may be read here.
+    if (is_floating(t.dtype())) t.item();
+    else t.item_int();
     if (!t.device().is_cpu()) return number_at(to_device(t, {}).raw(), t.dtype());
     return number_at(t.raw(), t.dtype());
   });

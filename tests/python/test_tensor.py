@@ -272,3 +272,8 @@ def test_lines_of_models_count_and_those_of_libraries_do_not():
         colorsys.rgb_to_yiq(suan.ones(2), suan.ones(3), suan.ones(4))  # the arithmetic is in colorsys.py
     with pytest.raises(ValueError, match=r"test_tensor\.py:\d+ in test_lines"):
         nn.Linear(3, 4)(suan.ones(2, 5))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e30])
+def test_item_of_any_float(value):
+    assert str(suan.tensor(value).item()) == str(np.float32(value).item())
