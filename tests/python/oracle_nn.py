@@ -193,10 +193,10 @@ def conv(x, w, b, strides, padding, dilation, groups):
 def conv_blocked(x, w, b, kernel, strides, padding, dilation, groups):
     per = w.shape[1] // (kernel[0] * kernel[1])
     if x.ndim == 5:
-        x = x.transpose(0, 1, 4, 2, 3).reshape(x.shape[0], -1, *x.shape[2:4])[:, : per * groups]
+        x = x.transpose(0, 1, 4, 2, 3).reshape(x.shape[0], x.shape[1] * 16, *x.shape[2:4])[:, : per * groups]
     w = w.transpose(0, 2, 1).reshape(-1, per, *kernel)
     y = conv(x, w, None if b is None else b.reshape(-1), strides, padding, dilation, groups)
-    return y.reshape(y.shape[0], -1, 16, *y.shape[2:]).transpose(0, 1, 3, 4, 2)
+    return y.reshape(y.shape[0], y.shape[1] // 16, 16, *y.shape[2:]).transpose(0, 1, 3, 4, 2)
 
 
 def conv_input_grad(g, w, input_size, strides, padding, dilation, groups):
