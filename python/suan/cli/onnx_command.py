@@ -92,8 +92,10 @@ def calls_per_second(call, callers, seconds):
             counts[k] += 1
 
     workers = [threading.Thread(target=work, args=(k,)) for k in range(callers)]
-    [w.start() for w in workers]
-    [w.join() for w in workers]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
     return sum(counts) / (time.perf_counter() - start)
 
 
