@@ -76,7 +76,7 @@ class Adam(Optimizer):
             "weight_decay": decay if decoupled else 0.0,
         }
         scale = grad_scale if decoupled or not decay else None
-        together = {}  # what has one step count and dtype is one call
+        together = {}  # on a device, what has one step count and dtype is one call
         for param, grad, state in rows:
             if decay and not decoupled:
                 grad = (grad if grad_scale is None else grad * grad_scale) + param * decay
@@ -84,6 +84,10 @@ class Adam(Optimizer):
                 self._amsgrad(param, grad if scale is None else grad * scale, state, group)
                 continue
             step = state["step"]
+            if param.device.type == "cpu":  # there one call for all costs more than it saves
+                first, second = state["exp_avg"], state["exp_avg_sq"]
+                ops.adamw_step(param, grad, first, second, group.lr_tensor, step, scale, **options)
+                continue
             tensors = together.setdefault((id(step), param.dtype), (step, []))[1]
             tensors += (param, grad, state["exp_avg"], state["exp_avg_sq"])
         for step, tensors in together.values():
