@@ -15,11 +15,10 @@
 namespace suan {
 
 constexpr size_t max_outputs = 8;   // of a call that allocates nothing for their list
-constexpr size_t max_key_words = 24 * 18;
 
 struct Signature {
-  std::array<int64_t, max_key_words> words;
-  int n = 0;
+  std::vector<int64_t> words;   // the first n; grows with the longest call
+  size_t n = 0;
   uint64_t hash = 0;
 };
 
@@ -53,11 +52,13 @@ class Pin {
   Entry* e_;
 };
 
-// Writes a call down. False: too many inputs to remember.
-inline bool sign(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
-          Signature& s) {
-  if (in.size() > 24) return false;
-  int64_t* w = s.words.data();
+// Writes a call down.
+inline void sign(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
+                 Signature& s) {
+  const size_t most = 1 + in.size() * (1 + 2 * max_rank);
+  if (s.words.size() < most) s.words.resize(most);
+  int64_t* const words = s.words.data();
+  int64_t* w = words;
   *w++ = int64_t(grad_mask);
   for (const Tensor& t : in) {
     if (!t.defined()) { *w++ = -1; continue; }
@@ -67,11 +68,10 @@ inline bool sign(const OpDef& def, std::span<const Tensor> in, const Attrs& attr
            (int64_t(t.device().index) << 24);
     for (int i = 0; i < rank; ++i) { *w++ = l.shape[i]; *w++ = l.strides[i]; }
   }
-  s.n = int(w - s.words.data());
+  s.n = size_t(w - words);
   uint64_t h = mix(uint64_t(def.id), attrs.size() ? attrs.hash() : 0);
-  for (int i = 0; i < s.n; ++i) h = (h ^ uint64_t(s.words[i])) * 0x9ddfea08eb382d69ull, h ^= h >> 29;
+  for (const int64_t* at = words; at != w; ++at) h = (h ^ uint64_t(*at)) * 0x9ddfea08eb382d69ull, h ^= h >> 29;
   s.hash = h;
-  return true;
 }
 
 class SignatureTable {
@@ -82,25 +82,19 @@ class SignatureTable {
   }
   SignatureTable(const SignatureTable&) = delete;
 
-  // The entry of a call, made by `make` and counted as a miss when it is not there. One with too many
-  // inputs stays out of the table.
+  // The entry of a call, made by `make` and counted as a miss when it is not there.
   template <class Make>
   Entry* lookup(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, uint64_t grad_mask,
                 uint64_t& misses, Make&& make) {
     Signature& s = scratch_;
-    if (!sign(def, in, attrs, grad_mask, s)) {
-      ++misses;
-      Entry* e = make().release();
-      e->evicted = true;
-      return e;
-    }
+    sign(def, in, attrs, grad_mask, s);
     Entry*& slot = slots_[s.hash & (size - 1)];
-    if (slot && slot->hash == s.hash && slot->def == &def && int(slot->key.size()) == s.n &&
-        std::memcmp(slot->key.data(), s.words.data(), size_t(s.n) * 8) == 0 && slot->attrs == attrs)
+    if (slot && slot->hash == s.hash && slot->def == &def && slot->key.size() == s.n &&
+        std::memcmp(slot->key.data(), s.words.data(), s.n * 8) == 0 && slot->attrs == attrs)
       return slot;
     ++misses;
     uint64_t hash = s.hash;
-    std::vector<int64_t> key(s.words.begin(), s.words.begin() + s.n);  // make() may call apply again
+    std::vector<int64_t> key(s.words.begin(), s.words.begin() + int64_t(s.n));  // make() may call apply again
     std::unique_ptr<Entry> made = make();
     made->hash = hash;
     made->key = std::move(key);

@@ -5,10 +5,8 @@ import ctypes
 import os
 import pathlib
 import re
-import statistics
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -53,20 +51,18 @@ class Nvrtc:
         self.library = ctypes.CDLL("libnvrtc.so.13")
 
     def compile(self, text, arch):
-        """(seconds, the assembler's report)"""
+        """The assembler's report."""
         options = [f"--gpu-architecture=sm_{arch}", "--std=c++20", "--fmad=false", "--device-as-default-execution-space", "--ptxas-options=-v"]
         array = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
         program, size = ctypes.c_void_p(), ctypes.c_size_t()
-        began = time.perf_counter()
         self.library.nvrtcCreateProgram(ctypes.byref(program), text, b"generated.cu", 0, None, None)
         status = self.library.nvrtcCompileProgram(program, len(options), array)
-        took = time.perf_counter() - began
         self.library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
         log = ctypes.create_string_buffer(size.value)
         self.library.nvrtcGetProgramLog(program, log)
         assert status == 0, log.value.decode()
         self.library.nvrtcDestroyProgram(ctypes.byref(program))
-        return took, log.value.decode()
+        return log.value.decode()
 
 
 def generated_texts(tmp_path):
@@ -86,7 +82,7 @@ for f in FUSED.values():
 
 
 @pytest.mark.skipif(not NVCC, reason=NO_NVCC + "libsuan_cuda.so was NOT built")
-def test_generated_kernels_compile_quickly_and_without_spills(tmp_path):
+def test_generated_kernels_compile_without_spills(tmp_path):
     try:
         nvrtc = Nvrtc()
     except OSError as error:
@@ -95,12 +91,8 @@ def test_generated_kernels_compile_quickly_and_without_spills(tmp_path):
         pytest.skip("built without the C++ tests: no fake driver")
     texts = generated_texts(tmp_path)
     assert len(texts) >= 8
-    nvrtc.compile(texts[0], "80")  # the library's own first use
-    times = []
     for text in texts:
         for arch in ("80", "90a"):
-            took, report = nvrtc.compile(text, arch)
-            times.append(took)
+            report = nvrtc.compile(text, arch)
             spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
             assert spills and all(pair == ("0", "0") for pair in spills), report
-    print(f"{len(texts)} generated kernels for sm_80 and sm_90a: median {statistics.median(times) * 1e3:.0f} ms, no spills")

@@ -489,3 +489,7 @@ def test_command_line(tmp_path):
     want = suan.onnx.load(tmp_path / "m.onnx")(np.ones((2, 64), "f4")).numpy()
     np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["y"], want)
     assert "suan: " in call("bench", tmp_path / "m.onnx", "--size", "n=5", "--seconds", "0.1")
+    two = call("bench", tmp_path / "m.onnx", "--callers", "2", "--seconds", "0.1")
+    assert "2 make" in two and "times as many" in two
+    with pytest.raises(ValueError, match="no dimension 'batch': expected one of n"):
+        call("run", tmp_path / "m.onnx", "--size", "batch=5")

@@ -82,6 +82,10 @@ def test_distributed_data_parallel_equals_the_whole_batch(tmp_path):
 def test_distributed_data_parallel_refuses():
     with pytest.raises(ValueError, match="find_unused_parameters: expected False"):
         DistributedDataParallel(nn.Linear(2, 2), find_unused_parameters=True)
+    with pytest.raises(TypeError, match="expected an nn.Module, or suan.compile of one, got function"):
+        DistributedDataParallel(lambda x: x)
+    with pytest.raises(TypeError, match="got CompiledFunction"):
+        DistributedDataParallel(torch.compile(lambda x: x))
     with pytest.raises(ValueError, match="no parameters"):
         DistributedDataParallel(nn.ReLU())
     model = DistributedDataParallel(nn.Linear(2, 2))
@@ -183,3 +187,5 @@ def test_port_lists_what_is_missing(tmp_path):
     file.write_text("def (")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "[port] cannot read" in done.stderr
+    done = subprocess.run([*command[:-1], str(tmp_path / "nowhere.py")], capture_output=True, text=True)
+    assert done.returncode == 1 and "[port] cannot read" in done.stderr and "Traceback" not in done.stderr

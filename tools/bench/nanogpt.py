@@ -8,7 +8,8 @@ NANOGPT is a checkout of karpathy/nanoGPT (nothing of it is kept here); FOLDER t
 tools/peers makes. For Suan only import lines of its files are changed; the number is printed. Both
 libraries start from one set of weights and see the same batches of the Bible, characters as tokens;
 all else is nanoGPT's code. What follows `--` goes to train.py. Exit status 1 when losses are too far
-apart: 1e-4 relative over the first 10 steps, 1e-2 over all.
+apart: 1e-4 relative over the first 10 steps, 1e-2 over all. With --compile only train.py's printed losses are
+known, to four decimals: then it is 1e-2 over all.
 """
 
 import argparse
@@ -63,9 +64,9 @@ def run_train(library, weights, out, arguments):
             times.append(time.perf_counter())
         return logits, loss
 
-    model.GPT.__init__, model.GPT.forward = init, record
-    if "--compile=True" in arguments:  # a compiled model runs no Python: the step's own printout is read
-        model.GPT.forward = forward
+    model.GPT.__init__ = init
+    if "--compile=False" in arguments:  # a compiled model runs no Python: then train.py's printout is read
+        model.GPT.forward = record
     lib.randint = lambda high, size: lib.from_numpy(rng.integers(0, high, size))
     sys.argv = ["train.py", *arguments]
     runpy.run_path("train.py", run_name="__main__")
@@ -114,10 +115,12 @@ def main():
     parser.add_argument("--peers", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=1, help="repeat the training, alternating, for the times")
-    parser.add_argument("--compile", action="store_true", help="train.py's own --compile=True; times only")
+    parser.add_argument("--compile", action="store_true", help="train.py's own --compile=True")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--tiktoken", type=pathlib.Path, help="where that package is: sample.py imports it")
     options = parser.parse_args(own)
+    if not (options.nanogpt / "model.py").exists():
+        sys.exit(f"[nanogpt] no checkout: expected nanoGPT's files in {options.nanogpt}, got none")
     pythons = {"torch": options.peers / "bin" / "python", "suan": sys.executable}
     env = dict(os.environ, OMP_NUM_THREADS=str(options.threads), SUAN_NUM_THREADS=str(options.threads))
 
@@ -143,15 +146,15 @@ def main():
                 result["ms"] = [float(ms) for _, ms in printed][5:]
                 result["losses"] = result["losses"] or [float(loss) for loss, _ in printed]
                 results[library].append(result)
-        worst = report(results)
+        worst = report(results, 1e-2 if options.compile else 1e-4)
         if options.tiktoken:
             sample(pythons["suan"], folders["suan"], dict(env, PYTHONPATH=os.pathsep.join(
                 [env.get("PYTHONPATH", ""), str(options.tiktoken)])), arguments)
     sys.exit(worst)
 
 
-def report(results):
-    """Prints the table; 1 when a loss is too far from PyTorch's."""
+def report(results, most_at_first):
+    """Prints the table; 1 when a loss is too far from PyTorch's: `most_at_first` in the first 10 steps, 1e-2 in all."""
     suan, torch = (results[library][0] for library in ("suan", "torch"))
     apart = [abs(a - b) / abs(b) for a, b in zip(suan["losses"], torch["losses"], strict=True)]
     print(f"| step | Suan {suan['version']} | PyTorch {torch['version']} | apart |\n|---|---|---|---|")
@@ -162,7 +165,7 @@ def report(results):
     ms = {library: statistics.median(statistics.median(r["ms"]) for r in runs) for library, runs in results.items()}
     print(f"train.py's own time a step, median: Suan {ms['suan']:.1f} ms, PyTorch {ms['torch']:.1f} ms, "
           f"ratio {ms['torch'] / ms['suan']:.2f}")
-    return int(max(apart[:10]) > 1e-4 or max(apart) > 1e-2)
+    return int(max(apart[:10]) > most_at_first or max(apart) > 1e-2)
 
 
 def sample(python, folder, env, arguments):

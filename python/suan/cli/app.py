@@ -186,7 +186,7 @@ def run_model(
     ] = None,
     out: Annotated[Optional[Path], typer.Option(help="Write the outputs to this .npz.")] = None,
     size: Annotated[
-        Optional[list[str]], typer.Option(help="Size of a symbolic dimension: name=number.")
+        Optional[list[str]], typer.Option(help="Size of a symbolic dimension: name=number; 1 if not given.")
     ] = None,
 ):
     """Run an ONNX model once and show its outputs."""
@@ -217,7 +217,7 @@ def bench(
         Optional[Path], typer.Option(help="An .npz with inputs by name; the others are random.")
     ] = None,
     size: Annotated[
-        Optional[list[str]], typer.Option(help="Size of a symbolic dimension: name=number.")
+        Optional[list[str]], typer.Option(help="Size of a symbolic dimension: name=number; 1 if not given.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to time each.")] = 2.0,
     threads: Annotated[Optional[int], typer.Option(min=1, help="Threads for each.")] = None,

@@ -59,6 +59,12 @@ def made_input(port, sizes, rng):
 
 
 def feed_for(ports, file, sizes):
+    """Inputs by name: the file's, else random ones. A symbolic dimension that no size is given for is 1."""
+    symbols = sorted({d for p in ports for d in p.shape or () if isinstance(d, str)})
+    for name in sizes:
+        if name not in symbols:
+            known = ", ".join(symbols) or "none, the model has no symbolic dimensions"
+            raise ValueError(f"[onnx] no dimension '{name}': expected one of {known}")
     given = dict(numpy.load(file, allow_pickle=False)) if file else {}
     rng = numpy.random.default_rng(0)
     return {p.name: given[p.name] if p.name in given else made_input(p, sizes, rng) for p in ports}

@@ -82,11 +82,11 @@ def missing_names(source):
 
 
 def port_command(script, json):
-    source = script.read_text()
     try:
+        source = script.read_text()
         rows, used = missing_names(source), torch_names(source)
-    except SyntaxError as error:
-        raise ValueError(f"[port] cannot read {script}: expected Python, got {error}") from None
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise ValueError(f"[port] cannot read {script}: expected a Python file, got {error}") from None
     if json:
         print(jsonlib.dumps({"used": len(used), "missing": rows}))
         return

@@ -30,7 +30,10 @@ class DistributedDataParallel(Module):
                              "gets a gradient), got True")
         if device_ids is not None and len(device_ids) > 1:
             raise ValueError(f"[DistributedDataParallel] wrong device_ids: expected one device, got {device_ids}")
-        self.module = module if isinstance(module, Module) else module._module  # what suan.compile wraps
+        self.module = module if isinstance(module, Module) else getattr(module, "_module", None)
+        if self.module is None:
+            raise TypeError("[DistributedDataParallel] wrong module: expected an nn.Module, or suan.compile of one, "
+                            f"got {type(module).__name__}")
         self._compiled = None if module is self.module else module
         self.broadcast_buffers = broadcast_buffers
         self.require_backward_grad_sync = True
