@@ -104,16 +104,18 @@ bool fold_view(Rebuild& b, const Graph& g, const Node& n) {
 
 }  // namespace
 
-int fold_pass(Graph& g) {
+static int fold(Graph& g, bool constants) {
   Rebuild b(g);
   int n = 0;
   for (const Node& node : g.nodes) {
-    if (fold_constant(b, g, node) || fold_view(b, g, node)) ++n;
+    if ((constants && fold_constant(b, g, node)) || fold_view(b, g, node)) ++n;
     else b.copy(node);
   }
   g = b.finish();
   return n;
 }
+int fold_pass(Graph& g) { return fold(g, true); }
+int fold_views_pass(Graph& g) { return fold(g, false); }
 
 int cse_pass(Graph& g) {
   Rebuild b(g);
@@ -218,7 +220,7 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
     counts.rewrites.push_back({name, n});
   };
   for (const PassInfo& p : optimization_passes()) {
-    ran(p.name, p.run(g));
+    ran(p.name, options.open_sizes && p.run == fold_pass ? fold_views_pass(g) : p.run(g));
     if (p.run != cse_pass || !options.constants) continue;
     if (!options.exact) ran("fold_scales", fold_scales_pass(g, *options.constants));
     ran("layout", layout_pass(g, *options.constants));

@@ -12,6 +12,10 @@ struct NeedsData {
   std::string node;
 };
 
+// A model is recorded at sample sizes, and something in it does not follow from sizes in the way it has to
+// (core/open_program.h): it is recorded for each size instead.
+struct NotOpen {};
+
 class Eval;
 
 class Call {
@@ -51,6 +55,9 @@ class Call {
   int axis(int64_t a, int rank) const { return normalize_axis(node.op, a, rank); }
   int axis_attr(int64_t fallback, int rank) const { return axis(integer("axis", fallback), rank); }
 
+  // a < b, where one may be a size. Builders that decide something by more than equal sizes ask here.
+  bool less(int64_t a, int64_t b) const;
+
   // Runs a sub-graph of this node with the captured values of now.
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs) const;
 
@@ -63,9 +70,16 @@ class Call {
 // Runs graphs node by node: recording dry values, computing what is known.
 class Eval {
  public:
-  explicit Eval(bool tracing) : tracing_(tracing) {}
+  // With `compared`, sizes stay open: comparisons of sizes are noted there, and NotOpen is thrown where an
+  // operator does more with sizes than OpenProgram allows.
+  using Compared = std::vector<std::pair<int64_t, int64_t>>;
+  explicit Eval(bool tracing, Compared* compared = nullptr) : tracing_(tracing), compared_(compared) {}
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
   bool tracing() const { return tracing_; }
+  bool open() const { return compared_; }
+  void note_compared(int64_t a, int64_t b) const {
+    if (compared_) compared_->emplace_back(a, b);
+  }
   // Runs f as eager code, whatever is recorded around.
   template <class F>
   static auto eagerly(F&& f) {
@@ -75,7 +89,12 @@ class Eval {
   }
 
  private:
+  // What an open recording does with a node: compute it, record it on stand-ins for its constants, or give up.
+  enum class Sized : uint8_t { no, computes, makes };
+  Sized follows_sizes(const Node& n, const std::vector<char>& sized) const;
+
   bool tracing_;
+  Compared* compared_;
   int depth_ = 0;
 };
 

@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/interrupt.h"
+#include "core/record.h"
 #include "frontends/onnx/build.h"
 
 namespace suan::onnx {
@@ -89,6 +91,11 @@ double Call::host_real(int i) const {
   return host_reals(i)[0];
 }
 
+bool Call::less(int64_t a, int64_t b) const {
+  eval.note_compared(a, b);
+  return a < b;
+}
+
 std::vector<Value> Call::run(const Graph& g, std::vector<Value> inputs) const {
   return eval.run(g, std::move(inputs), &env);
 }
@@ -128,7 +135,56 @@ Value settled(Value v) {
   });
 }
 
+// The sizes of their results are polynomials of their operands' sizes, and they look at nothing else.
+const std::unordered_set<std::string_view>& open_operators() {
+  static const std::unordered_set<std::string_view> names = {
+      "Abs", "Add", "And", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Cos", "Div", "Elu", "Equal",
+      "Erf", "Exp", "Expand", "Flatten", "Gather", "Gelu", "Gemm", "Greater", "HardSigmoid", "Identity",
+      "LayerNormalization", "LeakyRelu", "Less", "Log", "LogSoftmax", "MatMul", "Mul", "Neg", "Not", "Or", "Pow",
+      "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Shape",
+      "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
+      "Where"};
+  return names;
+}
+// Of these, such that keep to polynomials when they compute with sizes,
+const std::unordered_set<std::string_view>& size_arithmetic() {
+  static const std::unordered_set<std::string_view> names = {
+      "Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Reshape", "Slice", "Squeeze", "Sub", "Transpose",
+      "Unsqueeze"};
+  return names;
+}
+// and such whose results have the sizes that they are given.
+const std::unordered_set<std::string_view>& size_makers() {
+  static const std::unordered_set<std::string_view> names = {"ConstantOfShape", "Expand", "Range", "Reshape", "Slice"};
+  return names;
+}
+
+// The same graph constant, with a content that nobody knows while recording.
+Value undisclosed(const Value& v) {
+  if (!v.is_tensor() || v.tensor().is_dry()) return v;
+  const Tensor& t = v.tensor();
+  Tensor s = Tensor::over(Storage::dry(t.device(), t.type().bytes()), Layout(t.shape()), t.dtype());
+  context().recorder->bind(s, context().recorder->value_of(t));
+  return s;
+}
+
 }  // namespace
+
+// `sized`: slots whose content was computed from sizes.
+Eval::Sized Eval::follows_sizes(const Node& n, const std::vector<char>& sized) const {
+  const auto is_sized = [&](int slot) { return slot >= 0 && sized[size_t(slot)]; };
+  const bool plain = n.domain.empty() && n.build && n.reads.size() <= n.in.size() && open_operators().count(n.op);
+  if (!plain) throw NotOpen{};
+  if (n.op == "Shape") return Sized::computes;
+  if (std::none_of(n.in.begin(), n.in.end(), is_sized)) return Sized::no;
+  const bool parameter = std::any_of(n.in.begin() + 1, n.in.end(), is_sized);
+  if (size_makers().count(n.op) && (parameter || n.op == "ConstantOfShape" || n.op == "Range")) {
+    if (n.op != "ConstantOfShape" && n.op != "Range" && is_sized(n.in[0])) throw NotOpen{};
+    return Sized::makes;
+  }
+  if (!size_arithmetic().count(n.op) || (n.op == "Gather" && parameter)) throw NotOpen{};
+  return Sized::computes;
+}
 
 std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside) {
   constexpr int deepest = 128;
@@ -144,6 +200,7 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
   for (const auto& [slot, v] : g.constants) env[size_t(slot)] = v;
   for (size_t i = 0; i < inputs.size(); ++i) env[size_t(g.in[i])] = std::move(inputs[i]);
   for (auto [from, to] : g.captures) env[size_t(to)] = (*outside)[size_t(from)];
+  std::vector<char> sized(compared_ ? size_t(g.n_slots) : 0);
   for (const Node& n : g.nodes) {
     check_interrupt();
     std::vector<Value> in;
@@ -152,6 +209,14 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
     for (int slot : n.in) in.push_back(slot < 0 ? Value() : env[size_t(slot)]);
     if (tracing_)
       for (int slot : n.reads) known = known && is_concrete(env[size_t(slot)]);
+    Sized how = Sized::no;
+    if (compared_) {
+      how = follows_sizes(n, sized);
+      if (how == Sized::makes) {
+        known = false;
+        in[0] = n.op == "ConstantOfShape" || n.op == "Range" ? in[0] : undisclosed(in[0]);
+      }
+    }
     auto build = [&] {
       if (n.body) return run(*n.body, std::move(in), nullptr);
       Call c(n, std::move(in), *this, env);
@@ -175,11 +240,17 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
         if (n.out[k] >= 0)
           fail<TypeError>(n.op, "unsupported output: expected at most {}, got one more wanted (node '{}')", out.size(), n.name);
     for (size_t k = 0; k < n.out.size(); ++k)
-      if (n.out[k] >= 0) env[size_t(n.out[k])] = tracing_ ? settled(std::move(out[k])) : std::move(out[k]);
+      if (n.out[k] >= 0) {
+        Value& v = env[size_t(n.out[k])] = tracing_ ? settled(std::move(out[k])) : std::move(out[k]);
+        if (compared_) sized[size_t(n.out[k])] = how == Sized::computes && is_concrete(v);
+      }
     for (int slot : n.last_read) env[size_t(slot)] = Value();
   }
   std::vector<Value> result;
-  for (int slot : g.out) result.push_back(env[size_t(slot)]);
+  for (int slot : g.out) {
+    if (compared_ && sized[size_t(slot)]) throw NotOpen{};
+    result.push_back(env[size_t(slot)]);
+  }
   return result;
 }
 

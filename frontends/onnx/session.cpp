@@ -1,12 +1,15 @@
 // Sessions: a plan for each set of input types, or node by node where data decides what happens.
 #include "frontends/onnx/session.h"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <list>
 #include <map>
 #include <mutex>
 
 #include "core/compile.h"
+#include "core/open_program.h"
 #include "core/pass.h"
 #include "frontends/onnx/build.h"
 
@@ -19,6 +22,12 @@ struct Planned {
   std::vector<Value> known;               // outputs that the types alone decide
   std::vector<int> from_plan;             // outputs that the plan gives, in its order
   suan::Graph graph;                      // kept only for SUAN_INTERPRET=1
+};
+
+// A program for all sizes above 1 of some named dimensions; the others are 0 or 1 as in the key.
+struct Opened {
+  std::vector<int64_t> closed;            // by symbol: 0, 1, or -1 for an open one
+  std::unique_ptr<OpenProgram> program;   // null: the model does not allow it
 };
 
 // Inputs that are whole tensors, as the recorder's arguments are.
@@ -47,14 +56,41 @@ struct Session::State {
   std::string stepwise_node;
   std::atomic<uint64_t> translated{0}, replayed{0}, stepped{0};
 
+  std::vector<std::vector<int>> symbols;                  // by input and dimension; -1 for a number
+  int n_symbols = 0;
+  bool openable = true;                                   // so far
+  std::vector<Opened> opened;
+  std::atomic<uint64_t> laid_out{0};
+  double planning_seconds = 0;
+
+  void find_symbols();
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types);
   std::shared_ptr<Planned> kept();
+  suan::Graph record(const std::vector<TensorType>& types, Planned& planned, Eval&& eval);
+  void lay_out(suan::Graph g, Planned& planned) const;
   std::shared_ptr<Planned> translate(const std::vector<TensorType>& types);
+  std::shared_ptr<Planned> from_open(const std::vector<TensorType>& types);
+  const OpenProgram* open(const std::vector<TensorType>& types, const std::vector<int64_t>& closed);
 };
 
-std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>& types) {
-  auto planned = std::make_shared<Planned>();
-  planned->types = types;
+// Dimensions of one name have one size; those without a name have their own.
+void Session::State::find_symbols() {
+  std::map<std::string, int> named;
+  for (const Port& p : model.graph.inputs) {
+    openable = openable && p.kind == Port::Kind::tensor && p.has_shape;
+    std::vector<int>& of = symbols.emplace_back();
+    for (size_t i = 0; i < p.dims.size(); ++i) {
+      if (p.dims[i] >= 0) of.push_back(-1);
+      else if (p.dim_names[i].empty()) of.push_back(n_symbols++);
+      else if (auto [it, fresh] = named.try_emplace(p.dim_names[i], n_symbols); fresh) of.push_back(n_symbols++);
+      else of.push_back(it->second);
+    }
+  }
+  openable = openable && n_symbols > 0;
+}
+
+// The model as a graph. What needs no plan goes into `planned`.
+suan::Graph Session::State::record(const std::vector<TensorType>& types, Planned& planned, Eval&& eval) {
   std::vector<Value> in, out;
   Recorder recorder;
   {
@@ -64,27 +100,109 @@ std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>
       in.push_back(stand_in(t));
       recorder.add_argument(in.back().tensor());
     }
-    out = Eval(true).run(model.graph, in, nullptr);
+    out = eval.run(model.graph, in, nullptr);
   }
   Tensors planned_outputs;
   for (Value& v : out) {
     if (!is_concrete(v) && !v.is_tensor()) throw NeedsData{"a sequence among the outputs"};
     if (v.is_tensor() && v.tensor().is_dry()) {
-      planned->from_plan.push_back(int(planned->known.size()));
+      planned.from_plan.push_back(int(planned.known.size()));
       planned_outputs.push_back(v.tensor());
-      planned->known.emplace_back();
+      planned.known.emplace_back();
     } else {
-      planned->known.push_back(v);
+      planned.known.push_back(v);
     }
   }
   ++translated;
-  if (planned_outputs.empty()) return planned;
+  if (planned_outputs.empty()) return {};
   suan::Graph g = recorder.finish(planned_outputs);
   captured_to_constants(g, recorder.captured());
-  optimize(g, {.constants = &constants, .exact = options.exact});
-  if (interpret_requested()) planned->graph = g;
+  return g;
+}
+
+void Session::State::lay_out(suan::Graph g, Planned& planned) const {
+  if (interpret_requested()) planned.graph = g;
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
-  planned->pool = std::make_unique<RunPool>(std::make_shared<const Plan>(std::move(g), plan_options));
+  planned.pool = std::make_unique<RunPool>(std::make_shared<const Plan>(std::move(g), plan_options));
+}
+
+std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>& types) {
+  auto planned = std::make_shared<Planned>();
+  planned->types = types;
+  suan::Graph g = record(types, *planned, Eval(true));
+  if (planned->from_plan.empty()) return planned;
+  optimize(g, {.constants = &constants, .exact = options.exact});
+  lay_out(std::move(g), *planned);
+  return planned;
+}
+
+// The program for such sizes, made when it is first asked for.
+const OpenProgram* Session::State::open(const std::vector<TensorType>& types, const std::vector<int64_t>& closed) {
+  for (const Opened& o : opened)
+    if (o.closed == closed) return o.program.get();
+  constexpr size_t most_programs = 16;
+  if (opened.size() >= most_programs) return nullptr;
+  const int n_open = int(std::count(closed.begin(), closed.end(), -1));
+  std::vector<OpenProgram::Sample> samples;
+  bool failed = n_open == 0 || n_open > OpenProgram::most_sizes;
+  for (int k = 0; k < OpenProgram::n_samples && !failed; ++k) {
+    OpenProgram::Sample sample{OpenProgram::sample_sizes(k, n_open), {}, {}};
+    std::vector<int64_t> sizes = closed;
+    for (size_t i = 0, at = 0; i < sizes.size(); ++i)
+      if (sizes[i] < 0) sizes[i] = sample.sizes[at++];
+    std::vector<TensorType> at = types;
+    for (size_t i = 0; i < at.size(); ++i)
+      for (int d = 0; d < at[i].shape.size(); ++d)
+        if (const int symbol = symbols[i][size_t(d)]; symbol >= 0) at[i].shape[d] = sizes[size_t(symbol)];
+    try {
+      Planned ignored;
+      sample.graph = record(at, ignored, Eval(true, &sample.compared));
+      failed = int(ignored.from_plan.size()) != int(model.graph.outputs.size());
+      if (!failed) optimize(sample.graph, {.open_sizes = true});
+      samples.push_back(std::move(sample));
+    } catch (const NotOpen&) {
+      openable = false;   // whatever the sizes
+      failed = true;
+    } catch (const NeedsData&) {
+      openable = false;
+      failed = true;
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error&) {   // such sizes do not fit the model: others may
+      failed = true;
+    }
+  }
+  opened.push_back({closed, failed ? nullptr : OpenProgram::from(std::move(samples))});
+  return opened.back().program.get();
+}
+
+// Null where these types have to be translated.
+std::shared_ptr<Planned> Session::State::from_open(const std::vector<TensorType>& types) {
+  if (!openable) return nullptr;
+  std::vector<int64_t> size(size_t(n_symbols), -1);
+  for (size_t i = 0; i < types.size(); ++i)
+    for (int d = 0; d < types[i].shape.size(); ++d) {
+      const int symbol = symbols[i][size_t(d)];
+      if (symbol < 0) continue;
+      int64_t& s = size[size_t(symbol)];
+      if (s >= 0 && s != types[i].shape[d]) return nullptr;   // the names do not mean what they say
+      s = types[i].shape[d];
+    }
+  std::vector<int64_t> closed, sizes;
+  for (int64_t s : size) {
+    closed.push_back(s > 1 ? -1 : s);
+    if (s > 1) sizes.push_back(s);
+  }
+  const OpenProgram* program = open(types, closed);
+  if (!program) return nullptr;
+  std::optional<suan::Graph> g = program->at(sizes);
+  if (!g) return nullptr;
+  auto planned = std::make_shared<Planned>();
+  planned->types = types;
+  planned->known.resize(model.graph.outputs.size());
+  for (size_t k = 0; k < planned->known.size(); ++k) planned->from_plan.push_back(int(k));
+  lay_out(std::move(*g), *planned);
+  ++laid_out;
   return planned;
 }
 
@@ -105,8 +223,13 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
       return kept();
     }
   if (stepwise) return nullptr;
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point began = Clock::now();
   try {
-    plans.push_front(translate(types));
+    // One shape alone is best served by a program of its own: more is known then.
+    std::shared_ptr<Planned> made = plans.empty() ? nullptr : from_open(types);
+    plans.push_front(made ? made : translate(types));
+    planning_seconds += std::chrono::duration<double>(Clock::now() - began).count();
   } catch (const NeedsData& e) {
     stepwise = true;
     stepwise_node = e.node;
@@ -121,11 +244,13 @@ Session::Session(const std::filesystem::path& path, const SessionOptions& option
   state_->model = read_model(path);
   state_->options = options;
   fold_constants(state_->model.graph);
+  state_->find_symbols();
 }
 Session::Session(std::string_view bytes, const SessionOptions& options) : state_(std::make_unique<State>()) {
   state_->model = read_model(bytes);
   state_->options = options;
   fold_constants(state_->model.graph);
+  state_->find_symbols();
 }
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
@@ -196,7 +321,7 @@ std::vector<Value> Session::run(std::span<const Value> inputs) const {
 SessionStats Session::stats() const {
   State& s = *state_;
   std::lock_guard lock(s.mutex);
-  return {s.plans.size(), s.translated, s.replayed, s.stepped, s.model.weight_bytes, s.model.mapped_bytes};
+  return {s.plans.size(), s.translated, s.laid_out, s.replayed, s.stepped, s.planning_seconds, s.model.weight_bytes, s.model.mapped_bytes};
 }
 
 std::vector<std::pair<std::string, int>> Session::operators() const {

@@ -1,5 +1,6 @@
-// An ONNX model ready to be called. Shapes that were not seen before are translated, optimised and planned
-// once; plans are kept under a bound. One session serves any number of threads.
+// An ONNX model ready to be called. The first shapes are translated, optimised and planned. From the second ones
+// on, one program with open sizes serves all shapes where the model allows it: they are only laid out. Plans are
+// kept under a bound. One session serves any number of threads.
 #pragma once
 
 #include <filesystem>
@@ -31,9 +32,11 @@ struct SessionOptions {
 
 struct SessionStats {
   size_t plans = 0;             // kept now
-  uint64_t translated = 0;      // shapes translated and planned so far
+  uint64_t translated = 0;      // times that the model was translated and optimised
+  uint64_t laid_out = 0;        // shapes that were only laid out anew, from a program whose sizes are open
   uint64_t replayed = 0;        // calls answered by a plan
   uint64_t stepped = 0;         // calls run node by node, because shapes or branches depend on data
+  double planning_seconds = 0;  // spent on shapes not met before
   int64_t weight_bytes = 0;     // of initializers
   int64_t mapped_bytes = 0;     // of these, used in place in the mapped file
 };

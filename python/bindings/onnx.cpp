@@ -109,8 +109,10 @@ void bind_onnx(nb::module_& m) {
         nb::dict d;
         d["plans"] = t.plans;
         d["translated"] = t.translated;
+        d["laid_out"] = t.laid_out;
         d["replayed"] = t.replayed;
         d["stepped"] = t.stepped;
+        d["planning_seconds"] = t.planning_seconds;
         d["weight_bytes"] = t.weight_bytes;
         d["mapped_bytes"] = t.mapped_bytes;
         return d;

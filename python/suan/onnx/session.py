@@ -93,7 +93,8 @@ class Session:
 
     @property
     def stats(self):
-        """Counts: plans kept, shapes translated, calls replayed and stepped; bytes of weights."""
+        """Counts: plans kept, times the model was translated, shapes laid out from a program with open sizes,
+        calls replayed and stepped; bytes of weights."""
         return self._session.stats()
 
     def describe(self):
