@@ -7,6 +7,7 @@
 #include "core/allocator.h"
 #include "core/check.h"
 #include "core/hooks.h"
+#include "core/profile.h"
 #include "core/record.h"
 #include "core/signature.h"
 #include "core/tape.h"
@@ -103,6 +104,7 @@ Tensor contiguous_copy(const Tensor& t) {
 }
 
 void run_kernel(const Entry& e, std::span<const Tensor> in, std::span<const Tensor> out) {
+  const Profiled profiled(e.def, false);
   std::array<const void*, 24> small_in;
   std::array<void*, max_outputs> small_out;
   std::vector<const void*> big_in;

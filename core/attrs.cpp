@@ -8,9 +8,14 @@
 
 namespace suan {
 
+const std::vector<Attr>& Attrs::values() const {
+  static const std::vector<Attr> none;
+  return v_ ? *v_ : none;
+}
+
 uint64_t Attrs::hash() const {
   uint64_t h = 0x9e3779b97f4a7c15ull;
-  for (const Attr& a : v_) {
+  for (const Attr& a : values()) {
     h = mix(h, a.index());
     std::visit([&](const auto& x) {
       using T = std::decay_t<decltype(x)>;
@@ -30,13 +35,15 @@ uint64_t Attrs::hash() const {
 }
 
 bool Attrs::operator==(const Attrs& o) const {
-  if (v_.size() != o.v_.size()) return false;
-  for (size_t i = 0; i < v_.size(); ++i) {
-    if (v_[i].index() != o.v_[i].index()) return false;
-    if (auto* g = std::get_if<GraphPtr>(&v_[i])) {
-      const GraphPtr& h = std::get<GraphPtr>(o.v_[i]);
+  if (v_ == o.v_) return true;
+  if (size() != o.size()) return false;
+  for (int i = 0; i < size(); ++i) {
+    const Attr &a = (*this)[i], &b = o[i];
+    if (a.index() != b.index()) return false;
+    if (auto* g = std::get_if<GraphPtr>(&a)) {
+      const GraphPtr& h = std::get<GraphPtr>(b);
       if (*g != h && (!*g || !h || !(**g == *h))) return false;
-    } else if (!(v_[i] == o.v_[i])) {
+    } else if (!(a == b)) {
       return false;
     }
   }

@@ -24,27 +24,29 @@ enum class AttrKind : uint8_t { boolean, integer, real, string, dims, dtype, int
 class Attrs {
  public:
   Attrs() = default;
-  Attrs(std::initializer_list<Attr> v) : v_(v) {}
-  explicit Attrs(std::vector<Attr> v) : v_(std::move(v)) {}
+  Attrs(std::initializer_list<Attr> v) : Attrs(std::vector<Attr>(v)) {}
+  explicit Attrs(std::vector<Attr> v) {
+    if (!v.empty()) v_ = std::make_shared<const std::vector<Attr>>(std::move(v));
+  }
 
-  int size() const { return int(v_.size()); }
-  bool has(int i) const { return i < size() && v_[i].index() != 0; }
-  const Attr& operator[](int i) const { return v_[i]; }
-  bool boolean(int i) const { return std::get<bool>(v_[i]); }
-  int64_t integer(int i) const { return std::get<int64_t>(v_[i]); }
-  double real(int i) const { return std::get<double>(v_[i]); }
-  const std::string& string(int i) const { return std::get<std::string>(v_[i]); }
-  const Dims& dims(int i) const { return std::get<Dims>(v_[i]); }
-  DType dtype(int i) const { return std::get<DType>(v_[i]); }
-  const std::vector<int64_t>& ints(int i) const { return std::get<std::vector<int64_t>>(v_[i]); }
-  const GraphPtr& graph(int i) const { return std::get<GraphPtr>(v_[i]); }
+  int size() const { return v_ ? int(v_->size()) : 0; }
+  bool has(int i) const { return i < size() && (*this)[i].index() != 0; }
+  const Attr& operator[](int i) const { return (*v_)[size_t(i)]; }
+  bool boolean(int i) const { return std::get<bool>((*this)[i]); }
+  int64_t integer(int i) const { return std::get<int64_t>((*this)[i]); }
+  double real(int i) const { return std::get<double>((*this)[i]); }
+  const std::string& string(int i) const { return std::get<std::string>((*this)[i]); }
+  const Dims& dims(int i) const { return std::get<Dims>((*this)[i]); }
+  DType dtype(int i) const { return std::get<DType>((*this)[i]); }
+  const std::vector<int64_t>& ints(int i) const { return std::get<std::vector<int64_t>>((*this)[i]); }
+  const GraphPtr& graph(int i) const { return std::get<GraphPtr>((*this)[i]); }
 
   uint64_t hash() const;
   bool operator==(const Attrs& o) const;  // graphs compare by structure
-  const std::vector<Attr>& values() const { return v_; }
+  const std::vector<Attr>& values() const;
 
  private:
-  std::vector<Attr> v_;
+  std::shared_ptr<const std::vector<Attr>> v_;   // shared by copies; null: none
 };
 
 std::string to_string(const Attr& a);

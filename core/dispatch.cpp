@@ -12,6 +12,8 @@ Selected select_kernel(const OpDef& def, const Attrs& attrs, Device device, std:
   if (!k) return s;
   std::vector<TensorDesc> descs(in.size() + out.size());
   std::vector<const TensorDesc*> ins, outs;
+  ins.reserve(in.size());
+  outs.reserve(out.size());
   for (size_t i = 0; i < in.size(); ++i) {
     if (!present[i]) { ins.push_back(nullptr); continue; }
     TensorDesc& d = descs[i];
@@ -35,8 +37,19 @@ Selected select_kernel(const OpDef& def, const Attrs& attrs, Device device, std:
   KernelDesc desc{def, attrs, ins, outs};
   if (k->supports && !k->supports(desc)) return Selected{};
   s.prepared = k->prepare(desc);
+  if (!s.prepared.run) return Selected{};
   s.kernel = k;
   return s;
+}
+
+bool kernel_takes(const OpDef& def, const Attrs& attrs, std::span<const TensorType> in,
+                  std::span<const TensorType> out) {
+  std::vector<Layout> in_layouts, out_layouts;
+  std::vector<DType> dtypes;
+  for (const TensorType& t : in) in_layouts.emplace_back(t.shape), dtypes.push_back(t.dtype);
+  for (const TensorType& t : out) out_layouts.emplace_back(t.shape);
+  return select_kernel(def, attrs, out[0].device, in_layouts, dtypes, std::vector<bool>(in.size(), true), out,
+                       out_layouts).kernel;
 }
 
 int updated_input(const OpDef& op, size_t k, size_t n_in, size_t n_out) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/apply.h"
+#include "core/dispatch.h"
 #include "core/pass.h"
 
 namespace suan {
@@ -186,19 +187,10 @@ class Joiner {
 
   // The kernel itself says whether the first op hands tiles on and which operands its rows may have.
   bool supported(const Join& join) const {
-    static const OpDef& joined = op("fused_epilogue");
-    const Kernel* kernel = find_kernel(joined, g_.values[size_t(join.out[0])].type.device);
-    if (!kernel) return false;
-    std::vector<TensorDesc> descs;
-    for (const auto* list : {&join.in, &join.out})
-      for (ValueId v : *list) {
-        const TensorType& t = g_.values[size_t(v)].type;
-        descs.push_back({t.dtype, Layout(t.shape)});
-      }
-    std::vector<const TensorDesc*> in, out;
-    for (size_t k = 0; k < descs.size(); ++k) (k < join.in.size() ? in : out).push_back(&descs[k]);
-    const Attrs attrs{join.body};
-    return !kernel->supports || kernel->supports({joined, attrs, in, out});
+    std::vector<TensorType> in, out;
+    for (ValueId v : join.in) in.push_back(g_.values[size_t(v)].type);
+    for (ValueId v : join.out) out.push_back(g_.values[size_t(v)].type);
+    return kernel_takes(op("fused_epilogue"), Attrs{join.body}, in, out);
   }
 
   const Graph& g_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/apply.h"
+#include "core/dispatch.h"
 #include "core/pass.h"
 
 namespace suan {
@@ -156,18 +157,10 @@ class Fuser {
     static const OpDef& fused = op("fused_elementwise");
     const Device device = body->values[size_t(body->outputs[0])].type.device;
     if (device.is_cpu()) return true;
-    const Kernel* kernel = find_kernel(fused, device);
-    if (!kernel) return false;
-    std::vector<TensorDesc> descs;
-    for (const auto* list : {&body->inputs, &body->outputs})
-      for (ValueId v : *list) {
-        const TensorType& t = body->values[size_t(v)].type;
-        descs.push_back({t.dtype, Layout(t.shape)});
-      }
-    std::vector<const TensorDesc*> in, out;
-    for (size_t k = 0; k < descs.size(); ++k) (k < body->inputs.size() ? in : out).push_back(&descs[k]);
-    const Attrs attrs{body};
-    return !kernel->supports || kernel->supports({fused, attrs, in, out});
+    std::vector<TensorType> in, out;
+    for (ValueId v : body->inputs) in.push_back(body->values[size_t(v)].type);
+    for (ValueId v : body->outputs) out.push_back(body->values[size_t(v)].type);
+    return kernel_takes(fused, Attrs{body}, in, out);
   }
 
   const Graph& g_;

@@ -101,5 +101,6 @@ void require_finite(const OpDef& def, std::span<const Tensor> inputs, std::span<
 
 ResultSource::ResultSource(const SourceMark& mark) : before_(result_source) { result_source = &mark; }
 ResultSource::~ResultSource() { result_source = before_; }
+SourceMark executing_source() { return result_source && *result_source ? *result_source : capture_source(); }
 
 }  // namespace suan

@@ -27,5 +27,7 @@ class ResultSource {
  private:
   const SourceMark* before_;
 };
+// The mark of the innermost such scope, else the line being executed.
+SourceMark executing_source();
 
 }  // namespace suan

@@ -8,9 +8,11 @@
 
 namespace suan {
 
+// Small, so that they fit most models, and without a pattern: what is equal in all samples is equal always.
 std::vector<int64_t> OpenProgram::sample_sizes(int sample, int n_sizes) {
-  static constexpr int64_t primes[n_samples * most_sizes] = {5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61};
-  return {primes + sample * n_sizes, primes + (sample + 1) * n_sizes};
+  static constexpr int64_t sizes[n_samples][most_sizes] = {
+      {5, 13, 29, 43}, {7, 23, 17, 31}, {11, 37, 47, 19}, {19, 31, 23, 53}};
+  return {sizes[sample], sizes[sample] + n_sizes};
 }
 
 namespace {

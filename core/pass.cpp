@@ -1,6 +1,7 @@
 // Fold, common subexpressions, dead code, and the pipeline that runs every pass.
 #include "core/pass.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "core/apply.h"
@@ -104,18 +105,28 @@ bool fold_view(Rebuild& b, const Graph& g, const Node& n) {
 
 }  // namespace
 
-static int fold(Graph& g, bool constants) {
+namespace {
+// What an open size may have made: the sizes of other samples would give another constant.
+bool makes_sizes(const OpDef& def) {
+  static const OpDef* const makers[] = {&op("slice"), &op("expand"), &op("full"), &op("as_strided")};
+  return std::find(std::begin(makers), std::end(makers), &def) != std::end(makers);
+}
+
+int fold(Graph& g, bool open_sizes) {
   Rebuild b(g);
   int n = 0;
   for (const Node& node : g.nodes) {
-    if ((constants && fold_constant(b, g, node)) || fold_view(b, g, node)) ++n;
+    const bool constant = !(open_sizes && makes_sizes(*node.op)) && fold_constant(b, g, node);
+    if (constant || fold_view(b, g, node)) ++n;
     else b.copy(node);
   }
   g = b.finish();
   return n;
 }
-int fold_pass(Graph& g) { return fold(g, true); }
-int fold_views_pass(Graph& g) { return fold(g, false); }
+}  // namespace
+
+int fold_pass(Graph& g) { return fold(g, false); }
+int fold_open_pass(Graph& g) { return fold(g, true); }
 
 int cse_pass(Graph& g) {
   Rebuild b(g);
@@ -220,7 +231,7 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
     counts.rewrites.push_back({name, n});
   };
   for (const PassInfo& p : optimization_passes()) {
-    ran(p.name, options.open_sizes && p.run == fold_pass ? fold_views_pass(g) : p.run(g));
+    ran(p.name, options.open_sizes && p.run == fold_pass ? fold_open_pass(g) : p.run(g));
     if (p.run != cse_pass || !options.constants) continue;
     if (!options.exact) ran("fold_scales", fold_scales_pass(g, *options.constants));
     ran("layout", layout_pass(g, *options.constants));

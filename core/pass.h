@@ -28,7 +28,7 @@ class Rebuild {
 };
 
 int fold_pass(Graph& g);    // constant inputs -> constants; views of views; identities that keep bits
-int fold_views_pass(Graph& g);  // the second half of that
+int fold_open_pass(Graph& g);   // the same, but constants of open sizes stay nodes
 int cse_pass(Graph& g);     // equal nodes merge, except random, effect, updating and opaque ones
 int dce_pass(Graph& g);     // nodes nobody reads leave, except effects
 int accumulate_pass(Graph& g);  // x + embedding_grad(...) adds into x
@@ -69,7 +69,7 @@ const std::vector<PassInfo>& optimization_passes();
 struct OptimizeOptions {
   ConstantCache* constants = nullptr;  // given: layout_pass runs, after cse
   bool exact = true;                   // false: fold_scales_pass runs before it
-  bool open_sizes = false;             // a sample of an OpenProgram: what is made from sizes is no constant
+  bool open_sizes = false;             // a sample of an OpenProgram: fold_open_pass
 };
 
 struct PassCounts {

@@ -27,6 +27,9 @@ Plan::Plan(Graph graph, const PlanOptions& options) : graph_(std::move(graph)), 
   finish_outputs();
   place_waits();
   lay_out();
+  last_use_ = {};
+  target_ = {};
+  sink_ = {};
   ++replay_counters().plans;
 }
 
@@ -168,7 +171,7 @@ bool Plan::find_target(const Node& sink, size_t part, const Layout& into) {
     v = n.in[0];
   }
   const Value& root = graph_.values[size_t(v)];
-  if (views.empty() || root.producer < 0 || target_[size_t(v)].sink != no_value) return false;
+  if (views.empty() || root.producer < 0 || target_.count(v)) return false;
   const Node& maker = graph_.nodes[size_t(root.producer)];
   const Kernel* kernel = find_kernel(*maker.op, root.type.device);
   if (!kernel || !(kernel->flags & kernel_strided_out) || !maker.op->updates.empty()) return false;
@@ -195,12 +198,11 @@ bool Plan::find_target(const Node& sink, size_t part, const Layout& into) {
     if (axis < 0) return false;
     layout.strides[d] = into.strides[axis];
   }
-  target_[size_t(v)] = {sink.out[0], layout};
+  target_[v] = {sink.out[0], layout};
   return true;
 }
 
 void Plan::find_targets() {
-  target_.resize(graph_.values.size());
   sink_.assign(graph_.values.size(), -1);
   for (const Node& n : graph_.nodes) {
     std::vector<Layout> parts = part_layouts(graph_, n);
@@ -245,11 +247,15 @@ void Plan::add_node(int i) {
   const Node& n = graph_.nodes[size_t(i)];
   if (n.op->view) return add_view(n);
   if (add_sink(n)) return;
-  std::vector<Layout> layouts;
+  std::vector<Layout> layouts, out_layouts;
   std::vector<DType> dtypes;
   std::vector<bool> present;
   std::vector<TensorType> out_types;
-  std::vector<Layout> out_layouts;
+  layouts.reserve(n.in.size());
+  dtypes.reserve(n.in.size());
+  present.reserve(n.in.size());
+  out_types.reserve(n.out.size());
+  out_layouts.reserve(n.out.size());
   uint64_t constant_mask = 0;
   for (size_t k = 0; k < n.in.size(); ++k) {
     ValueId v = n.in[k];
@@ -268,8 +274,8 @@ void Plan::add_node(int i) {
   };
   bool aimed = false;
   for (size_t k = 0; k < n.out.size(); ++k)
-    if (const Target& t = target_[size_t(n.out[k])]; t.sink != no_value) {
-      out_layouts[k] = t.layout;
+    if (const auto t = target_.find(n.out[k]); t != target_.end()) {
+      out_layouts[k] = t->second.layout;
       aimed = true;
     }
   Selected sel = select();
@@ -279,12 +285,12 @@ void Plan::add_node(int i) {
     sel = select();
   }
   for (size_t k = 0; aimed && k < n.out.size(); ++k) {
-    const Target& t = target_[size_t(n.out[k])];
-    if (t.sink == no_value) continue;
-    int& buffer = sink_[size_t(t.sink)];
-    if (buffer < 0)
-      buffer = new_buffer(Home::arena, 0, graph_.values[size_t(t.sink)].type.bytes(), t.sink);
-    place_[size_t(n.out[k])] = {buffer, t.layout};
+    const auto t = target_.find(n.out[k]);
+    if (t == target_.end()) continue;
+    const ValueId sink = t->second.sink;
+    int& buffer = sink_[size_t(sink)];
+    if (buffer < 0) buffer = new_buffer(Home::arena, 0, graph_.values[size_t(sink)].type.bytes(), sink);
+    place_[size_t(n.out[k])] = {buffer, t->second.layout};
   }
   Step s;
   s.node = i;

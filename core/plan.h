@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 
 #include "core/dispatch.h"
 #include "core/graph.h"
@@ -101,8 +102,9 @@ class Plan {
   PlanOptions options_;
   Device device_;                       // of every value
   std::vector<Place> place_;            // by value
+  // While the plan is made:
   std::vector<int> last_use_;           // by value: last node that reads it (nodes.size() for outputs)
-  std::vector<Target> target_;          // by value
+  std::unordered_map<ValueId, Target> target_;   // of few values
   std::vector<int> sink_;               // by value: the buffer that parts of it are already in, or -1
   std::vector<Buffer> buffers_;
   std::vector<Step> steps_;

@@ -13,6 +13,7 @@
 #include "core/interrupt.h"
 #include "core/plan.h"
 #include "core/pool.h"
+#include "core/profile.h"
 
 namespace suan {
 
@@ -47,18 +48,20 @@ void Plan::point(const Step& s, std::byte* const* base, const void** in_at, void
 }
 
 void Plan::run_step(const Step& s, std::byte* const* base, const void** in_at, void** out_at) const {
+  const Node* node = s.node < 0 ? nullptr : &graph_.nodes[size_t(s.node)];
+  static const SourceMark planner;
+  const Profiled profiled(node ? node->op : nullptr, true, node ? &node->source : &planner);
   point(s, base, in_at, out_at);
   if (!s.host) {
     std::optional<CollectiveSource> line;
-    if (s.node >= 0 && graph_.nodes[size_t(s.node)].op->flags & op_effect)
-      line.emplace(graph_.nodes[size_t(s.node)].source);
+    if (node && node->op->flags & op_effect) line.emplace(node->source);
     s.prepared.run(s.prepared.state.get(),
                    {in_at, out_at, s.workspace < 0 ? nullptr : base[size_t(s.workspace)]});
     return;
   }
   // The op's definition, on tensors over the plan's buffers.
   NoGrad off;
-  const Node& n = graph_.nodes[size_t(s.node)];
+  const Node& n = *node;
   auto over = [&](ValueId v, const void* ptr) {
     const TensorType& t = graph_.values[size_t(v)].type;
     Layout l = place_[size_t(v)].layout;
@@ -259,7 +262,9 @@ void Run::run_steps() {
     std::vector<void*> out(s.out.size());
     p.point(s, base_.data(), in.data(), out.data());
     std::byte* scratch = s.workspace < 0 ? nullptr : base_[size_t(s.workspace)];
-    beside.start([&s, in, out, scratch, line = p.graph_.nodes[size_t(s.node)].source] {
+    const Node& node = p.graph_.nodes[size_t(s.node)];
+    beside.start([&s, in, out, scratch, op = node.op, line = node.source] {
+      const Profiled profiled(op, true, &line);
       const CollectiveSource source(line);
       s.prepared.run(s.prepared.state.get(), {in.data(), out.data(), scratch});
     });

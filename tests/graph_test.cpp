@@ -8,6 +8,7 @@
 #include <random>
 
 #include "core/apply.h"
+#include "core/open_program.h"
 #include "core/pass.h"
 #include "core/plan.h"
 #include "core/recompute.h"
@@ -17,7 +18,10 @@ namespace {
 
 class RandomGraph {
  public:
-  explicit RandomGraph(uint32_t seed) : rng_(seed) {
+  explicit RandomGraph(uint32_t seed) : RandomGraph(seed, 4, 6) {}
+  // Two of its sizes given; then it has no operators that round sizes.
+  RandomGraph(uint32_t seed, int64_t rows, int64_t cols)
+      : a_(rows), b_(cols), whole_(rows == 4 && cols == 6), rng_(seed) {
     int n_inputs = 1 + pick(3);
     for (int i = 0; i < n_inputs; ++i) pool_.push_back(g.add_input({DType::f32, shape(), {}}));
     index_ = g.add_input({DType::i64, {4}, {}});
@@ -53,7 +57,8 @@ class RandomGraph {
  private:
   int pick(int n) { return int(rng_() % uint32_t(n)); }
   Shape shape() {
-    static const Shape shapes[] = {{4, 6}, {4, 6}, {4, 6}, {1, 6}, {4, 1}, {}, {6, 4}, {24}, {2, 3, 4}, {0, 6}};
+    const Shape shapes[] = {{a_, b_}, {a_, b_}, {a_, b_}, {1, b_}, {a_, 1}, {}, {b_, a_}, {a_ * b_},
+                            whole_ ? Shape{2, 3, 4} : Shape{a_, 1, b_}, {0, b_}};
     return shapes[pick(10)];
   }
   ValueId any() { return pool_[size_t(pick(int(pool_.size())))]; }
@@ -119,7 +124,7 @@ class RandomGraph {
         return append("where", {c, a, b});
       }
       case 12: {
-        if (s.size() != 2 || s[0] != 4 || s[1] != 6) return;
+        if (s.size() != 2 || s[0] != a_ || s[1] != b_) return;
         append("permute", {a}, {Dims{1, 0}});
         return append("matmul", {a, pool_.back()});
       }
@@ -131,7 +136,7 @@ class RandomGraph {
         return rows(pool_.back());
       }
       case 15: {  // a rectified picture, pooled, and back
-        if (numel(s) != 24) return;
+        if (!whole_ || numel(s) != 24) return;
         append("reshape", {a}, {Shape{2, 3, 4}});
         append("relu", {pool_.back()});
         const ValueId y = pool_.back();
@@ -142,7 +147,7 @@ class RandomGraph {
         return append("relu_grad", {pool_.back(), y});
       }
       case 16: case 17: {  // a table read at random rows, its gradient beside another
-        if (s.size() != 2 || s[0] != 4) return;
+        if (!whole_ || s.size() != 2 || s[0] != 4) return;
         ValueId table = partner(a);
         if (!(type(table).shape == s)) return;
         append("embedding_grad", {a, index_}, {int64_t(4)});
@@ -161,7 +166,7 @@ class RandomGraph {
     const Shape s = type(a).shape;
     const int64_t one = 1;
     const Attrs norm{one, 1e-5};
-    if (numel(s) == 24 && pick(4) == 0) {
+    if (whole_ && numel(s) == 24 && pick(4) == 0) {
       append("reshape", {a}, {Shape{2, 3, 4}});
       append("conv", {pool_.back(), pool_.back()}, {Dims{}, Dims{1, 1}, Dims{}, one});
     } else if (s.size() == 2 && pick(2)) {
@@ -188,6 +193,8 @@ class RandomGraph {
     }
   }
 
+  const int64_t a_, b_;
+  const bool whole_;
   std::mt19937 rng_;
   std::vector<ValueId> pool_;
   ValueId index_;
@@ -244,6 +251,86 @@ TEST(RandomGraphs, PlannedEqualsInterpreted) {
     std::printf("pass %-10s fired in %d of %d graphs\n", pass, fired[pass], n);
     EXPECT_GE(fired[pass], n / 20) << pass;
   }
+}
+
+// ---- programs whose sizes stay open --------------------------------------------------------------------------
+
+bool same_operators(const Graph& a, const Graph& b) {
+  if (a.nodes.size() != b.nodes.size() || a.inputs != b.inputs || a.outputs != b.outputs) return false;
+  for (size_t i = 0; i < a.nodes.size(); ++i)
+    if (a.nodes[i].op != b.nodes[i].op || a.nodes[i].in != b.nodes[i].in) return false;
+  return true;
+}
+
+// What the passes made of samples, laid out at other sizes, equals the interpreter there.
+TEST(RandomGraphs, OpenProgramsEqualInterpreted) {
+  const int n = n_graphs() / 5;
+  int opened = 0, ran = 0;
+  for (int seed = 0; seed < n; ++seed) {
+    std::vector<OpenProgram::Sample> samples;
+    for (int k = 0; k < OpenProgram::n_samples; ++k) {
+      const std::vector<int64_t> sizes = OpenProgram::sample_sizes(k, 2);
+      samples.push_back({sizes, RandomGraph(uint32_t(seed), sizes[0], sizes[1]).g, {}});
+    }
+    const Graph first = samples[0].graph;
+    for (OpenProgram::Sample& s : samples) optimize(s.graph, {.open_sizes = true});
+    const std::unique_ptr<OpenProgram> program = OpenProgram::from(std::move(samples));
+    if (!program) continue;
+    ++opened;
+    for (auto [rows, cols] : {std::pair<int64_t, int64_t>{9, 5}, {2, 3}, {6, 6}, {33, 64}}) {
+      RandomGraph r{uint32_t(seed), rows, cols};
+      if (!same_operators(r.g, first)) continue;   // the generator itself decides by sizes
+      const std::optional<Graph> g = program->at(std::vector<int64_t>{rows, cols});
+      if (!g) continue;
+      ++ran;
+      g->verify("opening");
+      const Tensors in = r.inputs(), want = interpret(r.g, in);
+      RunPool pool(std::make_shared<Plan>(*g, PlanOptions{}));
+      ASSERT_TRUE(equal_bits(pool(in), want)) << "seed " << seed << " at " << rows << "x" << cols << "\n" << g->print();
+    }
+  }
+  std::printf("%d of %d graphs opened, %d runs\n", opened, n, ran);
+  EXPECT_GE(opened * 2, n);
+  EXPECT_GE(ran, n);
+}
+
+Graph reshaped(int64_t n, int64_t rows) {
+  Graph g;
+  const ValueId x = g.add_input({DType::f32, {n, 6}, {}});
+  g.append(op("reshape"), {x}, {Shape{rows, n * 6 / rows}});
+  g.outputs = {1};
+  return g;
+}
+std::vector<OpenProgram::Sample> reshaped_samples(int64_t (*rows)(int64_t)) {
+  std::vector<OpenProgram::Sample> samples;
+  for (int k = 0; k < OpenProgram::n_samples; ++k) {
+    const std::vector<int64_t> sizes = OpenProgram::sample_sizes(k, 1);
+    samples.push_back({sizes, reshaped(sizes[0], rows(sizes[0])), {{sizes[0], 40}}});
+  }
+  return samples;
+}
+
+TEST(OpenProgram, GivesTheGraphOfAnySize) {
+  const auto program = OpenProgram::from(reshaped_samples([](int64_t n) { return 2 * n; }));
+  ASSERT_TRUE(program);
+  for (int64_t n : {2, 3, 17, 39}) {
+    const std::optional<Graph> g = program->at(std::vector<int64_t>{n});
+    ASSERT_TRUE(g) << n;
+    EXPECT_TRUE(*g == reshaped(n, 2 * n)) << g->print();
+  }
+}
+
+TEST(OpenProgram, RefusesWhatItCannotKnow) {
+  const auto program = OpenProgram::from(reshaped_samples([](int64_t n) { return 2 * n; }));
+  ASSERT_TRUE(program);
+  for (int64_t n : {int64_t(0), int64_t(1), int64_t(40), int64_t(1) << 62})  // special, special, compares otherwise, too large
+    EXPECT_FALSE(program->at(std::vector<int64_t>{n})) << n;
+  // A number that rounds has no formula; other operators are another program.
+  EXPECT_FALSE(OpenProgram::from(reshaped_samples([](int64_t n) { return n % 4 == 1 ? 2 * n : 3 * n; })));
+  auto other = reshaped_samples([](int64_t n) { return 2 * n; });
+  other[2].graph.append(op("neg"), {1}, {});
+  other[2].graph.outputs = {2};
+  EXPECT_FALSE(OpenProgram::from(std::move(other)));
 }
 
 // ---- in the optimised graph, the wrong rewrite that each pass could have made ---------------------------------------------------------------------

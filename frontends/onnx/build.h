@@ -76,7 +76,6 @@ class Eval {
   explicit Eval(bool tracing, Compared* compared = nullptr) : tracing_(tracing), compared_(compared) {}
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
   bool tracing() const { return tracing_; }
-  bool open() const { return compared_; }
   void note_compared(int64_t a, int64_t b) const {
     if (compared_) compared_->emplace_back(a, b);
   }
@@ -89,9 +88,11 @@ class Eval {
   }
 
  private:
-  // What an open recording does with a node: compute it, record it on stand-ins for its constants, or give up.
-  enum class Sized : uint8_t { no, computes, makes };
-  Sized follows_sizes(const Node& n, const std::vector<char>& sized) const;
+  // What a node of an open recording does with sizes: nothing; compute others, one of two or a quotient; compare
+  // some; take them as data, or make a value of such sizes, which only a plan can do.
+  enum class Sized : uint8_t { no, computes, chooses, divides, compares, among_data, makes };
+  Sized follows_sizes(const Node& n, const std::vector<char>& sized, bool known) const;
+  void compare(const Value& a, const Value& b) const;
 
   bool tracing_;
   Compared* compared_;

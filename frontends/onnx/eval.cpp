@@ -135,28 +135,39 @@ Value settled(Value v) {
   });
 }
 
-// The sizes of their results are polynomials of their operands' sizes, and they look at nothing else.
-const std::unordered_set<std::string_view>& open_operators() {
-  static const std::unordered_set<std::string_view> names = {
-      "Abs", "Add", "And", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Cos", "Div", "Elu", "Equal",
-      "Erf", "Exp", "Expand", "Flatten", "Gather", "Gelu", "Gemm", "Greater", "HardSigmoid", "Identity",
-      "LayerNormalization", "LeakyRelu", "Less", "Log", "LogSoftmax", "MatMul", "Mul", "Neg", "Not", "Or", "Pow",
-      "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Shape",
-      "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
-      "Where"};
-  return names;
-}
-// Of these, such that keep to polynomials when they compute with sizes,
-const std::unordered_set<std::string_view>& size_arithmetic() {
-  static const std::unordered_set<std::string_view> names = {
-      "Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Reshape", "Slice", "Squeeze", "Sub", "Transpose",
-      "Unsqueeze"};
-  return names;
-}
+// What an open recording may hold. The sizes of results are integers that OpenProgram finds formulas for, or finds
+// none (those of a strided convolution in an open direction).
+using Names = std::unordered_set<std::string_view>;
+bool among(const Names& names, const Node& n) { return names.count(n.op); }
+const Names open_operators = {
+    "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape",
+    "Conv", "Cos", "CumSum", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "Gelu", "Gemm",
+    "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsNaN",
+    "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min",
+    "Mul", "Neg", "Not", "Or", "Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu",
+    "Reshape", "Shape", "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub",
+    "Tanh", "Transpose", "Trilu", "Unsqueeze", "Where"};
+// Of these, such that may compute with sizes,
+const Names size_arithmetic = {"Add", "Cast", "Concat", "Div",   "Gather",  "Identity", "Max",       "Min",
+                               "Mul", "Neg",  "Reshape", "Slice", "Squeeze", "Sub",      "Transpose", "Unsqueeze",
+                               "Where"};
+// such that compare sizes (the greater of two follows a formula as long as it stays the greater),
+const Names comparisons = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min"};
+// such that take them as any other data,
+const Names of_data = {"Add",  "Concat",      "Div", "Equal", "Greater", "GreaterOrEqual", "Less",
+                       "Max",  "LessOrEqual", "Min", "Mul",   "Pow",     "Sub",            "Where"};
 // and such whose results have the sizes that they are given.
-const std::unordered_set<std::string_view>& size_makers() {
-  static const std::unordered_set<std::string_view> names = {"ConstantOfShape", "Expand", "Range", "Reshape", "Slice"};
-  return names;
+const Names size_makers = {"ConstantOfShape", "Expand", "Range", "Reshape", "Slice"};
+
+// Integers computed from sizes as a value of the program: ranges of one, whose bounds are attributes.
+Value as_data(const Value& v) {
+  const Tensor& t = v.tensor();
+  Tensors each;
+  for (int64_t i : read_ints(t))
+    each.push_back(apply(SUAN_OP("arange"), {}, {double(i), double(i + 1), 1.0, t.dtype()}));
+  if (each.empty()) throw NotOpen{};
+  const Tensor flat = each.size() == 1 ? each[0] : apply(SUAN_OP("cat"), each, {int64_t(0)});
+  return ops::reshape(flat, t.shape());
 }
 
 // The same graph constant, with a content that nobody knows while recording.
@@ -170,20 +181,41 @@ Value undisclosed(const Value& v) {
 
 }  // namespace
 
-// `sized`: slots whose content was computed from sizes.
-Eval::Sized Eval::follows_sizes(const Node& n, const std::vector<char>& sized) const {
+// `sized`: slots whose content, a few integers, was computed from sizes. `known`: the node can be computed now.
+Eval::Sized Eval::follows_sizes(const Node& n, const std::vector<char>& sized, bool known) const {
   const auto is_sized = [&](int slot) { return slot >= 0 && sized[size_t(slot)]; };
-  const bool plain = n.domain.empty() && n.build && n.reads.size() <= n.in.size() && open_operators().count(n.op);
+  const bool plain = n.domain.empty() && n.build && n.reads.size() <= n.in.size() && among(open_operators, n);
   if (!plain) throw NotOpen{};
-  if (n.op == "Shape") return Sized::computes;
+  if (n.op == "Shape") return known ? Sized::no : Sized::computes;
   if (std::none_of(n.in.begin(), n.in.end(), is_sized)) return Sized::no;
-  const bool parameter = std::any_of(n.in.begin() + 1, n.in.end(), is_sized);
-  if (size_makers().count(n.op) && (parameter || n.op == "ConstantOfShape" || n.op == "Range")) {
-    if (n.op != "ConstantOfShape" && n.op != "Range" && is_sized(n.in[0])) throw NotOpen{};
+  const bool first = is_sized(n.in[0]), others = std::any_of(n.in.begin() + 1, n.in.end(), is_sized);
+  if (among(size_makers, n) && (others || n.op == "ConstantOfShape" || n.op == "Range")) {
+    if (first && n.op != "ConstantOfShape" && n.op != "Range") throw NotOpen{};
     return Sized::makes;
   }
-  if (!size_arithmetic().count(n.op) || (n.op == "Gather" && parameter)) throw NotOpen{};
+  if (!known) {
+    if (!among(of_data, n)) throw NotOpen{};
+    return Sized::among_data;
+  }
+  if (among(comparisons, n) && n.in.size() == 2)
+    return n.op == "Max" || n.op == "Min" ? Sized::chooses : Sized::compares;
+  const bool selects = (n.op == "Gather" && others) || (n.op == "Where" && first);
+  if (n.op == "Div") return Sized::divides;
+  if (!among(size_arithmetic, n) || selects || n.op == "Max" || n.op == "Min") throw NotOpen{};
   return Sized::computes;
+}
+
+// Notes how the elements of two known values compare.
+void Eval::compare(const Value& a, const Value& b) const {
+  if (!a.is_tensor() || !b.is_tensor()) throw NotOpen{};
+  const auto [x, y] = eagerly([&] {
+    const Shape s = broadcast("onnx", a.tensor().shape(), b.tensor().shape());
+    return std::pair(read_ints(ops::expand(a.tensor(), s)), read_ints(ops::expand(b.tensor(), s)));
+  });
+  for (size_t i = 0; i < x.size(); ++i) {
+    note_compared(x[i], y[i]);
+    note_compared(y[i], x[i]);
+  }
 }
 
 std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside) {
@@ -211,10 +243,16 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
       for (int slot : n.reads) known = known && is_concrete(env[size_t(slot)]);
     Sized how = Sized::no;
     if (compared_) {
-      how = follows_sizes(n, sized);
+      how = follows_sizes(n, sized, known);
+      if (how == Sized::compares || how == Sized::chooses) compare(in[0], in[1]);
+      // A quotient with an integer factor has the same rest at all sizes of one sign.
+      if (how == Sized::divides) compare(in[0], Tensor::scalar_int(0, DType::i64));
+      if (how == Sized::among_data)
+        for (size_t k = 0; k < in.size(); ++k)
+          if (n.in[k] >= 0 && sized[size_t(n.in[k])]) in[k] = as_data(in[k]);
       if (how == Sized::makes) {
         known = false;
-        in[0] = n.op == "ConstantOfShape" || n.op == "Range" ? in[0] : undisclosed(in[0]);
+        if (n.op != "ConstantOfShape" && n.op != "Range") in[0] = undisclosed(in[0]);
       }
     }
     auto build = [&] {
@@ -242,7 +280,10 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
     for (size_t k = 0; k < n.out.size(); ++k)
       if (n.out[k] >= 0) {
         Value& v = env[size_t(n.out[k])] = tracing_ ? settled(std::move(out[k])) : std::move(out[k]);
-        if (compared_) sized[size_t(n.out[k])] = how == Sized::computes && is_concrete(v);
+        if (!compared_) continue;
+        const bool counts = (how == Sized::computes || how == Sized::chooses || how == Sized::divides) && is_concrete(v);
+        if (counts && !(v.is_tensor() && is_integer(v.tensor().dtype()))) throw NotOpen{};  // rounds
+        sized[size_t(n.out[k])] = counts;
       }
     for (int slot : n.last_read) env[size_t(slot)] = Value();
   }

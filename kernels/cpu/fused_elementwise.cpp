@@ -4,16 +4,16 @@
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
-Prepared prepare(const KernelDesc& d) {
-  return prepare_program(graph_program(*d.attrs.graph(0)), d.in, d.out);
-}
 // What is no program (constants, other ops, too many values) runs by its definition.
-bool supports(const KernelDesc& d) { return graph_program(*d.attrs.graph(0)) != nullptr; }
+Prepared prepare(const KernelDesc& d) {
+  const ProgramPtr program = graph_program(*d.attrs.graph(0));
+  return program ? prepare_program(program, d.in, d.out) : Prepared{};
+}
 
 }  // namespace
 
 Kernel kernel_fused_elementwise() {
-  return {prepare, kernel_strided_in | kernel_strided_out | kernel_in_place, supports};
+  return {prepare, kernel_strided_in | kernel_strided_out | kernel_in_place};
 }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -129,32 +129,29 @@ Parts build(const KernelDesc& d) {
   if (s->row <= 0 || numel(result.shape) == 0) return {};
   s->item = item_size(result.dtype);
 
-  // The rows alone, as a graph whose first input is the result; a reshape of it is the same memory.
-  Graph rows;
-  std::vector<ValueId> inner(body.values.size(), no_value);
+  // The rows alone: their first input is the result; a reshape of it is the same memory.
   ValueId tile = first.out[0];
-  size_t k = 1;
-  if (k < body.nodes.size() && body.nodes[k].op->name == "reshape") tile = body.nodes[k++].out[0];
-  const Shape shape = type(tile).shape;
-  inner[size_t(tile)] = rows.add_input(type(tile));
-  for (; k < body.nodes.size(); ++k) {
+  size_t rows = 1;
+  if (rows < body.nodes.size() && body.nodes[rows].op->name == "reshape") tile = body.nodes[rows++].out[0];
+  const Shape& shape = type(tile).shape;
+  std::vector<ValueId> row_in{tile}, row_out;
+  std::vector<char> known(body.values.size(), 0);
+  known[size_t(tile)] = 1;
+  for (size_t k = rows; k < body.nodes.size(); ++k) {
     const Node& n = body.nodes[k];
-    std::vector<ValueId> args;
     for (ValueId v : n.in) {
-      if (v != no_value && inner[size_t(v)] == no_value) {
-        const int i = input_of(v);
-        Side side;
-        if (i < 0 || !classify(type(v).shape, shape, s->row, side)) return {};
-        side.source = source(i, true);
-        side.item = item_size(type(v).dtype);
-        s->sides.push_back(side);
-        inner[size_t(v)] = rows.add_input(type(v));
-      }
-      args.push_back(v == no_value ? no_value : inner[size_t(v)]);
+      if (v == no_value || known[size_t(v)]) continue;
+      const int i = input_of(v);
+      Side side;
+      if (i < 0 || !classify(type(v).shape, shape, s->row, side)) return {};
+      side.source = source(i, true);
+      side.item = item_size(type(v).dtype);
+      s->sides.push_back(side);
+      row_in.push_back(v);
+      known[size_t(v)] = 1;
     }
     if (n.out.size() != 1 || !(type(n.out[0]).shape == shape)) return {};
-    const int at = rows.append_typed(*n.op, args, n.attrs, {&type(n.out[0]), 1});
-    inner[size_t(n.out[0])] = rows.nodes[size_t(at)].out[0];
+    known[size_t(n.out[0])] = 1;
   }
   s->anchor_out.assign(first.out.size(), -1);
   s->anchor_out_at.assign(first.out.size(), 0);
@@ -167,12 +164,12 @@ Parts build(const KernelDesc& d) {
         own = true;
       }
     if (own) continue;
-    if (inner[size_t(v)] == no_value || v == tile) return {};
-    rows.outputs.push_back(inner[size_t(v)]);
+    if (!known[size_t(v)] || v == tile) return {};
+    row_out.push_back(v);
     s->row_out.push_back(int(j));
     s->row_item.push_back(item_size(type(v).dtype));
   }
-  s->program = graph_program(rows);
+  s->program = graph_program(body, row_in, rows, row_out);
   if (!s->program) return {};
   // A result that nobody else reads is made where the program's own result of its dtype goes.
   for (size_t j = 0; j < s->row_out.size() && s->anchor_out[0] < 0; ++j)
@@ -227,9 +224,9 @@ void run(const void* state, const KernelArgs& a) {
 Kernel kernel_fused_epilogue() {
   Kernel k;
   k.flags = kernel_strided_in;
-  k.supports = [](const KernelDesc& d) { return build(d).state != nullptr; };
   k.prepare = [](const KernelDesc& d) {
     auto [state, workspace] = build(d);
+    if (!state) return Prepared{};
     const int64_t own = state->anchor.workspace;
     // The inner kernel's workspace comes first, what is ours after it.
     const int64_t shift = (own + 63) / 64 * 64;

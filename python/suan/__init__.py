@@ -56,7 +56,8 @@ def get_num_threads():
 
 
 _LAZY_MODULES = (
-    "amp", "backends", "cli", "cuda", "data", "distributed", "func", "models", "nn", "onnx", "optim", "train", "utils",
+    "amp", "backends", "cli", "cuda", "data", "distributed", "func", "models", "nn", "onnx", "optim", "profiler",
+    "train", "utils",
 )
 # Functions of nn.functional that torch has under its own name too, with the same arguments.
 _NN_NAMES = (

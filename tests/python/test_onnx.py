@@ -139,6 +139,104 @@ def test_dynamic_shapes_share_a_session_and_plans_are_bounded():
         s(np.zeros((2, 8), "f8"))
 
 
+def at_sizes(s, sizes, rng):
+    """Inputs of a session with the symbols of their dimensions set: small integers for int64, else normal."""
+    feed = {}
+    for p in s.get_inputs():
+        shape = [sizes[d] if isinstance(d, str) else d for d in p.shape]
+        feed[p.name] = rng.integers(0, 2, shape) if "int64" in p.type else rng.standard_normal(shape).astype("f4")
+    return feed
+
+
+def assert_open(path, all_sizes, programs):
+    """One session for all sizes gives the bits of a session for each, and translates only for its first shape and
+    the samples of so many programs."""
+    one, rng = suan.onnx.InferenceSession(path), np.random.default_rng(0)
+    for sizes in all_sizes:
+        feed = at_sizes(one, sizes, rng)
+        got, want = one.run(None, feed), suan.onnx.InferenceSession(path).run(None, feed)
+        for g, w in zip(got, want, strict=True):
+            assert g.shape == w.shape
+            np.testing.assert_array_equal(g, w)
+    stats = one._model.stats
+    assert stats["laid_out"] == len(all_sizes) - 1, stats
+    assert stats["translated"] == 1 + 4 * programs, stats
+    assert stats["stepped"] == 0
+
+
+@pytest.mark.parametrize("name", ["hf_bert_eager_script", "hf_gpt2_script"])
+def test_one_program_serves_all_sizes(name):
+    sizes = [{"batch": b, "seq": s} for b, s in ((2, 3), (3, 5), (2, 8), (5, 5), (4, 2), (3, 16))]
+    assert_open(EXPORTED / name / "model.onnx", sizes, programs=1)
+
+
+def test_sizes_of_one_have_programs_of_their_own():
+    sizes = [{"batch": b, "seq": s} for b, s in ((2, 3), (1, 5), (3, 1), (1, 7), (2, 1), (1, 1))]
+    path = EXPORTED / "hf_gpt2_script" / "model.onnx"
+    one, rng = suan.onnx.InferenceSession(path), np.random.default_rng(0)
+    for at in sizes:
+        feed = at_sizes(one, at, rng)
+        for g, w in zip(one.run(None, feed), suan.onnx.InferenceSession(path).run(None, feed), strict=True):
+            np.testing.assert_array_equal(g, w)
+    assert one._model.stats["laid_out"] == 4  # (1, 1) leaves nothing open
+
+
+def position_table(end):
+    """x [n, t, 4] + table[:end], where end is computed from t; then each row with those below it."""
+    table = np.random.default_rng(0).standard_normal((1, 40, 4)).astype("f4")
+    put = lambda name, a: numpy_helper.from_array(np.asarray(a), name)  # noqa: E731
+    nodes = [
+        h.make_node("Shape", ["x"], ["shape"]), h.make_node("Gather", ["shape", "one"], ["t"]), *end,
+        h.make_node("Slice", ["table", "zero", "end", "one"], ["rows"]), h.make_node("Add", ["x", "rows"], ["y"]),
+        h.make_node("Transpose", ["y"], ["yt"], perm=[0, 2, 1]), h.make_node("MatMul", ["y", "yt"], ["yy"]),
+        h.make_node("Concat", ["minus", "t"], ["flat"], axis=0), h.make_node("Reshape", ["yy", "flat"], ["z"]),
+    ]
+    numbers = [put("table", table), put("zero", [0]), put("one", [1]), put("minus", [-1]), put("twelve", [12]), put("three", [3])]
+    return model(nodes, [floats("x", "n", "t", 4)], [floats("z", "rows", "t")], numbers), table
+
+
+@pytest.mark.parametrize("kind", ["equal", "at most twelve", "if"])
+def test_sizes_that_decide_are_compared_again(kind):
+    end = {
+        "equal": [h.make_node("Identity", ["t"], ["end"])],
+        # min(t, 12), then as much of x as there is of the table
+        "at most twelve": [h.make_node("Min", ["t", "twelve"], ["end"])],
+        "if": [h.make_node("Less", ["t", "twelve"], ["small"]), h.make_node("Where", ["small", "t", "t"], ["end"])],
+    }[kind]
+    m, table = position_table(end)
+    s = session(m)
+    rng = np.random.default_rng(1)
+    for n, t in ((2, 5), (3, 7), (4, 12), (2, 13), (5, 2), (3, 30), (1, 4), (2, 11)):
+        x = rng.standard_normal((n, t, 4)).astype("f4")
+        if kind == "at most twelve" and t > 12:
+            with pytest.raises(ValueError, match="'x'|add"):
+                s.run(None, {"x": x})
+            continue
+        y = x + table[:, :t]
+        want = (y @ y.transpose(0, 2, 1)).reshape(-1, t)
+        np.testing.assert_allclose(s.run(None, {"x": x})[0], want, rtol=1e-4, atol=1e-5)
+
+
+def test_what_rounds_sizes_is_translated_for_each():
+    nodes = [h.make_node("Slice", ["x", "zero", "end", "axis", "two"], ["y"]), h.make_node("Relu", ["y"], ["z"])]
+    put = lambda name, a: numpy_helper.from_array(np.asarray(a), name)  # noqa: E731
+    numbers = [put("zero", [0]), put("end", [2**31 - 1]), put("axis", [0]), put("two", [2])]
+    s = session(model(nodes, [floats("x", "n", 3)], [floats("z", "m", 3)], numbers))
+    for n in range(1, 9):
+        x = np.random.default_rng(n).standard_normal((n, 3)).astype("f4")
+        np.testing.assert_array_equal(s.run(None, {"x": x})[0], np.maximum(x[::2], 0))
+    assert s._model.stats["laid_out"] == 0
+
+
+def test_dimensions_of_one_name_may_differ():
+    nodes = [h.make_node("Concat", ["a", "b"], ["c"], axis=0)]
+    s = session(model(nodes, [floats("a", "n", 2), floats("b", "n", 2)], [floats("c", "m", 2)]))
+    for p, q in ((2, 2), (3, 3), (4, 2), (2, 5), (6, 6)):
+        a, b = np.ones((p, 2), "f4"), np.zeros((q, 2), "f4")
+        np.testing.assert_array_equal(s.run(None, {"a": a, "b": b})[0], np.concatenate([a, b]))
+    assert s._model.stats["laid_out"] == 2
+
+
 def test_threads_on_one_session_agree():
     w = numpy_helper.from_array(np.random.default_rng(0).standard_normal((64, 64)).astype("f4"), "w")
     s = suan.onnx.Session(model(

@@ -219,21 +219,25 @@ ProgramPtr row_program(const OpDef& op, const Attrs&, std::span<const TensorDesc
   return b.finish();
 }
 
-ProgramPtr graph_program(const Graph& body) {
-  if (!body.constants.empty() || body.inputs.size() > size_t(max_program_inputs) ||
-      body.outputs.size() > size_t(max_program_outputs) || body.outputs.empty()) {
+ProgramPtr graph_program(const Graph& body) { return graph_program(body, body.inputs, 0, body.outputs); }
+
+ProgramPtr graph_program(const Graph& body, std::span<const ValueId> inputs, size_t first,
+                         std::span<const ValueId> outputs) {
+  if (!body.constants.empty() || inputs.size() > size_t(max_program_inputs) ||
+      outputs.size() > size_t(max_program_outputs) || outputs.empty()) {
     return nullptr;
   }
   auto type = [&](ValueId v) -> const TensorType& { return body.values[size_t(v)].type; };
-  for (ValueId v : body.outputs)
-    if (!(type(v).shape == type(body.outputs[0]).shape)) return nullptr;
-  if (body.nodes.size() + body.inputs.size() + body.outputs.size() > size_t(max_program_registers))
+  for (ValueId v : outputs)
+    if (!(type(v).shape == type(outputs[0]).shape)) return nullptr;
+  if (body.nodes.size() - first + inputs.size() + outputs.size() > size_t(max_program_registers))
     return nullptr;
 
   Builder b;
   std::vector<int16_t> where(body.values.size(), -1);
-  for (ValueId v : body.inputs) where[size_t(v)] = b.input(type(v).dtype);
-  for (const Node& n : body.nodes) {
+  for (ValueId v : inputs) where[size_t(v)] = b.input(type(v).dtype);
+  for (size_t k = first; k < body.nodes.size(); ++k) {
+    const Node& n = body.nodes[k];
     if (!(n.op->flags & op_elementwise) || n.in.size() > 3) return nullptr;
     int16_t in[3] = {-1, -1, -1};
     for (size_t i = 0; i < n.in.size(); ++i)
@@ -242,7 +246,7 @@ ProgramPtr graph_program(const Graph& body) {
     if (r < 0) return nullptr;
     where[size_t(n.out[0])] = r;
   }
-  for (ValueId v : body.outputs) b.output(where[size_t(v)], type(v).dtype, true);
+  for (ValueId v : outputs) b.output(where[size_t(v)], type(v).dtype, true);
   return b.finish();
 }
 

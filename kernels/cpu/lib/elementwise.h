@@ -55,6 +55,9 @@ ProgramPtr row_program(const OpDef& op, const Attrs& attrs, std::span<const Tens
                        DType out);
 // A body whose nodes are all rows. Null when it holds something else, constants, or too much.
 ProgramPtr graph_program(const Graph& body);
+// Its nodes from `first` on, as a program of its own.
+ProgramPtr graph_program(const Graph& body, std::span<const ValueId> inputs, size_t first,
+                         std::span<const ValueId> outputs);
 
 // A 2-D operand: strides in elements, 0 where it is broadcast, negative allowed.
 struct Operand {
