@@ -150,13 +150,14 @@ def test_absent_names_are_absent_and_present_ones_are_not_listed():
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
 def test_translations_say_the_same(page):
-    """A page and its Chinese translation have the same code but for comments, the same links, and the same figures in
-    the same rows of their tables."""
+    """A page and its Chinese translation have the same code but for comments, the same links, and the same
+    figures in the same rows of their tables."""
     pages = [ROOT / page, (ROOT / page).with_suffix(".zh.md")]
     prose = [re.sub(r"```.*?```", "", p.read_text(), flags=re.S) for p in pages]
     code = [[(kind, re.sub(r" *# .*", "", text)) for kind, _, text in blocks(p)] for p in pages]
     links = [sorted(re.findall(r"\]\(([^)]+)\)", text.replace(".zh.md", ".md"))) for text in prose]
-    rows = [[sorted(re.findall(r"\d+(?:[.,]\d+)*", line)) for line in text.splitlines() if line[:1] == "|"] for text in prose]
+    rows = [[sorted(re.findall(r"\d+(?:[.,]\d+)*", line)) for line in text.splitlines() if line[:1] == "|"]
+            for text in prose]
     assert code[0] == code[1]
     assert links[0] == links[1]
     assert rows[0] == rows[1]
