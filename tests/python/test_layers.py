@@ -124,6 +124,14 @@ REFUSED = {
     "bags without offsets": (lambda: nn.EmbeddingBag(3, 2)(ones(4).long()), "or of 1 with offsets"),
     "largest by offsets": (lambda: nn.EmbeddingBag(3, 2, mode="max")(ones(4).long(), ones(1).long()),
                            "mode max with offsets is not supported"),
+    "regions": (lambda: F.adaptive_max_pool2d(ones(1, 1, 3, 3), (2, 0)), "wrong output_size: expected 2 positive ints"),
+    "region rank": (lambda: nn.AdaptiveMaxPool1d(2)(ones(3)), "wrong input rank: expected 3 .* got 1"),
+    "unpool indices": (lambda: F.max_unpool1d(ones(1, 1, 3), ones(1, 1, 2).long(), 2), "wrong indices: expected int64 of"),
+    "unpool place": (lambda: F.max_unpool1d(ones(1, 1, 1), ones(1, 1, 1).long() * 2, 2), "index out of range"),
+    "unpool size": (lambda: F.max_unpool2d(ones(1, 1, 2, 2), ones(1, 1, 2, 2).long(), 2, output_size=(4, 6)),
+                    r"wrong output_size: expected within less than stride \(2, 2\) of \(4, 4\), got \(4, 6\)"),
+    "response": (lambda: F.local_response_norm(ones(2, 3), 2), "wrong input rank: expected at least 3, got 2"),
+    "labels": (lambda: F.multilabel_margin_loss(ones(2, 3), ones(2, 2).long()), "wrong shapes"),
     "bce": (lambda: F.binary_cross_entropy(ones(3), ones(2)), "wrong target shape"),
     "reduction": (lambda: F.soft_margin_loss(ones(3), ones(3), "average"), "wrong reduction"),
     "ctc blank": (lambda: F.ctc_loss(ones(3, 1, 4), ones(1, 2).long(), [3], [2], blank=4), "wrong log_probs or blank"),
@@ -148,7 +156,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name):
     call, message = REFUSED[name]
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError, IndexError), match=message):
         call()
 
 
