@@ -60,6 +60,23 @@ def is_floating_point(input):
 __all__ += ["numel", "is_floating_point"]
 
 
+# Methods with an underscore after their name that are written over the tensor from the one without.
+_IN_PLACE = """absolute acosh addmm arccos arccosh arcsin arcsinh arctan arctan2 arctanh asinh atanh baddbmm
+bitwise_left_shift bitwise_right_shift copysign cumprod cumsum deg2rad divide fix float_power frac greater greater_equal
+heaviside hypot ldexp less less_equal logit multiply nan_to_num negative nextafter not_equal rad2deg scatter_reduce sgn
+sinc subtract true_divide xlogy""".split()
+
+
+def _in_place(name, fn):
+    def method(self, *args, **kwargs):
+        # Backward may need the value from before.
+        return self.copy_(fn(self.clone() if self.requires_grad else self, *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = name + "_"
+    method.__doc__ = f"In place: {name}."
+    return method
+
+
 def attach(tensor_type):
     """Makes the functions methods of Tensor."""
     for name, fn in _own.items():
@@ -68,4 +85,6 @@ def attach(tensor_type):
     for new, old in _ALIASES.items():
         if old not in _NOT_METHODS and hasattr(tensor_type, old):
             setattr(tensor_type, new, getattr(tensor_type, old))
+    for name in _IN_PLACE:
+        setattr(tensor_type, name + "_", _in_place(name, getattr(tensor_type, name)))
     tensor_type.where = lambda self, condition, other: arithmetic.where(condition, self, other)

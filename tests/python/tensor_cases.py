@@ -118,3 +118,38 @@ tensor_case("diag_embed", lambda T, x: (T.diag_embed(x), T.diag_embed(x, 2), T.d
                                         T.diag_embed(x, 1, 2, 0)), (2, 3))
 tensor_case("triangle places", lambda T, x: (T.tril_indices(3, 4, 1), T.triu_indices(3, 4, -1), x * 1), (1,),
             compiled=False)
+
+# ---- scattering, neighbours ------------------------------------------------------------------------------------
+
+PLACES = np.array([[0, 1, 2, 0], [0, 0, 2, 1]])
+for how in ("sum", "mean"):
+    for own in (True, False):
+        tensor_case(f"scatter_reduce {how}{'' if own else ' without self'}",
+                    lambda T, x, s, how=how, own=own: T.scatter_reduce(x, 0, T.tensor(PLACES), s, how, include_self=own),
+                    (3, 4), (2, 4), compiled=False)
+tensor_case("scatter_reduce of whole numbers", lambda T, x: T.zeros(4, dtype=T.int64).scatter_reduce(
+    0, T.tensor([1, 1, 0, 3, 3, 3, 1, 1]), x, "sum"), WHOLE, compiled=False)
+NEAR = np.append(EDGES, [1e-45, -1e-45, 2.0**-126, 3.4028235e38, 4.0])
+
+
+def _steps(T, x, y):
+    """How far nextafter goes: a power of two, so its logarithm."""
+    x, y = x.float().unsqueeze(1), y.float()
+    step = T.nextafter(x, y).double() - x.double()
+    return step.abs().log2(), step > 0
+
+
+tensor_case("nextafter", _steps, NEAR, NEAR)
+for name, given in {"copysign": (2.0,), "cumsum": (1,), "cumprod": (0,), "nan_to_num": (), "hypot": (3.0,), "sinc": (),
+                    "logit": (0.1,), "float_power": (2.0,), "frac": (), "fix": (), "rad2deg": (), "subtract": (2.0,),
+                    "greater": (0.5,), "negative": (), "xlogy": (2.0,)}.items():
+    if name in ("copysign", "hypot", "xlogy"):
+        tensor_case(f"{name}_", lambda T, x, name=name, n=given[0]: getattr(x + 0, name + "_")(T.full_like(x, n)), (3, 4))
+    else:
+        tensor_case(f"{name}_", lambda T, x, name=name, g=given: getattr(x + 0, name + "_")(*g), (3, 4),
+                    twice=name != "logit", compiled=name not in ("fix", "greater"))  # these two have no slope
+for name in ("relu", "celu", "elu", "hardtanh", "leaky_relu", "selu"):
+    case(f"{name}_", lambda T, nn, F, name=name: lambda x: getattr(F, name + "_")(x + 0), (3, 4))
+for name in ("relu6", "silu", "mish", "hardswish", "hardsigmoid"):
+    case(f"{name} in place", lambda T, nn, F, name=name: lambda x: getattr(F, name)(x + 0, inplace=True), (3, 4))
+case("threshold_", lambda T, nn, F: lambda x: F.threshold_(x + 0, 0.1, 7.0), (3, 4))

@@ -145,6 +145,11 @@ REFUSED = {
     "bincount": (lambda: suan.bincount(suan.tensor([1, -2])), "negative number: expected 0 or more, got -2"),
     "histc": (lambda: suan.histc(ones(3), 0), "wrong bins"),
     "unique of rows": (lambda: suan.unique(ones(2, 2), dim=0), "dim is not supported"),
+    "scatter_reduce": (lambda: suan.scatter_reduce(ones(2), 0, ones(2).long(), ones(2), "amax"),
+                       r"\[scatter_reduce\] bad reduce: expected 'sum' or 'mean', got 'amax'"),
+    "mean of whole numbers": (lambda: ones(2).long().scatter_reduce(0, ones(2).long(), ones(2).long(), "mean"),
+                              "bad dtype for 'mean'"),
+    "nextafter": (lambda: suan.nextafter(ones(2), ones(2).double()), r"\[nextafter\] wrong dtypes"),
     "cross": (lambda: suan.cross(ones(2), ones(2)), "no dimension of size 3"),
     "cdist": (lambda: suan.cdist(ones(2, 3), ones(2, 4)), r"\[cdist\] wrong shapes"),
     "tensor_split": (lambda: suan.tensor_split(ones(3), 0), "wrong number of pieces"),
@@ -267,3 +272,17 @@ def test_a_grid_of_nan_samples_nan_and_nothing_breaks():
 def test_functions_that_torch_has_twice():
     for name in suan._NN_NAMES:
         assert getattr(suan, name) is getattr(F, name)
+
+
+def test_nextafter_steps_one_bit_in_every_dtype():
+    for dtype in ("float16", "float32", "float64"):
+        x = np.array([0.0, -0.0, 1, -1, np.inf, -np.inf, np.finfo(dtype).max, np.finfo(dtype).tiny, 2], dtype)
+        y = x[::-1].copy()
+        with np.errstate(over="ignore"):
+            expected = np.nextafter(x, y)
+        got = suan.nextafter(suan.tensor(x), suan.tensor(y)).numpy()
+        different = x != y  # of two equal zeros NumPy's float16 gives the first, C and torch the second
+        np.testing.assert_array_equal(got[different].view(f"i{got.itemsize}"),
+                                      expected[different].view(f"i{got.itemsize}"))
+    one = ones(1).bfloat16()
+    assert suan.nextafter(one, one * 2).item() == 1 + 2**-7 and suan.nextafter(one, one * 0).item() == 1 - 2**-8

@@ -9,7 +9,9 @@ from ._check import _fail
 from ._ops import ops
 from .activations import (  # noqa: F401
     celu,
+    celu_,
     elu,
+    elu_,
     gelu,
     glu,
     gumbel_softmax,
@@ -17,15 +19,20 @@ from .activations import (  # noqa: F401
     hardsigmoid,
     hardswish,
     hardtanh,
+    hardtanh_,
     leaky_relu,
+    leaky_relu_,
     log_softmax,
     logsigmoid,
     mish,
     prelu,
     relu,
+    relu_,
     relu6,
     rrelu,
+    rrelu_,
     selu,
+    selu_,
     sigmoid,
     silu,
     softmax,
@@ -36,6 +43,7 @@ from .activations import (  # noqa: F401
     tanh,
     tanhshrink,
     threshold,
+    threshold_,
 )
 from .losses import (  # noqa: F401  (part of this namespace)
     binary_cross_entropy,

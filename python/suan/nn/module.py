@@ -294,8 +294,8 @@ class Module(HookMixin, StateMixin):
         def convert_param(param):
             with suan.no_grad():
                 data = fn(param)
-            if data is param:
-                return param
+            if data is param or not isinstance(data, suan.Tensor):  # unchanged, or of a lazy layer
+                return data
             new = Parameter(data, param.requires_grad)
             if param.grad is not None:
                 with suan.no_grad():
