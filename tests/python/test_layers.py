@@ -150,6 +150,14 @@ REFUSED = {
     "mean of whole numbers": (lambda: ones(2).long().scatter_reduce(0, ones(2).long(), ones(2).long(), "mean"),
                               "bad dtype for 'mean'"),
     "nextafter": (lambda: suan.nextafter(ones(2), ones(2).double()), r"\[nextafter\] wrong dtypes"),
+    "cov": (lambda: suan.cov(ones(1, 2, 3)), r"\[cov\] wrong input rank: expected at most 2, got 3"),
+    "weights of cov": (lambda: suan.cov(ones(2, 3), aweights=ones(2)), r"wrong shape of aweights: expected \(3,\)"),
+    "vander": (lambda: suan.vander(ones(2, 2)), "wrong input rank: expected 1, got 2"),
+    "trapezoid": (lambda: suan.trapezoid(ones(2, 3), ones(4)), r"\[trapezoid\] wrong size of x: expected 3, got 4"),
+    "masked_scatter": (lambda: ones(4).masked_scatter(ones(4) > 0, ones(3)), "index out of range"),
+    "is_nonzero": (lambda: suan.is_nonzero(ones(2)), "expected one element, got 2"),
+    "fill_diagonal_": (lambda: ones(2, 3, 2).fill_diagonal_(0), "expected a matrix or equal sizes"),
+    "dirac": (lambda: nn.init.dirac_(ones(3, 2, 2), 2), r"\[dirac_\] wrong shape"),
     "cross": (lambda: suan.cross(ones(2), ones(2)), "no dimension of size 3"),
     "cdist": (lambda: suan.cdist(ones(2, 3), ones(2, 4)), r"\[cdist\] wrong shapes"),
     "tensor_split": (lambda: suan.tensor_split(ones(3), 0), "wrong number of pieces"),
@@ -286,3 +294,12 @@ def test_nextafter_steps_one_bit_in_every_dtype():
                                       expected[different].view(f"i{got.itemsize}"))
     one = ones(1).bfloat16()
     assert suan.nextafter(one, one * 2).item() == 1 + 2**-7 and suan.nextafter(one, one * 0).item() == 1 - 2**-8
+
+
+def test_sparse_weights():
+    suan.manual_seed(0)
+    w = nn.init.sparse_(suan.empty(10, 400), 0.25, 2.0).numpy()
+    assert ((w == 0).sum(0) == 3).all() and abs(w[w != 0].std() - 2) < 0.1
+    assert len({tuple(np.flatnonzero(column == 0)) for column in w.T}) > 50
+    with pytest.raises(ValueError, match="wrong rank: expected 2 dimensions"):
+        nn.init.sparse_(suan.empty(3), 0.5)

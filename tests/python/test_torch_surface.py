@@ -66,6 +66,13 @@ if ranks > 1:
 """
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens where there is no CUDA device")
+def test_cuda_methods_say_that_there_is_no_device():
+    for call in (lambda: torch.ones(2).cuda(), lambda: nn.Linear(2, 2).cuda(0), lambda: torch.ones(2).cuda("cuda:1")):
+        with pytest.raises(torch.DeviceError, match="cuda"):
+            call()
+
+
 def test_distributed_data_parallel_equals_the_whole_batch(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)

@@ -356,6 +356,9 @@ class Module(HookMixin, StateMixin):
     def cpu(self):
         return self.to(device="cpu")
 
+    def cuda(self, device=None):
+        return self.to(device="cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
+
     # ---- printing --------------------------------------------------------------------------------
 
     def _get_name(self):
