@@ -11,7 +11,8 @@ _NOT_METHODS = {
     "where", "cat", "stack", "hstack", "vstack", "meshgrid", "einsum", "tensordot", "broadcast_shapes",
     "broadcast_tensors", "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like",
     "normal", "bool_of", "atleast_1d", "atleast_2d", "atleast_3d", "column_stack", "dstack", "block_diag",
-    "cartesian_prod", "bucketize", "searchsorted", "tril_indices", "triu_indices", "isin", "vander", "trapezoid", "trapz", "cumulative_trapezoid", "unravel_index",
+    "cartesian_prod", "bucketize", "searchsorted", "tril_indices", "triu_indices", "isin", "vander",
+    "trapezoid", "trapz", "cumulative_trapezoid", "unravel_index",
 }
 _ALIASES = {
     "multiply": "mul", "divide": "div", "true_divide": "div", "subtract": "sub", "absolute": "abs",
@@ -86,10 +87,10 @@ __all__ += ["numel", "is_floating_point", "is_complex", "is_conj", "is_nonzero",
 
 
 # Methods with an underscore after their name that are written over the tensor from the one without.
-_IN_PLACE = """absolute acosh addbmm addmm addmv addr arccos arccosh arcsin arcsinh arctan arctan2 arctanh asinh atanh baddbmm
-bitwise_left_shift bitwise_right_shift copysign cumprod cumsum deg2rad divide fix float_power frac greater greater_equal
-heaviside hypot ldexp less less_equal logit masked_scatter multiply nan_to_num negative nextafter not_equal rad2deg scatter_reduce sgn
-sinc subtract true_divide xlogy""".split()
+_IN_PLACE = """absolute acosh addbmm addmm addmv addr arccos arccosh arcsin arcsinh arctan arctan2 arctanh asinh atanh
+baddbmm bitwise_left_shift bitwise_right_shift copysign cumprod cumsum deg2rad divide fix float_power frac greater
+greater_equal heaviside hypot ldexp less less_equal logit masked_scatter multiply nan_to_num negative nextafter not_equal
+rad2deg scatter_reduce sgn sinc subtract true_divide xlogy""".split()
 
 
 def _in_place(name, fn):

@@ -432,3 +432,36 @@ loss_case("ctc in one row, blank 2", _ctc(blank=2), (6, 3, 4), np.array([1, 3, 3
 loss_case("ctc with one that does not fit", _ctc(zero_infinity=True), (3, 2, 4), np.array([[1, 1, 1], [1, 2, 3]]),
           np.array([3, 3]), np.array([3, 3]), twice=False)
 loss_case("ctc, no batch", _ctc(), (5, 4), np.array([1, 2, 1]), np.array(5), np.array(3), twice=False)
+
+# ---- batch norms folded into what is before them -----------------------------------------------------------
+
+
+def _fused(layer, norm, fold, bias=True, **options):
+    """Layer and norm (with statistics of its own), folded; and the two one after the other."""
+
+    def make(T, nn, F):
+        first = getattr(nn, layer)(3, 4, *((2,) if "Conv" in layer else ()), bias=bias, **options)
+        second = getattr(nn, norm)(4, affine=bias)
+        numbers = np.random.RandomState(8)
+        with T.no_grad():
+            for p in (*first.parameters(), *second.parameters(), second.running_mean):
+                p.copy_(T.tensor(numbers.standard_normal(tuple(p.shape))))
+            second.running_var.copy_(T.tensor(numbers.rand(4) + 0.5))
+        both = nn.Sequential(first, second).double().eval()
+        more = (True,) if "Transpose" in layer else ()
+        one = getattr(nn.utils, fold)(both[0], both[1], *more)
+
+        def run(x):
+            with T.no_grad():
+                return one(x), both(x), one.weight, one.bias
+
+        return run
+
+    return make
+
+
+X2 = np.random.RandomState(12).standard_normal((2, 3, 4, 5))
+case("conv and batch norm in one", _fused("Conv2d", "BatchNorm2d", "fuse_conv_bn_eval"), X2)
+case("conv and batch norm in one, no bias", _fused("Conv2d", "BatchNorm2d", "fuse_conv_bn_eval", False), X2)
+case("transposed conv and batch norm in one", _fused("ConvTranspose2d", "BatchNorm2d", "fuse_conv_bn_eval"), X2)
+case("linear and batch norm in one", _fused("Linear", "BatchNorm1d", "fuse_linear_bn_eval"), X2[0, :, :, 0].T.copy())

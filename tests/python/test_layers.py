@@ -158,6 +158,10 @@ REFUSED = {
     "is_nonzero": (lambda: suan.is_nonzero(ones(2)), "expected one element, got 2"),
     "fill_diagonal_": (lambda: ones(2, 3, 2).fill_diagonal_(0), "expected a matrix or equal sizes"),
     "dirac": (lambda: nn.init.dirac_(ones(3, 2, 2), 2), r"\[dirac_\] wrong shape"),
+    "fold in training": (lambda: nn.utils.fuse_conv_bn_eval(nn.Conv1d(2, 2, 1), nn.BatchNorm1d(2)), "layers in training"),
+    "fold sizes": (lambda: nn.utils.fuse_linear_bn_eval(nn.Linear(2, 3), nn.BatchNorm1d(2)), "expected a norm of 3"),
+    "fold nothing": (lambda: nn.utils.fuse_conv_bn_eval(nn.Conv1d(2, 2, 1).eval(), nn.BatchNorm1d(
+        2, track_running_stats=False).eval()), "no running statistics"),
     "cross": (lambda: suan.cross(ones(2), ones(2)), "no dimension of size 3"),
     "cdist": (lambda: suan.cdist(ones(2, 3), ones(2, 4)), r"\[cdist\] wrong shapes"),
     "tensor_split": (lambda: suan.tensor_split(ones(3), 0), "wrong number of pieces"),
@@ -303,3 +307,14 @@ def test_sparse_weights():
     assert len({tuple(np.flatnonzero(column == 0)) for column in w.T}) > 50
     with pytest.raises(ValueError, match="wrong rank: expected 2 dimensions"):
         nn.init.sparse_(suan.empty(3), 0.5)
+
+
+@pytest.mark.parametrize("norm", [0.5, 100.0])
+def test_clipping_with_a_norm_found_before(norm):
+    a, b = (suan.ones(3, requires_grad=True) for _ in range(2))
+    for p in (a, b):
+        (p * suan.tensor([1.0, 2.0, 4.0])).sum().backward()
+    nn.utils.clip_grads_with_norm_([a], norm, nn.utils.get_total_norm([a.grad]))
+    nn.utils.clip_grad_norm_([b], norm)
+    np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-6)
+    assert (a.grad.numpy()[2] == 4) == (norm == 100.0)

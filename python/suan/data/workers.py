@@ -2,9 +2,9 @@
 
 Each worker is a spawned process at the end of one socket; the parent sends what to load and gets results.
 Arrays and tensors travel in anonymous shared memory whose descriptor goes over the socket, so they are written
-once and never copied, and nothing is left behind when a process dies. A worker writes a batch into memory of an earlier
-one that nothing in the parent refers to any longer: new pages cost four times what writing them does. A socket that closes is how either side
-learns that the other is gone: no result is waited for that cannot come.
+once and never copied, and nothing is left behind when a process dies. A worker writes a batch into the memory of an
+earlier one once nothing in the parent refers to that: new pages cost four times what writing them does. A socket that
+closes is how either side learns that the other is gone: no result is waited for that cannot come.
 """
 
 import collections
