@@ -14,7 +14,7 @@ summary { cursor: pointer; padding: .15rem 0 } summary b { margin-right: .6rem }
 table { border-collapse: collapse; width: 100%; table-layout: fixed; font-variant-numeric: tabular-nums }
 th, td { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #eef0f2; overflow-wrap: anywhere }
 th { font-weight: 600 } th:first-child, td:first-child { text-align: left; width: 22% }
-.values td:last-child { text-align: left; font-family: ui-monospace, monospace }
+.values td:first-child { width: 35% } .values td:last-child { text-align: left; font-family: ui-monospace, monospace }
 """
 COLOURS = ("#2f6f9f", "#d08a2e", "#6a9f58", "#8a6bb1", "#b3574e", "#4aa3a2", "#9a8457", "#7f8a94")
 COLUMNS = ("tensor", "dtype", "shape", "size", "min", "max", "mean", "std", "not finite")
