@@ -11,7 +11,7 @@ _bool = getattr(_c, "bool")
 
 __all__ = [
     "arange", "as_tensor", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy",
-    "frombuffer", "full", "full_like", "is_tensor", "linspace", "ones", "ones_like", "scalar_tensor",
+    "frombuffer", "full", "full_like", "is_tensor", "linspace", "logspace", "ones", "ones_like", "scalar_tensor",
     "tensor", "zeros", "zeros_like",
 ]
 
@@ -173,6 +173,14 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False)
     """`steps` evenly spaced numbers from start to end, both included."""
     check_device(device)
     t = _c.ops.linspace(_py.float(start), _py.float(end), steps, dtype=dtype or get_default_dtype())
+    return _finish(t, requires_grad, device)
+
+
+def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
+    """`steps` powers of base, their exponents evenly spaced from start to end, both included."""
+    check_device(device)
+    exponents = _c.ops.linspace(_py.float(start), _py.float(end), steps, dtype=_c.float64)
+    t = _c.ops.cast(_py.float(base)**exponents, dtype or get_default_dtype())
     return _finish(t, requires_grad, device)
 
 

@@ -146,6 +146,25 @@ def ldexp(input, other):
     return input * ops.exp2(other.to(input.dtype) if not other.is_floating_point() else other)
 
 
+def nextafter(input, other):
+    """The number after input on the way to other, for two of one floating dtype; other itself where they are equal.
+    Exact: it steps in the bits, whose order is that of the numbers."""
+    if not (input.is_floating_point() and other.dtype is input.dtype):
+        raise TypeError(f"[nextafter] wrong dtypes: expected two of one floating dtype, got {input.dtype} and "
+                        f"{other.dtype}")
+    whole = {2: _c.int16, 4: _c.int32, 8: _c.int64}[input.dtype.itemsize]
+    shape = broadcast_shapes(input.shape, other.shape)
+    x, y = ops.contiguous(ops.expand(input, shape)).detach(), ops.contiguous(ops.expand(other, shape)).detach()
+    up, negative = ops.gt(y, x), ops.lt(x, 0)
+    bits = x.view(whole)
+    step = ops.where(ops.ne(up, negative), 1, -1).to(whole)
+    # Zero has two sign bits: its neighbour is the smallest number of other's sign.
+    smallest = ops.where(up, 1, 1 - 2 ** (8 * input.dtype.itemsize - 1)).to(whole)
+    near = ops.where(ops.eq(x, 0), smallest, bits + step).view(input.dtype)
+    out = ops.where(ops.eq(x, y), y, near)
+    return ops.where(ops.logical_or(ops.isnan(x), ops.isnan(y)), _math.nan, out)
+
+
 def isposinf(input):
     """True at +inf."""
     return input == _math.inf

@@ -3,7 +3,7 @@
 `suan.name(...)` and `tensor.name(...)` come from the same functions.
 """
 
-from . import _c, arithmetic, assembling, elementwise, reduce, sampling, searching, shaping
+from . import _c, arithmetic, assembling, elementwise, matrices, reduce, sampling, searching, shaping
 
 Tensor = _c.Tensor
 _HIDDEN = {"call", "if", "loop", "host_call", "full", "arange", "linspace", "eye", "zeros", "ones", "empty", "print"}
@@ -11,7 +11,8 @@ _NOT_METHODS = {
     "where", "cat", "stack", "hstack", "vstack", "meshgrid", "einsum", "tensordot", "broadcast_shapes",
     "broadcast_tensors", "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like",
     "normal", "bool_of", "atleast_1d", "atleast_2d", "atleast_3d", "column_stack", "dstack", "block_diag",
-    "cartesian_prod", "bucketize", "searchsorted", "tril_indices", "triu_indices", "isin",
+    "cartesian_prod", "bucketize", "searchsorted", "tril_indices", "triu_indices", "isin", "vander",
+    "trapezoid", "trapz", "cumulative_trapezoid", "unravel_index",
 }
 _ALIASES = {
     "multiply": "mul", "divide": "div", "true_divide": "div", "subtract": "sub", "absolute": "abs",
@@ -32,7 +33,7 @@ def _functions(module):
 
 _table = {n: getattr(_c.ops, n) for n in dir(_c.ops) if not n.startswith("_") and n not in _HIDDEN}
 _own = {}
-for _module in (arithmetic, elementwise, shaping, assembling, reduce, searching, sampling):
+for _module in (arithmetic, elementwise, shaping, assembling, reduce, matrices, searching, sampling):
     _own.update(_functions(_module))
 for _n in ("mv", "dot", "bmm", "baddbmm", "argwhere"):
     _own[_n] = getattr(reduce, _n)
@@ -57,7 +58,49 @@ def is_floating_point(input):
     return input.is_floating_point()
 
 
-__all__ += ["numel", "is_floating_point"]
+def is_complex(input):
+    """False: there are no complex dtypes."""
+    return False
+
+
+def is_conj(input):
+    """False: there are no complex dtypes."""
+    return False
+
+
+def is_nonzero(input):
+    """Whether the one element of a tensor is not zero."""
+    if input.numel() != 1:
+        raise ValueError(f"[is_nonzero] wrong size: expected one element, got {input.numel()}")
+    return bool(input)
+
+
+def real(input):
+    """The tensor itself: there are no complex dtypes."""
+    return input
+
+
+conj = conj_physical = resolve_conj = resolve_neg = real
+
+__all__ += ["numel", "is_floating_point", "is_complex", "is_conj", "is_nonzero", "real", "conj", "conj_physical",
+            "resolve_conj", "resolve_neg"]
+
+
+# Methods with an underscore after their name that are written over the tensor from the one without.
+_IN_PLACE = """absolute acosh addbmm addmm addmv addr arccos arccosh arcsin arcsinh arctan arctan2 arctanh asinh atanh
+baddbmm bitwise_left_shift bitwise_right_shift copysign cumprod cumsum deg2rad divide fix float_power frac greater
+greater_equal heaviside hypot ldexp less less_equal logit masked_scatter multiply nan_to_num negative nextafter not_equal
+rad2deg scatter_reduce sgn sinc subtract true_divide xlogy""".split()
+
+
+def _in_place(name, fn):
+    def method(self, *args, **kwargs):
+        # Backward may need the value from before.
+        return self.copy_(fn(self.clone() if self.requires_grad else self, *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = name + "_"
+    method.__doc__ = f"In place: {name}."
+    return method
 
 
 def attach(tensor_type):
@@ -68,4 +111,11 @@ def attach(tensor_type):
     for new, old in _ALIASES.items():
         if old not in _NOT_METHODS and hasattr(tensor_type, old):
             setattr(tensor_type, new, getattr(tensor_type, old))
+    for name in _IN_PLACE:
+        setattr(tensor_type, name + "_", _in_place(name, getattr(tensor_type, name)))
+    for fn in (is_complex, is_conj, is_nonzero):
+        setattr(tensor_type, fn.__name__, fn)
+    tensor_type.conj = tensor_type.conj_physical = tensor_type.resolve_conj = tensor_type.resolve_neg = real
+    tensor_type.real = property(real)
+    tensor_type.H = tensor_type.mH = property(matrices.adjoint)
     tensor_type.where = lambda self, condition, other: arithmetic.where(condition, self, other)

@@ -4,6 +4,8 @@ A generator is a uint64 tensor {seed, offset}. Drawing n numbers reads it and th
 place, so that a compiled step carries it as state and every value depends on seed and position only.
 """
 
+import contextlib
+
 from . import _c
 from .kinds import check_device, uint64
 
@@ -95,3 +97,15 @@ def get_rng_state():
 def set_rng_state(state):
     """Sets the default generator's state."""
     default_generator.set_state(state)
+
+
+@contextlib.contextmanager
+def fork_rng(devices=None, enabled=True):
+    """A block whose random numbers leave the default generator as it was. devices has no effect: one generator serves
+    all devices."""
+    state = get_rng_state() if enabled else None
+    try:
+        yield
+    finally:
+        if enabled:
+            set_rng_state(state)

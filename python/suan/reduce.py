@@ -182,6 +182,22 @@ def scatter_add(input, dim, index, src):
     return ops.scatter_add(input, index, src, dim=dim)
 
 
+def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
+    """src brought together along a dimension at index: reduce 'sum', or 'mean' (of floating tensors). What index names
+    counts input's own value too, or with include_self=False only src's."""
+    if reduce not in ("sum", "mean"):
+        raise ValueError(f"[scatter_reduce] bad reduce: expected 'sum' or 'mean', got {reduce!r}")
+    if reduce == "mean" and not input.is_floating_point():
+        raise TypeError(f"[scatter_reduce] bad dtype for 'mean': expected floating point, got {input.dtype}")
+    zeros = ops.full(_c.literal(0, input.dtype), input.shape)
+    counts = ops.scatter_add(zeros, index, ops.full(_c.literal(1, input.dtype), index.shape), dim=dim)
+    base = input if include_self else ops.where(counts > 0, zeros, input)
+    out = ops.scatter_add(base, index, src[tuple(slice(n) for n in index.shape)], dim=dim)
+    if reduce == "sum":
+        return out
+    return out / ops.clamp(counts + 1 if include_self else counts, 1, None)
+
+
 def scatter_(self, dim, index, src, *, reduce=None):
     """In place: scatter."""
     return self.copy_(scatter(self, dim, index, src, reduce=reduce))

@@ -235,37 +235,105 @@ def _read_tensor(f, start, e, path, name):
     return t, view
 
 
-def load(path, map_location=None):
-    """Reads what save wrote, checksums verified; or a plain safetensors file, as a flat dict."""
+def _open(path):
+    """A file that is there, or an OSError that says what was expected."""
+    try:
+        return open(path, "rb")
+    except OSError as e:
+        raise type(e)(e.errno, f"[load] cannot open: expected a readable file '{path}', got {e.strerror}") from None
+
+
+def _contents(f, path):
+    """What a file's header says, checked: (entries by name, where their data begins, checksums by name, tree). A plain
+    safetensors file has neither checksums nor a tree: {} and None."""
     import json
 
+    header, start, size = _read_header(f, path)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _bad(path, "expected metadata of strings, got something else")
+    _check_entries(header, size - start, path)
+    if metadata.get("format") != "suan" and "suan.tree" not in metadata:
+        return header, start, {}, None
+    if metadata.get("suan.version") != "1":
+        raise _bad(path, f"expected version 1, got {metadata.get('suan.version')!r}")
+    if metadata.get("suan.header_crc32") != str(_header_crc(header, metadata)):
+        raise _bad(path, "expected the header's checksum to match, got another")
+    try:
+        return header, start, json.loads(metadata["suan.crc32"]), [json.loads(metadata["suan.tree"])]
+    except (KeyError, ValueError, RecursionError):
+        raise _bad(path, "expected a tree and checksums, got unreadable metadata") from None
+
+
+def load(path, map_location=None):
+    """Reads what save wrote, checksums verified; or a plain safetensors file, as a flat dict."""
     if map_location is not None:
         _c.check_device(str(map_location))
     path = os.fspath(path)
-    try:
-        f = open(path, "rb")
-    except OSError as e:
-        raise type(e)(e.errno, f"[load] cannot open: expected a readable file '{path}', got {e.strerror}") from None
-    with f:
-        header, start, size = _read_header(f, path)
-        metadata = header.pop("__metadata__", {})
-        if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-            raise _bad(path, "expected metadata of strings, got something else")
-        _check_entries(header, size - start, path)
-        ours = metadata.get("format") == "suan" or "suan.tree" in metadata
-        sums = {}
-        if ours:
-            if metadata.get("suan.version") != "1":
-                raise _bad(path, f"expected version 1, got {metadata.get('suan.version')!r}")
-            if metadata.get("suan.header_crc32") != str(_header_crc(header, metadata)):
-                raise _bad(path, "expected the header's checksum to match, got another")
-            try:
-                sums, tree = json.loads(metadata["suan.crc32"]), json.loads(metadata["suan.tree"])
-            except (KeyError, ValueError, RecursionError):
-                raise _bad(path, "expected a tree and checksums, got unreadable metadata") from None
+    with _open(path) as f:
+        entries, start, sums, tree = _contents(f, path)
         tensors = {}
-        for name, e in header.items():
+        for name, e in entries.items():
             tensors[name], view = _read_tensor(f, start, e, path, name)
-            if ours and sums.get(name) != _crc(view):
+            if tree and sums.get(name) != _crc(view):
                 raise _bad(path, f"expected the checksum of '{name}' to match, got another")
-    return _unpack(tree, tensors) if ours else tensors
+    return _unpack(tree[0], tensors) if tree else tensors
+
+
+def _values(data, dtype):
+    """Bytes of a tensor as a NumPy array: floating point as float64, what NumPy lacks decoded by hand."""
+    import numpy
+
+    if dtype == "bfloat16":
+        return (numpy.frombuffer(data, "uint16").astype("uint32") << 16).view("float32").astype("float64")
+    if dtype == "float8_e5m2":  # float16's upper half
+        return (numpy.frombuffer(data, "uint8").astype("uint16") << 8).view("float16").astype("float64")
+    if dtype == "float8_e4m3fn":  # 4 bits of exponent, 3 of mantissa; no infinities
+        code = numpy.arange(256)
+        exponent, mantissa = (code >> 3) & 15, code & 7
+        table = numpy.where(exponent == 0, mantissa * 2.0**-9, (8 + mantissa) * 2.0 ** (exponent - 10))
+        table[(code & 127) == 127] = numpy.nan
+        return numpy.where(code > 127, -table, table)[numpy.frombuffer(data, "uint8")]
+    values = numpy.frombuffer(data, dtype)
+    return values.astype("float64") if values.dtype.kind == "f" else values
+
+
+class Named(str):
+    """A tensor's name, where the tensor would be."""
+
+
+def scan(path):
+    """The tensors of a file without loading them: (an iterator, the tree or None).
+
+    The iterator gives (name, dtype, shape, pieces), pieces another iterator over the tensor's values as NumPy arrays of
+    at most 16 MiB of the file, float64 for floating point. It must be used up before the next tensor is asked for;
+    then a checksum that the file has is verified. Tensors stand in the tree as their names. Errors: as load."""
+    path = os.fspath(path)
+    f = _open(path)
+    try:
+        entries, start, sums, tree = _contents(f, path)
+    except BaseException:
+        f.close()
+        raise
+
+    def pieces(name, e):
+        import zlib
+
+        dtype, crc = _DTYPES[e["dtype"]], 0
+        begin, end = e["data_offsets"]
+        f.seek(start + begin)
+        for at in range(begin, end, _CHUNK):
+            data = f.read(min(_CHUNK, end - at))
+            if len(data) != min(_CHUNK, end - at):
+                raise _bad(path, f"expected {end - begin} bytes for '{name}', got {at - begin + len(data)}")
+            crc = zlib.crc32(data, crc)
+            yield _values(data, dtype.name)
+        if tree and sums.get(name) != crc:
+            raise _bad(path, f"expected the checksum of '{name}' to match, got another")
+
+    def tensors():
+        with f:
+            for name, e in entries.items():
+                yield name, _DTYPES[e["dtype"]], e["shape"], pieces(name, e)
+
+    return tensors(), _unpack(tree[0], {name: Named(name) for name in entries}) if tree else None

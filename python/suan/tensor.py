@@ -121,6 +121,47 @@ def cpu(self):
     return to(self, device="cpu")
 
 
+def cuda(self, device=None, non_blocking=False):
+    """The same values on a CUDA device, by default the first; a DeviceError where there is none."""
+    return to(self, device="cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
+
+
+def pin_memory(self):
+    """The tensor itself: no memory is pinned."""
+    return self
+
+
+def is_pinned(self):
+    """False: no memory is pinned."""
+    return False
+
+
+def element_size(self):
+    """Bytes of one element."""
+    return self.dtype.itemsize
+
+
+def get_device(self):
+    """The number of the CUDA device that the tensor is on; -1 on the CPU."""
+    return -1 if self.device.type == "cpu" else self.device.index or 0
+
+
+def is_signed(self):
+    """Whether the dtype has negative numbers."""
+    return self.dtype.is_floating_point or self.dtype in (_c.int8, _c.int16, _c.int32, _c.int64)
+
+
+def fill_diagonal_(self, fill_value, wrap=False):
+    """In place: the diagonal of a matrix, or of a tensor of more dimensions of one size, set to a value."""
+    if self.dim() < 2 or (self.dim() > 2 and len(set(self.shape)) > 1):
+        raise ValueError(f"[fill_diagonal_] wrong shape: expected a matrix or equal sizes, got {tuple(self.shape)}")
+    if wrap and self.shape[0] > self.shape[1] + 1:
+        raise ValueError("[fill_diagonal_] wrap is not supported for a tall matrix: expected False, got True")
+    places = create.arange(min(self.shape), device=self.device)
+    self[(places,) * self.dim()] = fill_value
+    return self
+
+
 def __reduce_ex__(self, protocol):
     state = dict(self.__dict__)
     return _rebuild, (_c.to_bytes(self), self.dtype, tuple(self.shape), self.requires_grad and self.is_leaf, state)
@@ -253,13 +294,18 @@ def exponential_(self, lambd=1.0, *, generator=None):
 
 _SPECIAL = (
     "_repr", "_iterate", "__contains__", "__format__", "__reversed__", "numpy", "__array__",
-    "__dlpack__", "__dlpack_device__", "to", "type_as", "cpu", "__reduce_ex__", "__deepcopy__", "backward",
+    "__dlpack__", "__dlpack_device__", "to", "type_as", "cpu", "cuda", "pin_memory", "is_pinned", "element_size",
+    "get_device", "is_signed", "fill_diagonal_", "__reduce_ex__", "__deepcopy__", "backward",
     "register_hook", "register_post_accumulate_grad_hook", "retain_grad", "detach_", "new_tensor", "new_full",
     "new_zeros", "new_ones", "new_empty", "uniform_", "normal_", "bernoulli_", "random_", "exponential_",
 )
 for _name in _SPECIAL:
     setattr(Tensor, _name, globals()[_name])
 Tensor.type = type_
+Tensor.is_cpu = property(lambda self: self.device.type == "cpu")
+Tensor.is_cuda = property(lambda self: self.device.type == "cuda")
+for _name in ("is_meta", "is_sparse", "is_quantized", "is_mps", "is_xpu", "is_xla"):
+    setattr(Tensor, _name, False)
 Tensor.__array_priority__ = 1000
 Tensor.__module__ = "suan"
 functional_api.attach(Tensor)

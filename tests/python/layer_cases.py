@@ -286,17 +286,17 @@ case("rrelu in evaluation", lambda T, nn, F: lambda x: F.rrelu(x), Grad(WIDE))
 case("glu", lambda T, nn, F: nn.GLU(0), Grad(WIDE))
 
 
-def _running(build, evaluate=False):
-    """A norm whose running statistics are outputs too."""
+def _running(build, batches=0, evaluate=False):
+    """A norm that has seen so many batches, and whose running statistics are outputs too."""
 
     def make(T, nn, F):
         class Norm(nn.Module):
             def __init__(self):
                 super().__init__()
                 self.inner = build(nn)
-                if evaluate:
-                    self.inner(T.tensor(np.random.RandomState(9).standard_normal((4, 3, 5)), dtype=T.float32))
-                    self.inner.eval()
+                for seed in range(batches):
+                    self.inner(T.tensor(np.random.RandomState(9 + seed).standard_normal((4, 3, 5)), dtype=T.float32))
+                self.inner.train(not evaluate)
 
             def forward(self, x):
                 out = self.inner(x)
@@ -313,10 +313,55 @@ case("instance norm 2d", lambda T, nn, F: nn.InstanceNorm2d(3, affine=True, eps=
 case("instance norm 3d", lambda T, nn, F: nn.InstanceNorm3d(2), (2, 2, 2, 3, 2))
 case("instance norm with running statistics",
      _running(lambda nn: nn.InstanceNorm1d(3, track_running_stats=True, momentum=0.3)), (2, 3, 5))
-case("instance norm in evaluation", _running(lambda nn: nn.InstanceNorm1d(3, track_running_stats=True), True),
+case("instance norm in evaluation", _running(lambda nn: nn.InstanceNorm1d(3, track_running_stats=True), 1, True),
      (2, 3, 5))
+for batches in (1, 3):
+    case(f"batch norm of no momentum, {batches} batches", _running(lambda nn: nn.BatchNorm1d(3, momentum=None), batches),
+         (2, 3, 5))
+case("instance norm of no momentum",
+     _running(lambda nn: nn.InstanceNorm1d(3, track_running_stats=True, momentum=None)), (2, 3, 5))
 case("batch norm 3d", lambda T, nn, F: nn.BatchNorm3d(2), (2, 2, 2, 3, 2))
 case("max pool 3d", lambda T, nn, F: nn.MaxPool3d(2), (1, 2, 4, 4, 2))
+for rank, size, shape in ((1, 3, (2, 2, 7)), (1, 4, (3, 8)), (2, (2, None), (2, 2, 5, 3)), (2, (3, 4), (1, 2, 7, 6)),
+                          (2, 2, (1, 2, 4, 6)), (2, 5, (2, 3, 4)), (3, (2, 3, None), (1, 2, 3, 4, 2))):
+    case(f"adaptive maximum {rank}, {size} of {shape}", lambda T, nn, F, n=rank, s=size: getattr(
+        nn, f"AdaptiveMaxPool{n}d")(s, return_indices=True), shape)
+case("adaptive maximum of equal values", lambda T, nn, F: lambda x: F.adaptive_max_pool2d(x, (2, 3), True),
+     Grad(np.zeros((1, 1, 3, 5))))
+
+
+def _unpooled(rank, *window, **options):
+    """What is pooled, doubled and put back."""
+
+    def make(T, nn, F):
+        pool, unpool = (getattr(nn, f"Max{kind}{rank}d") for kind in ("Pool", "Unpool"))
+
+        class Both(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.pool, self.unpool = pool(*window, return_indices=True), unpool(*window)
+
+            def forward(self, x):
+                values, places = self.pool(x)
+                return self.unpool(values * values, places, **options)
+
+        return Both()
+
+    return make
+
+
+case("max unpool 1d", _unpooled(1, 2), (2, 3, 6))
+case("max unpool 1d, no batch, another size", _unpooled(1, 2, output_size=(7,)), (3, 7))
+case("max unpool 2d", _unpooled(2, (2, 3)), (2, 2, 4, 6))
+case("max unpool 2d, stride and padding", _unpooled(2, 2, 3, 1, output_size=(1, 2, 5, 7)), (1, 2, 5, 7))
+case("max unpool 3d", _unpooled(3, 2), (1, 2, 4, 2, 4))
+case("lp pool 1d", lambda T, nn, F: nn.LPPool1d(3, 2), Grad(np.random.RandomState(2).rand(2, 3, 7) + 0.1))
+case("lp pool 2d", lambda T, nn, F: nn.LPPool2d(1.5, (2, 3), 1, True),
+     Grad(np.random.RandomState(2).rand(1, 2, 4, 4) + 0.1))
+case("lp pool 3d", lambda T, nn, F: nn.LPPool3d(2, 2), (1, 2, 4, 3, 2))
+case("local response norm", lambda T, nn, F: nn.LocalResponseNorm(3, 0.5, 0.6, 1.5), (2, 5, 3, 2))
+case("local response norm, even size, 1d", lambda T, nn, F: nn.LocalResponseNorm(4, 1.0), (2, 6, 3))
+case("local response norm 3d", lambda T, nn, F: nn.LocalResponseNorm(2), (1, 3, 2, 2, 2))
 case("avg pool 3d", lambda T, nn, F: nn.AvgPool3d(2, 1, 1), (1, 2, 3, 4, 2))
 
 BAGS = np.random.RandomState(4).randint(0, 7, (3, 4))
@@ -357,6 +402,10 @@ loss_case("multi margin", lambda T, nn, F, r: nn.MultiMarginLoss(reduction=r), (
 loss_case("multi margin squared", lambda T, nn, F, r: nn.MultiMarginLoss(2, 0.5, T.tensor([1.0, 2.0, 0.5, 1.0]),
                                                                          reduction=r),
           (3, 4), np.array([0, 3, 1]), twice=False)
+loss_case("multilabel margin", lambda T, nn, F, r: nn.MultiLabelMarginLoss(reduction=r), (3, 4),
+          np.array([[3, 0, -1, 1], [-1, 2, 2, 2], [1, 1, 2, 0]]), twice=False)
+case("multilabel margin of one row", lambda T, nn, F: F.multilabel_margin_loss, (4,), np.array([2, 0, -1, 0]),
+     twice=False)
 loss_case("triplet", lambda T, nn, F, r: nn.TripletMarginLoss(reduction=r), (3, 4), (3, 4), (3, 4))
 loss_case("triplet swapped, p 1", lambda T, nn, F, r: nn.TripletMarginLoss(0.5, 1.0, swap=True, reduction=r),
           (3, 4), (3, 4), (3, 4))
@@ -383,3 +432,36 @@ loss_case("ctc in one row, blank 2", _ctc(blank=2), (6, 3, 4), np.array([1, 3, 3
 loss_case("ctc with one that does not fit", _ctc(zero_infinity=True), (3, 2, 4), np.array([[1, 1, 1], [1, 2, 3]]),
           np.array([3, 3]), np.array([3, 3]), twice=False)
 loss_case("ctc, no batch", _ctc(), (5, 4), np.array([1, 2, 1]), np.array(5), np.array(3), twice=False)
+
+# ---- batch norms folded into what is before them -----------------------------------------------------------
+
+
+def _fused(layer, norm, fold, bias=True, **options):
+    """Layer and norm (with statistics of its own), folded; and the two one after the other."""
+
+    def make(T, nn, F):
+        first = getattr(nn, layer)(3, 4, *((2,) if "Conv" in layer else ()), bias=bias, **options)
+        second = getattr(nn, norm)(4, affine=bias)
+        numbers = np.random.RandomState(8)
+        with T.no_grad():
+            for p in (*first.parameters(), *second.parameters(), second.running_mean):
+                p.copy_(T.tensor(numbers.standard_normal(tuple(p.shape))))
+            second.running_var.copy_(T.tensor(numbers.rand(4) + 0.5))
+        both = nn.Sequential(first, second).double().eval()
+        more = (True,) if "Transpose" in layer else ()
+        one = getattr(nn.utils, fold)(both[0], both[1], *more)
+
+        def run(x):
+            with T.no_grad():
+                return one(x), both(x), one.weight, one.bias
+
+        return run
+
+    return make
+
+
+X2 = np.random.RandomState(12).standard_normal((2, 3, 4, 5))
+case("conv and batch norm in one", _fused("Conv2d", "BatchNorm2d", "fuse_conv_bn_eval"), X2)
+case("conv and batch norm in one, no bias", _fused("Conv2d", "BatchNorm2d", "fuse_conv_bn_eval", False), X2)
+case("transposed conv and batch norm in one", _fused("ConvTranspose2d", "BatchNorm2d", "fuse_conv_bn_eval"), X2)
+case("linear and batch norm in one", _fused("Linear", "BatchNorm1d", "fuse_linear_bn_eval"), X2[0, :, :, 0].T.copy())

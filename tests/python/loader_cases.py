@@ -37,6 +37,13 @@ class Mixed(Squares):
         }
 
 
+class Growing(Squares):
+    """Rows of more and more numbers, each the row's own."""
+
+    def __getitem__(self, i):
+        return suan.full((1 + i // 8, 700), float(i)), np.full(900 + 40 * (i % 3), i)
+
+
 class Failing(Squares):
     """Does something else at item 13."""
 

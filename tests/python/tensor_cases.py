@@ -118,3 +118,81 @@ tensor_case("diag_embed", lambda T, x: (T.diag_embed(x), T.diag_embed(x, 2), T.d
                                         T.diag_embed(x, 1, 2, 0)), (2, 3))
 tensor_case("triangle places", lambda T, x: (T.tril_indices(3, 4, 1), T.triu_indices(3, 4, -1), x * 1), (1,),
             compiled=False)
+
+# ---- scattering, neighbours ------------------------------------------------------------------------------------
+
+PLACES = np.array([[0, 1, 2, 0], [0, 0, 2, 1]])
+for how in ("sum", "mean"):
+    for own in (True, False):
+        tensor_case(f"scatter_reduce {how}{'' if own else ' without self'}",
+                    lambda T, x, s, how=how, own=own: T.scatter_reduce(x, 0, T.tensor(PLACES), s, how, include_self=own),
+                    (3, 4), (2, 4), compiled=False)
+tensor_case("scatter_reduce of whole numbers", lambda T, x: T.zeros(4, dtype=T.int64).scatter_reduce(
+    0, T.tensor([1, 1, 0, 3, 3, 3, 1, 1]), x, "sum"), WHOLE, compiled=False)
+NEAR = np.append(EDGES, [1e-45, -1e-45, 2.0**-126, 3.4028235e38, 4.0])
+
+
+def _steps(T, x, y):
+    """How far nextafter goes: a power of two, so its logarithm."""
+    x, y = x.float().unsqueeze(1), y.float()
+    step = T.nextafter(x, y).double() - x.double()
+    return step.abs().log2(), step > 0
+
+
+tensor_case("nextafter", _steps, NEAR, NEAR)
+for name, given in {"copysign": (2.0,), "cumsum": (1,), "cumprod": (0,), "nan_to_num": (), "hypot": (3.0,), "sinc": (),
+                    "logit": (0.1,), "float_power": (2.0,), "frac": (), "fix": (), "rad2deg": (), "subtract": (2.0,),
+                    "greater": (0.5,), "negative": (), "xlogy": (2.0,)}.items():
+    if name in ("copysign", "hypot", "xlogy"):
+        tensor_case(f"{name}_", lambda T, x, name=name, n=given[0]: getattr(x + 0, name + "_")(T.full_like(x, n)), (3, 4))
+    else:
+        tensor_case(f"{name}_", lambda T, x, name=name, g=given: getattr(x + 0, name + "_")(*g), (3, 4),
+                    twice=name != "logit", compiled=name not in ("fix", "greater"))  # these two have no slope
+for name in ("relu", "celu", "elu", "hardtanh", "leaky_relu", "selu"):
+    case(f"{name}_", lambda T, nn, F, name=name: lambda x: getattr(F, name + "_")(x + 0), (3, 4))
+for name in ("relu6", "silu", "mish", "hardswish", "hardsigmoid"):
+    case(f"{name} in place", lambda T, nn, F, name=name: lambda x: getattr(F, name)(x + 0, inplace=True), (3, 4))
+case("threshold_", lambda T, nn, F: lambda x: F.threshold_(x + 0, 0.1, 7.0), (3, 4))
+
+# ---- matrices, integrals, parts replaced ----------------------------------------------------------------------------
+
+tensor_case("addmv", lambda T, x, m, v: (T.addmv(x, m, v), x.addmv(m, v, beta=0.5, alpha=2)), (3,), (3, 4), (4,))
+tensor_case("addr", lambda T, x, a, b: (T.addr(x, a, b, alpha=3), (x + 0).addr_(a, b)), (3, 4), (3,), (4,))
+tensor_case("addbmm", lambda T, x, a, b: T.addbmm(x, a, b, beta=2, alpha=0.5), (3, 5), (2, 3, 4), (2, 4, 5))
+tensor_case("addmv of nothing before", lambda T, x, m, v: T.addmv(x, m, v, beta=0), np.full(3, NAN), (3, 4), (4,))
+tensor_case("adjoint", lambda T, x: (T.adjoint(x), x.mH, x[0].H), (2, 3, 4))
+tensor_case("cov", lambda T, x: (T.cov(x), x.cov(correction=0), T.cov(x[0]), x[0, 0].cov(correction=0)), (3, 6), twice=False)
+tensor_case("cov weighted", lambda T, x, f, a: (T.cov(x, fweights=f), T.cov(x, aweights=a), T.cov(
+    x, fweights=f, aweights=a, correction=2)), (3, 6), np.array([1, 2, 0, 3, 1, 1]), np.arange(6) + 0.5)
+tensor_case("corrcoef", lambda T, x: (T.corrcoef(x), T.corrcoef(x[0])), (3, 6), twice=False)
+tensor_case("vander", lambda T, x: (T.vander(x), T.vander(x, 5, True), T.vander(x, 1), T.vander(x, 0)),
+            np.array([2.0, -1.5, 0.0, 3.0]))
+tensor_case("trapezoid", lambda T, y, x: (T.trapezoid(y), T.trapz(y, dx=0.5, dim=0), T.trapezoid(y, x, dim=1),
+                                          T.trapezoid(y[:, :1])), (3, 4), (4,))
+tensor_case("trapezoid over places by row", lambda T, y, x: T.trapezoid(y, x, dim=0), (3, 4), (3, 4))
+tensor_case("cumulative_trapezoid", lambda T, y, x: (T.cumulative_trapezoid(y, dx=2.0, dim=0), T.cumulative_trapezoid(
+    y, x)), (3, 4), (4,))
+tensor_case("diagonal_scatter", lambda T, x, a, b: (T.diagonal_scatter(x, a), x.diagonal_scatter(b, 1)), (4, 3), (3,), (2,))
+tensor_case("diagonal_scatter of a batch", lambda T, x, s: T.diagonal_scatter(x, s, 0, 2, 0), (3, 2, 3), (2, 3))
+tensor_case("index_copy", lambda T, x, s: (T.index_copy(x, 0, T.tensor([2, 0]), s), x.index_copy(
+    -1, T.tensor([3]), s[:1, :3].t())), (3, 4), (2, 4), compiled=False)
+tensor_case("index_fill", lambda T, x: x.index_fill(1, T.tensor([2, 0]), 7.0), (3, 4), compiled=False)
+tensor_case("masked_scatter", lambda T, x, s, m: (T.masked_scatter(x, m, s), x.masked_scatter(m[0], s)), (3, 4), (13,),
+            rng.standard_normal((3, 4)) > 0)
+tensor_case("unravel_index", lambda T, x: T.unravel_index(x, (2, 3, 4)), np.array([[0, 23], [5, 13]]))
+tensor_case("fill_diagonal_", lambda T, x: ((x + 0).fill_diagonal_(7.0), (x.t() + 0).fill_diagonal_(-1)), (4, 3))
+tensor_case("questions", lambda T, x: T.tensor([
+    x.element_size(), x.get_device(), x.is_signed(), x.bool().is_signed(), x.is_cpu, x.is_cuda, x.is_sparse, x.is_meta,
+    x.is_complex(), T.is_nonzero(x[0, 0]), x.is_pinned(), x.is_quantized]), np.ones((2, 2)))
+tensor_case("real numbers", lambda T, x: (T.real(x), x.conj(), x.real, x.resolve_conj()), (2, 3))
+tensor_case("logspace", lambda T, x: (T.logspace(-1, 2, 4, dtype=x.dtype), T.logspace(0, 3, 7, 2.0, dtype=x.dtype)), ROW)
+
+
+def _dirac(T, nn, F):
+    def weights(x):
+        return tuple(nn.init.dirac_(x.new_ones(s), g) for s, g in (((3, 4, 3), 1), ((4, 2, 2, 3), 2), ((2, 2, 1, 1, 3), 1)))
+
+    return weights
+
+
+case("dirac_", _dirac, ROW)

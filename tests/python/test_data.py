@@ -141,3 +141,17 @@ def test_picture_folder_and_damaged_files(tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(whole[:-20])
     with pytest.raises(RuntimeError, match="truncated or damaged"):
         data.load_fashion_mnist(tmp_path)
+
+
+def test_datasets_side_by_side():
+    rows, numbers = data.TensorDataset(suan.arange(6).reshape(3, 2)), range(3)
+    both = data.StackDataset(rows, numbers)
+    assert len(both) == 3 and both[1][0][0].tolist() == [2, 3] and both[1][1] == 1
+    named = data.StackDataset(a=numbers, b="xyz")
+    assert named[2] == {"a": 2, "b": "z"}
+    batch, = data.DataLoader(named, 3)
+    assert batch["a"].tolist() == [0, 1, 2] and batch["b"] == ["x", "y", "z"]
+    with pytest.raises(ValueError, match=r"\[StackDataset\] sizes differ: expected one length, got \[2, 3\]"):
+        data.StackDataset(numbers, "ab")
+    with pytest.raises(ValueError, match="by place or by name"):
+        data.StackDataset()

@@ -9,11 +9,13 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from loader_cases import Failing, Mixed, Noisy, Squares, Stream, Where, bad_init, mark
+from loader_cases import Failing, Growing, Mixed, Noisy, Squares, Stream, Where, bad_init, mark
 
 import suan
 from suan import data
+from suan.data.workers import Memories, Received
 
 
 def ids(loader):
@@ -36,6 +38,69 @@ def test_the_same_batches_with_any_number_of_workers():
         first = next(iter(data.DataLoader(Squares(), 6, seed=3, num_workers=n)))
         assert first[0].tolist() == [[i, i * i] for i in range(6)] and first[1].dtype is suan.int64
     assert not children()
+
+
+def test_kept_batches_keep_their_values():
+    """Workers write into the memory of batches that are gone, and of no others."""
+    loader = data.DataLoader(Growing(96), None, num_workers=2, persistent_workers=True)
+    kept, parts = [], []
+    for epoch in range(2):
+        for i, (row, array) in enumerate(loader):
+            assert row.shape == (1 + i // 8, 700) and (row == i).all() and (array == i).all()
+            if i % 5 == 0:
+                kept.append((i, row, array))
+            elif i % 5 == 1:
+                parts.append((i, row[-1:, 3:5], array[7:9]))  # views hold the memory too
+            else:
+                row.zero_()
+                array[:] = -1
+    del row, array
+    for i, row, array in kept + parts:
+        assert (row == i).all() and (array == i).all()
+    made = [len(r._maps) for r in loader._pool._received.values()]
+    n = len(kept) + len(parts)
+    assert n <= sum(made) < n + 40  # 192 batches came
+    loader.close()
+    assert all((row == i).all() for i, row, _ in kept)
+
+
+def test_memory_of_batches_is_used_again():
+    here, there = multiprocessing.Pipe()
+    memories, received = Memories(), Received()
+
+    def passed(value):
+        memories.give_back(received.done())
+        message, file = memories.pack(value)
+        there.send(("head", *message))
+        if file is not None:
+            multiprocessing.reduction.send_handle(there, file, None)
+        head, got = received.receive(here)
+        assert head == "head"
+        return got
+
+    def files():
+        assert set(memories._files) == set(received._maps)
+        return sorted(memories._files)
+
+    assert passed({"few": np.arange(9)})["few"].sum() == 36 and files() == []  # inside the message
+    for k in range(5):
+        assert (passed(np.full(5000, k)) == k).all()
+    assert files() == [0]
+    first = passed(np.full(5000, 7))
+    part = first[10:20].reshape(2, 5)
+    del first
+    others = [passed(np.full(5000, 8 + k)) for k in range(12)]
+    assert (part == 7).all() and len(files()) == 13
+    others[3] = None
+    again = passed(np.full(4000, 99))  # smaller: fits into what is free
+    assert len(files()) == 13 and (again == 99).all()
+    del again, others
+    passed(np.zeros(5000))
+    assert len(files()) == 9  # eight free ones, and the part's
+    large = passed(np.ones(9000))  # what is free is too small and goes
+    assert len(files()) == 2 and (part == 7).all() and large.sum() == 9000
+    for file in memories._files.values():
+        os.close(file)
 
 
 def test_random_augmentation_depends_on_seed_and_epoch_only():

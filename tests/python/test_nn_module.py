@@ -254,3 +254,69 @@ def test_init(name, check):
     t = suan.empty(100, 60)
     assert getattr(nn.init, name)(t) is t
     assert check(t.numpy())
+
+
+LAZY = [
+    (nn.LazyLinear, nn.Linear, (5,), {"bias": False}, (2, 3, 4), 4),
+    (nn.LazyConv1d, nn.Conv1d, (6, 3), {"groups": 2, "padding": "same"}, (2, 4, 5), 4),
+    (nn.LazyConv2d, nn.Conv2d, (5, (2, 3)), {"padding_mode": "circular", "padding": 1}, (4, 6, 5), 4),
+    (nn.LazyConv3d, nn.Conv3d, (5, 2), {}, (1, 4, 3, 3, 3), 4),
+    (nn.LazyConvTranspose1d, nn.ConvTranspose1d, (6, 3, 2), {"groups": 2}, (2, 4, 5), 4),
+    (nn.LazyConvTranspose2d, nn.ConvTranspose2d, (5, 2), {"bias": False}, (2, 4, 5, 5), 4),
+    (nn.LazyConvTranspose3d, nn.ConvTranspose3d, (5, 2), {}, (1, 4, 2, 2, 2), 4),
+    (nn.LazyBatchNorm1d, nn.BatchNorm1d, (), {"momentum": 0.3}, (3, 4), 4),
+    (nn.LazyBatchNorm2d, nn.BatchNorm2d, (1e-3,), {"affine": False}, (3, 4, 2, 2), 4),
+    (nn.LazyBatchNorm3d, nn.BatchNorm3d, (), {}, (3, 4, 2, 2, 2), 4),
+    (nn.LazyInstanceNorm1d, nn.InstanceNorm1d, (), {"affine": True, "track_running_stats": True}, (4, 6), 4),
+    (nn.LazyInstanceNorm2d, nn.InstanceNorm2d, (), {"affine": True}, (2, 4, 3, 3), 4),
+    (nn.LazyInstanceNorm3d, nn.InstanceNorm3d, (), {}, (2, 4, 3, 3, 3), 4),
+]
+
+
+@pytest.mark.parametrize("lazy, layer, args, options, shape, width", LAZY, ids=lambda v: getattr(v, "__name__", None))
+def test_lazy_layers_become_ordinary_ones(lazy, layer, args, options, shape, width):
+    suan.manual_seed(0)
+    x = suan.randn(*shape, dtype=suan.float64)
+    late, seen = lazy(*args, **options), []
+    assert isinstance(late, layer) and late.has_uninitialized_params()
+    late.register_forward_hook(lambda module, inputs, output: seen.append(type(module)))
+    copies = [copy.deepcopy(late).double() for _ in range(2)]
+    late.double()
+    plain = layer(width, *args, **options).double()
+    late(x)  # of its own numbers
+    assert type(late) is layer and seen == [layer] and repr(late) == repr(plain)
+    assert [(n, tuple(v.shape), v.dtype) for n, v in late.state_dict().items()] == \
+        [(n, tuple(v.shape), v.dtype) for n, v in plain.state_dict().items()]
+    assert [n for n, _ in late.named_parameters()] == [n for n, _ in plain.named_parameters()]
+    late.load_state_dict(plain.state_dict())
+    loaded = copies[0]
+    assert not plain.state_dict() or loaded.load_state_dict(plain.state_dict()) and type(loaded) is layer
+    expected = plain(x).detach().numpy()
+    for other in (late, loaded) if plain.state_dict() else (late,):
+        np.testing.assert_array_equal(other(x).detach().numpy(), expected)
+    assert copies[1].has_uninitialized_params()
+
+
+def test_a_lazy_layer_before_its_first_call():
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(2))
+    with pytest.raises(TypeError, match="expected Tensor, got UninitializedParameter"):
+        suan.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(suan.StateError, match=r"\[LazyConv2d\] parameter without a shape"):
+        model.state_dict()
+    x = suan.randn(2, 3, 5, 5)
+    with pytest.raises(suan.StateError, match=r"\[LazyConv2d\] first call while nothing is computed"):
+        suan.plan(model, x)
+    assert model[0].has_uninitialized_params()  # as before
+    with pytest.raises(ValueError, match="channels do not group"):
+        nn.LazyConv1d(3, 2, groups=2)
+    with pytest.raises(TypeError, match=r"\[LazyLinear\] wrong arguments: .*got \['width'\]"):
+        nn.LazyLinear(2, width=3)
+    missing = model.load_state_dict({}, strict=False).missing_keys
+    assert missing == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    model.eval().requires_grad_(False)
+    model(x)
+    assert not model[0].training and not any(p.requires_grad for p in model.parameters())
+    assert suan.plan(model, x).peak_bytes > 0
+    step = suan.compile(model)
+    for _ in range(3):
+        np.testing.assert_array_equal(step(x).numpy(), model(x).numpy())

@@ -215,6 +215,7 @@ S = optim.lr_scheduler
     "build,formula",
     [
         (lambda o: S.LambdaLR(o, lambda e: 1 / (e + 1)), lambda e: 1 / (e + 1)),
+        (lambda o: S.MultiplicativeLR(o, lambda e: e / (e + 1)), lambda e: 1 / (e + 1)),
         (lambda o: S.StepLR(o, 3, 0.5), lambda e: 0.5 ** (e // 3)),
         (lambda o: S.MultiStepLR(o, [2, 5], 0.1), lambda e: 0.1 ** ((e >= 2) + (e >= 5))),
         (lambda o: S.ExponentialLR(o, 0.9), lambda e: 0.9**e),
@@ -232,6 +233,20 @@ S = optim.lr_scheduler
 )
 def test_schedules(build, formula):
     np.testing.assert_allclose(rates(build, 11), [formula(e) for e in range(11)], rtol=1e-12)
+
+
+def test_multiplicative_calls_once_a_step_and_may_go_back():
+    calls, optimizer = [], optim.SGD([suan.ones(1, requires_grad=True)], lr=2.0)
+    schedule = S.MultiplicativeLR(optimizer, lambda e: calls.append(e) or 0.5)
+    for _ in range(3):
+        schedule.step()
+    assert calls == [1, 2, 3] and schedule.get_last_lr() == [0.25]
+    schedule.step(1)
+    assert schedule.get_last_lr() == [1.0]
+    other = S.MultiplicativeLR(optim.SGD([suan.ones(1, requires_grad=True)], lr=2.0), lambda e: 0.5)
+    other.load_state_dict(schedule.state_dict())
+    other.step()
+    assert other.get_last_lr() == [0.5]
 
 
 def test_one_cycle_rises_to_the_top_and_falls():

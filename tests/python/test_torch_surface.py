@@ -66,6 +66,25 @@ if ranks > 1:
 """
 
 
+def test_fork_rng_leaves_the_generator_as_it_was():
+    torch.manual_seed(3)
+    expected = torch.rand(4).tolist()
+    torch.manual_seed(3)
+    with pytest.raises(KeyError), torch.random.fork_rng():
+        assert torch.rand(4).tolist() == expected
+        raise KeyError
+    with torch.random.fork_rng(enabled=False):
+        assert torch.rand(4).tolist() == expected
+    assert torch.rand(4).tolist() != expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens where there is no CUDA device")
+def test_cuda_methods_say_that_there_is_no_device():
+    for call in (lambda: torch.ones(2).cuda(), lambda: nn.Linear(2, 2).cuda(0), lambda: torch.ones(2).cuda("cuda:1")):
+        with pytest.raises(torch.DeviceError, match="cuda"):
+            call()
+
+
 def test_distributed_data_parallel_equals_the_whole_batch(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)

@@ -197,16 +197,22 @@ def run_model(
 
 @app.command()
 def inspect(
-    model: Annotated[Optional[Path], typer.Argument(help="An ONNX file.")] = None,
+    model: Annotated[
+        Optional[Path], typer.Argument(help="A checkpoint (safetensors) or an ONNX file.")
+    ] = None,
     supported: Annotated[
-        bool, typer.Option("--supported", help="List the operators that can be imported.")
+        bool, typer.Option("--supported", help="List the ONNX operators that can be imported.")
     ] = False,
+    html: Annotated[
+        Optional[Path], typer.Option(help="Also write a checkpoint as one page for a browser.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
-    """Show an ONNX model's inputs, outputs, weights and operators."""
-    from .onnx_command import inspect_command
+    """Show a checkpoint's tensors with statistics of their values, or an ONNX model's inputs, outputs, weights
+    and operators."""
+    from .inspect_command import inspect_command
 
-    inspect_command(model, supported, json)
+    inspect_command(model, supported, html, json)
 
 
 @app.command()

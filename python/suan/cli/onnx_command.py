@@ -1,4 +1,4 @@
-"""suan run, inspect and bench: ONNX models from the command line."""
+"""suan run, inspect and bench of ONNX models."""
 
 import json as jsonlib
 import statistics
@@ -10,7 +10,7 @@ import numpy
 from .. import onnx as suan_onnx
 
 
-def inspect_command(model, supported, json):
+def inspect_model(model, supported, json):
     if supported:
         for domain, name, since in suan_onnx.supported_ops():
             print(f"{domain + '.' if domain else ''}{name} {since}")

@@ -1,7 +1,9 @@
 """suan.data: datasets, a loader with worker processes and an exact, resumable position, and readers for files."""
 
 from .collate import default_collate, default_convert
-from .dataset import ChainDataset, ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from .dataset import (
+    ChainDataset, ConcatDataset, Dataset, IterableDataset, StackDataset, Subset, TensorDataset, random_split,
+)
 from .fetch import DataError
 from .files import Csv, ImageFolder, JsonLines, TokenBlocks, read_image, read_meta
 from .images import ImageDataset, load_fashion_mnist
@@ -31,6 +33,7 @@ __all__ = [
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
+    "StackDataset",
     "Subset",
     "SubsetRandomSampler",
     "TensorDataset",

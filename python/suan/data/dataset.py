@@ -100,6 +100,27 @@ class ConcatDataset(Dataset):
         return self.ends[-1] if self.ends else 0
 
 
+class StackDataset(Dataset):
+    """Items of several datasets of one length side by side: tuples, or dicts if they are given by name."""
+
+    def __init__(self, *args, **kwargs):
+        if bool(args) == bool(kwargs):
+            raise ValueError(f"[StackDataset] expected datasets by place or by name, got {len(args)} and {len(kwargs)}")
+        self.datasets = kwargs or args
+        sizes = {len(d) for d in (kwargs.values() if kwargs else args)}
+        if len(sizes) != 1:
+            raise ValueError(f"[StackDataset] sizes differ: expected one length, got {sorted(sizes)}")
+        self._length, = sizes
+
+    def __getitem__(self, index):
+        if isinstance(self.datasets, dict):
+            return {k: d[index] for k, d in self.datasets.items()}
+        return tuple(d[index] for d in self.datasets)
+
+    def __len__(self):
+        return self._length
+
+
 def random_split(dataset, lengths, generator=None):
     """Subsets of the given lengths (or of fractions that sum to 1), without overlap, at random."""
     from .samplers import new_seed, philox

@@ -2,8 +2,9 @@
 
 Each worker is a spawned process at the end of one socket; the parent sends what to load and gets results.
 Arrays and tensors travel in anonymous shared memory whose descriptor goes over the socket, so they are written
-once and never copied, and nothing is left behind when a process dies. A socket that closes is how either side
-learns that the other is gone: no result is waited for that cannot come.
+once and never copied, and nothing is left behind when a process dies. A worker writes a batch into the memory of an
+earlier one once nothing in the parent refers to that: new pages cost four times what writing them does. A socket that
+closes is how either side learns that the other is gone: no result is waited for that cannot come.
 """
 
 import collections
@@ -18,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from dataclasses import dataclass
 from multiprocessing import connection, reduction
 from typing import Any
@@ -27,6 +29,7 @@ import numpy as np
 import suan
 
 _INLINE = 1 << 12  # bytes below which buffers travel inside the message
+_SPARE = 8  # unused memories that a worker keeps
 
 
 # ---- objects with their arrays in shared memory --------------------------------------------------------
@@ -55,27 +58,52 @@ def _tensor(buffer, name, shape, requires_grad):
     return t.requires_grad_() if requires_grad else t
 
 
-def pack(value):
-    """(bytes, file, sizes): a value pickled without its buffers, and these; or, unless all is small, a memory file
-    with the pickle and then the buffers, of these sizes."""
+def _views(value):
+    """A value's pickle, and the buffers that it refers to."""
     buffers, out = [], io.BytesIO()
     _Pickler(out, protocol=5, buffer_callback=buffers.append).dump(value)
-    views = [out.getbuffer(), *(b.raw() for b in buffers)]
-    sizes = [v.nbytes for v in views]
-    if sum(sizes) < _INLINE:
-        return [bytes(v) for v in views], None, sizes
+    return [out.getbuffer(), *(b.raw() for b in buffers)]
+
+
+def _write(file, views):
+    """Writes views one after another from the file's beginning on, each at a multiple of 64 bytes."""
+    at = 0
+    for v in views:
+        at += -at % 64
+        done = 0
+        while done < v.nbytes:
+            done += os.pwrite(file, v[done:], at + done)
+        at += v.nbytes
+
+
+def _cut(memory, sizes):
+    """The views that _write wrote."""
+    at, views = 0, []
+    for size in sizes:
+        at += -at % 64
+        views.append(memory[at : at + size])
+        at += size
+    return views
+
+
+def _new_file(views):
     file = os.memfd_create("suan-batch")
     try:
-        for v in views:
-            # Each starts at a multiple of 64 bytes.
-            os.lseek(file, -os.lseek(file, 0, os.SEEK_CUR) % 64, os.SEEK_CUR)
-            at = 0
-            while at < v.nbytes:
-                at += os.write(file, v[at:])
+        _write(file, views)
     except OSError:
         os.close(file)
         raise
-    return None, file, sizes
+    return file
+
+
+def pack(value):
+    """(bytes, file, sizes): a value pickled without its buffers, and these; or, unless all is small, a memory file
+    with the pickle and then the buffers, of these sizes."""
+    views = _views(value)
+    sizes = [v.nbytes for v in views]
+    if sum(sizes) < _INLINE:
+        return [bytes(v) for v in views], None, sizes
+    return None, _new_file(views), sizes
 
 
 def unpack(parts, file, sizes):
@@ -84,12 +112,8 @@ def unpack(parts, file, sizes):
         return pickle.loads(parts[0], buffers=[bytearray(b) for b in parts[1:]])
     # A private mapping: who gets it may write, and others that map the file do not see that.
     memory = memoryview(mmap.mmap(file, os.fstat(file).st_size, mmap.MAP_PRIVATE))
-    buffers, at = [], 0
-    for size in sizes:
-        at += -at % 64
-        buffers.append(memory[at : at + size])
-        at += size
-    return pickle.loads(buffers[0], buffers=buffers[1:])
+    first, *buffers = _cut(memory, sizes)
+    return pickle.loads(first, buffers=buffers)
 
 
 _NOTHING = (None, None, [])
@@ -116,6 +140,80 @@ def _receive(conn):
         return head, unpack(None, file, sizes)
     finally:
         os.close(file)
+
+
+# ---- results, in memory that is used again -----------------------------------------------------------------
+
+
+class Memories:
+    """A worker's memory files by number, and which of them no batch lies in."""
+
+    def __init__(self):
+        self._files, self._free, self._made, self._dropped = {}, [], 0, []
+
+    def give_back(self, numbers):
+        """Nothing refers to these batches any longer."""
+        self._free += numbers
+        while len(self._free) > _SPARE:
+            self._drop(self._free[0])
+
+    def _drop(self, number):
+        self._free.remove(number)
+        os.close(self._files.pop(number))
+        self._dropped.append(number)
+
+    def pack(self, value):
+        """(what a Received reads, a file to send with it or None): writes the value where there is room."""
+        views = _views(value)
+        sizes = [v.nbytes for v in views]
+        if sum(sizes) < _INLINE:
+            return ([bytes(v) for v in views], sizes, None, False, []), None
+        need = sum(n + -n % 64 for n in sizes)
+        number = next((n for n in self._free if os.fstat(self._files[n]).st_size >= need), None)
+        file = None
+        if number is None:
+            for small in list(self._free):
+                self._drop(small)
+            file = _new_file(views)
+            os.ftruncate(file, need)
+            number, self._made = self._made, self._made + 1
+            self._files[number] = file
+        else:
+            self._free.remove(number)
+            _write(self._files[number], views)
+        dropped, self._dropped = self._dropped, []
+        return (None, sizes, number, file is not None, dropped), file
+
+
+class Received:
+    """The other side of a worker's Memories."""
+
+    def __init__(self):
+        self._maps = {}
+        self._done = collections.deque()  # numbers of batches that are gone; filled by whichever thread drops one
+
+    def receive(self, conn):
+        """(head, value) of a message; arrays lie in the worker's memory and keep it from being used again."""
+        head, parts, sizes, number, new, dropped = conn.recv()
+        if parts is not None:
+            return head, unpack(parts, None, sizes)
+        for n in dropped:
+            self._maps.pop(n, None)
+        if new:
+            file = reduction.recv_handle(conn)
+            try:
+                self._maps[number] = mmap.mmap(file, os.fstat(file).st_size)
+            finally:
+                os.close(file)
+        # Every view of this batch refers to this array, which nothing else does.
+        whole = np.frombuffer(self._maps[number], np.uint8)
+        weakref.finalize(whole, self._done.append, number).atexit = False
+        first, *buffers = _cut(whole, sizes)
+        return head, pickle.loads(first, buffers=buffers)
+
+    def done(self):
+        """Numbers that the worker may write over; each is told once."""
+        return [self._done.popleft() for _ in range(len(self._done))]
 
 
 # ---- in the worker -----------------------------------------------------------------------------------------
@@ -171,21 +269,24 @@ def _main(conn, worker, n_workers):
         broken = error
     # From here on another thread reads, so that the parent can always send.
     threading.Thread(target=_read, args=(conn, tasks), daemon=True).start()
-    ticket, task = 0, None
+    ticket, task, memories = 0, None, Memories()
     while True:
         try:
             if broken is not None:
                 raise broken
             # Ticket 0 says that this worker is ready.
-            packed = "result", pack(fetcher.worker_task(task, seed, worker) if ticket else None)
+            kind, packed = "result", memories.pack(fetcher.worker_task(task, seed, worker) if ticket else None)
         except Exception as error:
-            packed = "error", pack(_portable(error, worker))
+            kind, packed = "error", memories.pack(_portable(error, worker))
+        message, file = packed
         try:
-            _send(conn, (ticket, packed[0]), packed[1])
+            conn.send(((ticket, kind), *message))  # small: a socket's buffer holds many
+            if file is not None:
+                reduction.send_handle(conn, file, None)
         except OSError:  # the parent is gone
             return
-        _close(packed[1])
-        ticket, task = tasks.get()
+        (ticket, done), task = tasks.get()
+        memories.give_back(done)
 
 
 def _read(conn, tasks):
@@ -219,7 +320,7 @@ class Pool:
     """Some workers, which come to life as there is work and CPUs for them."""
 
     def __init__(self, fetcher, n_workers, seed, init, timeout, context=None):
-        self._conns, self._processes = {}, {}
+        self._conns, self._processes, self._received = {}, {}, {}
         self._backlog = collections.deque()
         self.ready = []  # workers that have spoken
         self._welcome = _NOTHING
@@ -257,7 +358,7 @@ class Pool:
             ) from error
         finally:
             theirs.close()
-        self._conns[w], self._processes[w] = mine, process
+        self._conns[w], self._processes[w], self._received[w] = mine, process, Received()
         try:
             _send(mine, None, self._welcome)
         except OSError:
@@ -283,7 +384,7 @@ class Pool:
         self._tickets += 1
         packed = pack(task)
         try:
-            _send(self._conns[w], self._tickets, packed)
+            _send(self._conns[w], (self._tickets, self._received[w].done()), packed)
         except OSError:
             self._dead(w)
         finally:
@@ -298,7 +399,7 @@ class Pool:
                 raise RuntimeError(f"[DataLoader] no batch in time: expected one in {self._timeout} s, got none")
             for w in [w for w, conn in self._conns.items() if conn in found]:
                 try:
-                    (ticket, kind), value = _receive(self._conns[w])
+                    (ticket, kind), value = self._received[w].receive(self._conns[w])
                 except (EOFError, OSError):
                     self._dead(w)
                 if w not in self.ready:
@@ -326,7 +427,7 @@ class Pool:
 
     def close(self):
         """Ends the workers; a second call does nothing."""
-        conns, self._conns = self._conns, {}
+        conns, self._conns, self._received = self._conns, {}, {}
         for conn in conns.values():
             conn.close()  # they see it and go
         processes, self._processes = self._processes, {}

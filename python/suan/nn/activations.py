@@ -5,8 +5,11 @@ import suan
 from ._ops import ops
 
 
-def _into(input, out, inplace):
-    return input.copy_(out) if inplace else out
+def _into(input, fn, inplace):
+    """fn(input), written over it if asked to. Backward may need the value from before: then fn reads a copy."""
+    if not inplace:
+        return fn(input)
+    return input.copy_(fn(input.clone() if input.requires_grad else input))
 
 
 def relu(input, inplace=False):
@@ -22,7 +25,7 @@ def gelu(input, approximate="none"):
 
 
 def silu(input, inplace=False):
-    return _into(input, ops.silu(input), inplace)
+    return _into(input, ops.silu, inplace)
 
 
 def sigmoid(input):
@@ -38,11 +41,11 @@ def softplus(input, beta=1.0, threshold=20.0):
 
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
-    return _into(input, ops.leaky_relu(input, negative_slope=float(negative_slope)), inplace)
+    return _into(input, lambda x: ops.leaky_relu(x, negative_slope=float(negative_slope)), inplace)
 
 
 def elu(input, alpha=1.0, inplace=False):
-    return _into(input, ops.elu(input, alpha=float(alpha)), inplace)
+    return _into(input, lambda x: ops.elu(x, alpha=float(alpha)), inplace)
 
 
 def logsigmoid(input):
@@ -50,11 +53,11 @@ def logsigmoid(input):
 
 
 def relu6(input, inplace=False):
-    return _into(input, suan.clamp(input, 0, 6), inplace)
+    return _into(input, lambda x: suan.clamp(x, 0, 6), inplace)
 
 
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
-    return _into(input, suan.clamp(input, min_val, max_val), inplace)
+    return _into(input, lambda x: suan.clamp(x, min_val, max_val), inplace)
 
 
 def glu(input, dim=-1):
@@ -72,17 +75,17 @@ def log_softmax(input, dim=-1, dtype=None):
 
 def hardsigmoid(input, inplace=False):
     """clamp(x + 3, 0, 6) / 6."""
-    return _into(input, suan.clamp(input + 3, 0, 6) / 6, inplace)
+    return _into(input, lambda x: suan.clamp(x + 3, 0, 6) / 6, inplace)
 
 
 def hardswish(input, inplace=False):
     """x · hardsigmoid(x) (Howard et al. 2019)."""
-    return _into(input, input * (suan.clamp(input + 3, 0, 6) / 6), inplace)
+    return _into(input, lambda x: x * (suan.clamp(x + 3, 0, 6) / 6), inplace)
 
 
 def mish(input, inplace=False):
     """x · tanh(softplus(x)) (Misra 2019)."""
-    return _into(input, input * ops.tanh(softplus(input)), inplace)
+    return _into(input, lambda x: x * ops.tanh(softplus(x)), inplace)
 
 
 def softsign(input):
@@ -98,14 +101,14 @@ def tanhshrink(input):
 def selu(input, inplace=False):
     """Self-normalising: elu scaled so that mean 0 and variance 1 persist (Klambauer et al. 2017)."""
     scale, alpha = 1.0507009873554805, 1.6732632423543772
-    return _into(input, ops.elu(input, alpha=alpha) * scale, inplace)
+    return _into(input, lambda x: ops.elu(x, alpha=alpha) * scale, inplace)
 
 
 def celu(input, alpha=1.0, inplace=False):
     """x where positive, else alpha (exp(x / alpha) - 1) (Barron 2017)."""
     if alpha <= 0:
         raise ValueError(f"[celu] wrong alpha: expected more than 0, got {alpha}")
-    return _into(input, ops.elu(input / alpha, alpha=1.0) * alpha, inplace)
+    return _into(input, lambda x: ops.elu(x / alpha, alpha=1.0) * alpha, inplace)
 
 
 def prelu(input, weight):
@@ -123,7 +126,7 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
     if lower > upper:
         raise ValueError(f"[rrelu] wrong bounds: expected lower <= upper, got {lower} and {upper}")
     slope = suan.rand_like(input) * (upper - lower) + lower if training else (lower + upper) / 2
-    return _into(input, suan.where(input >= 0, input, input * slope), inplace)
+    return _into(input, lambda x: suan.where(x >= 0, x, x * slope), inplace)
 
 
 def hardshrink(input, lambd=0.5):
@@ -140,7 +143,7 @@ def softshrink(input, lambd=0.5):
 
 def threshold(input, threshold, value, inplace=False):
     """x where x > threshold, else value."""
-    return _into(input, suan.where(input > threshold, input, float(value)), inplace)
+    return _into(input, lambda x: suan.where(x > threshold, x, float(value)), inplace)
 
 
 def softmin(input, dim=-1, dtype=None):
@@ -159,3 +162,16 @@ def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
     places = suan.arange(soft.shape[dim], device=soft.device)
     places = places.reshape([-1 if d == dim % soft.dim() else 1 for d in range(soft.dim())])
     return (places == top).to(soft.dtype) - soft.detach() + soft
+
+
+def _in_place(fn):
+    def written(input, *args, **kwargs):
+        return fn(input, *args, inplace=True, **kwargs)
+
+    written.__name__ = written.__qualname__ = fn.__name__ + "_"
+    written.__doc__ = f"{fn.__name__} in place."
+    return written
+
+
+celu_, elu_, hardtanh_, leaky_relu_ = map(_in_place, (celu, elu, hardtanh, leaky_relu))
+relu_, rrelu_, selu_, threshold_ = map(_in_place, (relu, rrelu, selu, threshold))

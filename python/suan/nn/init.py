@@ -85,6 +85,32 @@ def eye_(tensor):
         return tensor.copy_(suan.eye(*tuple(tensor.shape), dtype=tensor.dtype))
 
 
+def dirac_(tensor, groups=1):
+    """A convolution's weight [out, in / groups, kernel...] that passes channels on as they are, as many as there are."""
+    if tensor.dim() not in (3, 4, 5) or tensor.shape[0] % groups:
+        raise ValueError(f"[dirac_] wrong shape: expected 3 to 5 dimensions, the first a multiple of {groups}, got "
+                         f"{tuple(tensor.shape)}")
+    out, middle = tensor.shape[0] // groups, [s // 2 for s in tuple(tensor.shape)[2:]]
+    with suan.no_grad():
+        tensor.zero_()
+        for g in range(groups):
+            for d in range(min(out, tensor.shape[1])):
+                tensor[(g * out + d, d, *middle)] = 1
+        return tensor
+
+
+def sparse_(tensor, sparsity, std=0.01):
+    """Normal values in a matrix, of which each column has a share `sparsity` of zeros, at random (Martens 2010)."""
+    if tensor.dim() != 2:
+        raise ValueError(f"[sparse_] wrong rank: expected 2 dimensions, got shape {tuple(tensor.shape)}")
+    rows, columns = tensor.shape
+    zeros = math.ceil(sparsity * rows)
+    with suan.no_grad():
+        tensor.normal_(0, std)
+        order = suan.rand(rows, columns, device=tensor.device).argsort(0)
+        return tensor.scatter_(0, order[:zeros], 0.0) if zeros else tensor
+
+
 def xavier_uniform_(tensor, gain=1.0):
     fan_in, fan_out = _fans("xavier_uniform_", tensor)
     bound = gain * math.sqrt(6.0 / (fan_in + fan_out))

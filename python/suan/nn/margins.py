@@ -70,6 +70,24 @@ def soft_margin_loss(input, target, reduction="mean"):
     return _reduce("soft_margin_loss", softplus(-target * input), reduction)
 
 
+def multilabel_margin_loss(input, target, reduction="mean"):
+    """For [batch, classes] (or without batch): over each class j named by target and each i that is not, the sum of
+    max(0, 1 - (input[j] - input[i])), divided by the number of classes. target, int64 and shaped as input, names the
+    classes of a row up to its first negative number."""
+    op = "multilabel_margin_loss"
+    _check_reduction(op, reduction)
+    if input.dim() not in (1, 2) or tuple(target.shape) != tuple(input.shape) or target.dtype != suan.int64:
+        raise ValueError(f"[{op}] wrong shapes: expected two of [batch, classes] or [classes], the target int64, got "
+                         f"{tuple(input.shape)} and {target.dtype} of {tuple(target.shape)}")
+    named = (target < 0).to(suan.int64).cumsum(-1) == 0
+    place = suan.where(named, target, 0)
+    among = suan.zeros_like(place).scatter_add(-1, place, named.to(suan.int64)) > 0
+    margins = 1 - suan.gather(input, -1, place).unsqueeze(-1) + input.unsqueeze(-2)
+    counted = suan.logical_and(named.unsqueeze(-1), among.logical_not().unsqueeze(-2))
+    loss = suan.where(counted, margins, 0.0).clamp(min=0).sum((-2, -1)) / input.shape[-1]
+    return _reduce(op, loss, reduction)
+
+
 def multilabel_soft_margin_loss(input, target, weight=None, reduction="mean"):
     """The classes' mean of -(target log sigmoid(x) + (1 - target) log sigmoid(-x)), for [batch, classes]."""
     _check_reduction("multilabel_soft_margin_loss", reduction)

@@ -294,8 +294,8 @@ class Module(HookMixin, StateMixin):
         def convert_param(param):
             with suan.no_grad():
                 data = fn(param)
-            if data is param:
-                return param
+            if data is param or not isinstance(data, suan.Tensor):  # unchanged, or of a lazy layer
+                return data
             new = Parameter(data, param.requires_grad)
             if param.grad is not None:
                 with suan.no_grad():
@@ -355,6 +355,9 @@ class Module(HookMixin, StateMixin):
 
     def cpu(self):
         return self.to(device="cpu")
+
+    def cuda(self, device=None):
+        return self.to(device="cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
 
     # ---- printing --------------------------------------------------------------------------------
 

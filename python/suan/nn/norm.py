@@ -139,16 +139,26 @@ class _BatchNorm(Module):
                 f"{tuple(input.shape)}"
             )
         mean, var = self.running_mean, self.running_var
-        momentum = self.momentum
+        training = self.training or mean is None
         if self.training and mean is not None:
             with suan.no_grad():
                 self.num_batches_tracked.add_(1)
-            if momentum is None:  # a cumulative average
-                momentum = 1.0 / float(self.num_batches_tracked)
-        training = self.training or mean is None
+            if self.momentum is None:
+                return self._cumulative(input)
         return F.batch_norm(
-            input, mean, var, self.weight, self.bias, training, momentum or 0.0, self.eps
+            input, mean, var, self.weight, self.bias, training, self.momentum or 0.0, self.eps
         )
+
+    def _cumulative(self, input):
+        """momentum None: the running statistics become the mean over all batches so far. Their number is a tensor, so
+        that a compiled step need not read it."""
+        running = self.running_mean, self.running_var
+        batch = [suan.zeros_like(r) for r in running]
+        out = F.batch_norm(input, *batch, self.weight, self.bias, True, 1.0, self.eps)
+        with suan.no_grad():
+            for r, b in zip(running, batch):
+                r.add_((b - r) / self.num_batches_tracked.to(r.dtype))
+        return out
 
     def extra_repr(self):
         return (
@@ -190,7 +200,9 @@ class _InstanceNorm(_BatchNorm):
             )
         x = input if at else input.unsqueeze(0)
         own = self.training or self.running_mean is None
-        out = F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, own, self.momentum, self.eps)
+        out = F.instance_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, own, self.momentum or 0.0, self.eps
+        )
         return out if at else out.squeeze(0)
 
 

@@ -71,6 +71,23 @@ class LambdaLR(LRScheduler):
         return [base * fn(self.last_epoch) for base, fn in zip(self.base_lrs, self.lr_lambdas)]
 
 
+class MultiplicativeLR(LambdaLR):
+    """base · the product of lr_lambda(1), ..., lr_lambda(epoch)."""
+
+    def __init__(self, optimizer, lr_lambda, last_epoch=-1):
+        self._products = 0, [1.0] * len(optimizer.param_groups)  # up to an epoch, so that a step is one call
+        super().__init__(optimizer, lr_lambda, last_epoch)
+
+    def get_lr(self):
+        at, products = self._products
+        if at > self.last_epoch:
+            at, products = 0, [1.0] * len(products)
+        for e in range(at + 1, self.last_epoch + 1):
+            products = [p * fn(e) for p, fn in zip(products, self.lr_lambdas)]
+        self._products = self.last_epoch, products
+        return [base * p for base, p in zip(self.base_lrs, products)]
+
+
 class StepLR(LRScheduler):
     def __init__(self, optimizer, step_size, gamma=0.1, last_epoch=-1):
         self.step_size, self.gamma = step_size, gamma

@@ -56,6 +56,15 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
         return total
 
 
+def clip_grads_with_norm_(parameters, max_norm, total_norm):
+    """Scales all gradients in place by max_norm / total_norm if that is below 1: clip_grad_norm_ with a norm from
+    get_total_norm."""
+    with suan.no_grad():
+        scale = (max_norm / (total_norm + 1e-6)).clamp(max=1.0)
+        for grad in _grads(parameters):
+            grad.mul_(scale.to(grad.dtype))
+
+
 def clip_grad_value_(parameters, clip_value):
     """Limits every gradient element to [-clip_value, clip_value] in place."""
     with suan.no_grad():
