@@ -91,6 +91,7 @@ FUSED = {
     "narrow": lambda t: ((t.to(suan.bfloat16) * 3).tanh() + 1).to(suan.float32) - t.to(suan.float16).exp().to(suan.float32),
     "integers": lambda t: ((t * 9).to(suan.int32) // 3 + (t * 9).to(suan.int32) % 5).to(suan.int8).to(suan.float64).sigmoid(),
     "strides": lambda t: (t.t().contiguous().t() * 2 + t.exp()) * t[:1],
+    "ranks": lambda t: (t[:, None, :, None] + t.t()[None, :, None, :] * 2).exp() * t[:, :1, None, None] - t.sum(),
     "bounds": lambda t: (t.clamp(min=-0.3) + t.clamp(max=0.2)).maximum(t * 0.5),
     "unary": lambda t: (t.abs() + 0.1).log() * t.sin() + t.erf() - (t * t + 1).rsqrt() * t.floor(),
     "activations": lambda t: suan.nn.functional.gelu(t * 1.5) * suan.nn.functional.silu(t) + suan.nn.functional.relu(t - 0.1),
