@@ -35,6 +35,8 @@ def close(got, want, context):
         assert np.array_equal(a, b), f"{context}: {b} expected, got {a}"
 
 
+#: How a device says that it does not take a call. Nothing else may be said: a driver's error names a device too.
+REFUSALS = ("no kernel on this device", "tensors on two devices", "values are on a device")
 #: Their samples' bodies are for the CPU; plans make them.
 PLANS_ONLY = {"fused_elementwise", "fused_epilogue"}
 OPS = sorted(n for n in TABLE if SAMPLES[n] and n not in PLANS_ONLY)
@@ -70,8 +72,8 @@ def compare_op(name, device):
                 before = _c.kernel_counts().get("cpu", 0)
                 try:
                     got = outputs(name, index, moved)
-                except (suan.DeviceError, TypeError) as error:
-                    assert "device" in str(error) or "no kernel" in str(error), f"{context}: {error}"
+                except suan.DeviceError as error:
+                    assert any(r in str(error) for r in REFUSALS), f"{context}: {error}"
                     refused += dtype in ("float32", None)
                     continue
                 made_on_cpu = _c.kernel_counts().get("cpu", 0) - before
