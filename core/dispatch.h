@@ -5,9 +5,6 @@
 
 namespace suan {
 
-// A kernel's flag beside KernelFlags: outputs that nobody reads, but the first, are null in a plan.
-inline constexpr uint32_t kernel_optional_out = 1 << 3;
-
 struct Selected {
   const Kernel* kernel = nullptr;  // null: no kernel takes this signature
   Prepared prepared;

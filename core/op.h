@@ -214,6 +214,7 @@ enum KernelFlags : uint32_t {
   kernel_strided_in = 1 << 0,    // any input strides (also 0 and negative)
   kernel_strided_out = 1 << 1,   // any output strides without self-overlap
   kernel_in_place = 1 << 2,      // an output may be exactly one of the inputs (same pointer and layout)
+  kernel_optional_out = 1 << 3,  // outputs that nobody reads, but the first, are null in a plan
 };
 
 struct Kernel {

@@ -4,7 +4,6 @@
 
 #include <limits>
 
-#include "core/dispatch.h"
 #include "kernels/cpu/lib/pooling.h"
 
 namespace suan::cpu::SUAN_ISA {

@@ -16,36 +16,19 @@ __global__ void __launch_bounds__(128, 1) attention_kernel(T* out, float* lse, c
   T* keys = shared.take<T>(2 * tile_rows * ld);
   T* values = shared.take<T>(2 * tile_rows * ld);
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, warp = threadIdx.x / 32;
-  const int head = int(blockIdx.y) % p.heads, batch = int(blockIdx.y) / p.heads, kv_head = head / (p.heads / p.kv_heads);
-  // Causal: the blocks that see most begin first.
-  const int q0 = int(p.causal ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * block_rows;
-  const int row0 = q0 + warp * warp_rows;
-  q = head_of(q, p.q, batch, head);
-  k = head_of(k, p.k, batch, kv_head);
-  v = head_of(v, p.v, batch, kv_head);
-  const int seen = p.causal && q0 + block_rows < p.keys ? q0 + block_rows : p.keys;
-  const auto load = [&](int k0) {
-    const int stage = k0 / tile_rows % 2 * tile_rows * ld;
-    load_rows<tile_rows, W>(keys + stage, k, p.k, k0, p.keys, p.width);
-    load_rows<tile_rows, W>(values + stage, v, p.v, k0, p.keys, p.value_width);
-    cp_async_commit();
-  };
-  if (seen > 0) {
-    load_rows<block_rows, W>(queries, q, p.q, q0, p.queries, p.width);
-    load(0);
+  const QueryBlock b = query_block(p);
+  const KeyTiles<T, W> tiles{keys, values, head_of(k, p.k, b.batch, b.kv_head), head_of(v, p.v, b.batch, b.kv_head), p};
+  const int row0 = b.warp_first;
+  if (b.seen > 0) {
+    load_rows<block_rows, W>(queries, head_of(q, p.q, b.batch, b.head), p.q, b.first, p.queries, p.width);
+    tiles.load(0);
   }
   float top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};   // of rows g and g + 8; total: this lane's columns
   float acc[W / 8][4] = {};
-  for (int k0 = 0; k0 < seen; k0 += tile_rows) {
-    if (k0 + tile_rows < seen) {
-      load(k0 + tile_rows);
-      cp_async_wait<1>();
-    } else {
-      cp_async_wait<0>();
-    }
-    __syncthreads();
+  for (int k0 = 0; k0 < b.seen; k0 += tile_rows) {
+    tiles.arrive(k0, b.seen);
     if (row0 < p.queries) {
-      const int stage = k0 / tile_rows % 2 * tile_rows * ld;
+      const int stage = tiles.stage(k0);
       float s[tile_parts][4] = {};
       multiply_rows<T, W>(s, queries + warp * warp_rows * ld, keys + stage);
       const bool edge = k0 + tile_rows > p.keys || (p.causal && k0 + tile_rows - 1 > row0);

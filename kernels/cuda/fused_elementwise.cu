@@ -1,6 +1,5 @@
 // A group of scalar rows as one kernel, written as text from the rows' own text (ops/scalar.h) and compiled when a
 // plan first needs it. Values stay in registers between the rows, each rounded to its dtype as separate rows would.
-#include <mutex>
 #include <unordered_map>
 
 #include "core/graph.h"
@@ -25,21 +24,22 @@ const char* row_text(const std::string& op) {
   return at == rows.end() ? nullptr : at->second;
 }
 
-// How a dtype is kept, what it computes in, and the way to and fro; as load_as and store_as of storage.cuh.
+// How a dtype is kept, what it computes in, and the way to and fro ({} is the value); as load_as and store_as of
+// storage.cuh.
 struct Kind { const char *stored, *compute, *load, *store; };
 const Kind* kind_of(DType t) {
-  static const Kind boolean{"uint8_t", "Truth", "Truth(s != 0)", "uint8_t(Truth(v).v)"};
-  static const Kind u8{"uint8_t", "int64_t", "int64_t(s)", "uint8_t(int64_t(v))"};
-  static const Kind u16{"uint16_t", "int64_t", "int64_t(s)", "uint16_t(int64_t(v))"};
-  static const Kind u32{"uint32_t", "int64_t", "int64_t(s)", "uint32_t(int64_t(v))"};
-  static const Kind i8{"int8_t", "int64_t", "int64_t(s)", "int8_t(int64_t(v))"};
-  static const Kind i16{"int16_t", "int64_t", "int64_t(s)", "int16_t(int64_t(v))"};
-  static const Kind i32{"int32_t", "int64_t", "int64_t(s)", "int32_t(int64_t(v))"};
-  static const Kind i64{"int64_t", "int64_t", "s", "int64_t(v)"};
-  static const Kind f16{"uint16_t", "float", "half_value(s)", "half_bits(float(v))"};
-  static const Kind bf16{"uint16_t", "float", "bfloat_value(s)", "bfloat_bits(float(v))"};
-  static const Kind f32{"float", "float", "s", "float(v)"};
-  static const Kind f64{"double", "double", "s", "double(v)"};
+  static const Kind boolean{"uint8_t", "Truth", "Truth({} != 0)", "uint8_t(Truth({}).v)"};
+  static const Kind u8{"uint8_t", "int64_t", "int64_t({})", "uint8_t(int64_t({}))"};
+  static const Kind u16{"uint16_t", "int64_t", "int64_t({})", "uint16_t(int64_t({}))"};
+  static const Kind u32{"uint32_t", "int64_t", "int64_t({})", "uint32_t(int64_t({}))"};
+  static const Kind i8{"int8_t", "int64_t", "int64_t({})", "int8_t(int64_t({}))"};
+  static const Kind i16{"int16_t", "int64_t", "int64_t({})", "int16_t(int64_t({}))"};
+  static const Kind i32{"int32_t", "int64_t", "int64_t({})", "int32_t(int64_t({}))"};
+  static const Kind i64{"int64_t", "int64_t", "{}", "int64_t({})"};
+  static const Kind f16{"uint16_t", "float", "half_value({})", "half_bits(float({}))"};
+  static const Kind bf16{"uint16_t", "float", "bfloat_value({})", "bfloat_bits(float({}))"};
+  static const Kind f32{"float", "float", "{}", "float({})"};
+  static const Kind f64{"double", "double", "{}", "double({})"};
   switch (t) {
     case DType::boolean: return &boolean;
     case DType::u8: return &u8;
@@ -57,81 +57,84 @@ const Kind* kind_of(DType t) {
   }
 }
 
-// The kernel's parameter: addresses, then the nest. Eight bytes each, so the host writes it as a list of numbers.
-std::string parameter_text(size_t operands) {
-  const std::string n = std::to_string(operands);
-  return "struct Parameter {\n  void* at[" + n + "];\n  int64_t rank, n, size[8], stride[" + n + "][8];\n};\n";
+bool has_text(const Graph& body) {
+  if (!body.constants.empty() || body.outputs.empty() || body.inputs.size() + body.outputs.size() > most_operands)
+    return false;
+  for (const Value& v : body.values)
+    if (!kind_of(v.type.dtype)) return false;
+  const Shape& shape = body.values[size_t(body.outputs[0])].type.shape;
+  for (const Node& n : body.nodes)
+    if (n.out.size() != 1 || !(body.values[size_t(n.out[0])].type.shape == shape) || !row_text(n.op->name) ||
+        n.in.size() > 3)
+      return false;
+  return true;
 }
 
-// Empty where the body has no such kernel: constants, ops that are no rows, dtypes without arithmetic here.
-std::string kernel_text(const Graph& body) {
+// The kernel of a body over a nest of `rank` dimensions (nest.cuh), written out: no loop is left to a compiler. All of
+// its parameter is eight bytes wide, so the host writes it as a list of numbers: addresses, elements, strides in bytes,
+// and how to divide by each size.
+std::string kernel_text(const Graph& body, int rank) {
   const size_t operands = body.inputs.size() + body.outputs.size();
-  if (!body.constants.empty() || body.outputs.empty() || operands > most_operands) return {};
-  const auto type = [&](ValueId v) -> const TensorType& { return body.values[size_t(v)].type; };
-  for (const Value& v : body.values)
-    if (!kind_of(v.type.dtype)) return {};
-  const Shape& shape = type(body.outputs[0]).shape;
-  for (const Node& n : body.nodes)
-    if (n.out.size() != 1 || !(type(n.out[0]).shape == shape)) return {};
+  const auto type = [&](ValueId v) { return body.values[size_t(v)].type.dtype; };
+  const auto kind = [&](ValueId v) -> const Kind& { return *kind_of(type(v)); };
+  const auto filled = [](const char* form, const std::string& value) { return fmt::format(fmt::runtime(form), value); };
 
-  std::string s = "namespace suan::cuda::prelude {\n";
-  std::string used[n_dtypes];
-  for (const Value& v : body.values) {
-    const Kind& k = *kind_of(v.type.dtype);
-    const std::string name(brief(v.type.dtype));
-    used[int(v.type.dtype)] =
-        "struct as_" + name + " {\n  using Stored = " + k.stored + ";\n  using Compute = " + k.compute +
-        ";\n  __device__ static Compute load(Stored s) { return " + k.load +
-        "; }\n  template <class V> __device__ static Stored store(V v) { return " + k.store + "; }\n};\n";
+  std::string s = fmt::format(
+      "struct Divisor {{ uint64_t size, factor, shift; }};\n"
+      "struct Parameter {{ char* at[{0}]; int64_t n, stride[{0}][{1}]; Divisor by[{1}]; }};\n"
+      "extern \"C\" __global__ void __launch_bounds__({2}) suan_generated(const Parameter __grid_constant__ p) {{\n"
+      "  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;\n"
+      "  if (i >= p.n) return;\n",
+      operands, rank, generated_threads);
+  std::string rest = "i";
+  for (int d = rank - 1; d > 0; --d) {
+    s += fmt::format("  const int64_t q{0} = __umul64hi({1}, p.by[{0}].factor) >> p.by[{0}].shift, "
+                     "i{0} = {1} - q{0} * p.by[{0}].size;\n", d, rest);
+    rest = "q" + std::to_string(d);
   }
-  for (const std::string& text : used) s += text;
-  s += parameter_text(operands);
-  s += "extern \"C\" __global__ void __launch_bounds__(256) suan_generated(const __grid_constant__ Parameter p) {\n"
-       "  const int64_t step = int64_t(gridDim.x) * blockDim.x;\n"
-       "  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < p.n; i += step) {\n";
-  s += fmt::format("    int64_t at[{}] = {{}}, rest = i;\n"
-                   "    for (int d = int(p.rank) - 1; d > 0; --d) {{\n"
-                   "      const int64_t q = rest / p.size[d], r = rest - q * p.size[d];\n"
-                   "#pragma unroll\n"
-                   "      for (int k = 0; k < {}; ++k) at[k] += r * p.stride[k][d];\n"
-                   "      rest = q;\n    }}\n"
-                   "#pragma unroll\n"
-                   "    for (int k = 0; k < {}; ++k) at[k] += rest * p.stride[k][0];\n",
-                   operands, operands, operands);
+  s += "  const int64_t i0 = " + rest + ";\n";
+  const auto place = [&](size_t k, const Kind& as) {
+    std::string bytes;
+    for (int d = 0; d < rank; ++d) bytes += fmt::format(" + i{1} * p.stride[{0}][{1}]", k, d);
+    return fmt::format("*reinterpret_cast<{}*>(p.at[{}]{})", as.stored, k, bytes);
+  };
   for (size_t k = 0; k < body.inputs.size(); ++k) {
     const ValueId v = body.inputs[k];
-    const std::string as = "as_" + std::string(brief(type(v).dtype));
-    s += fmt::format("    const {0}::Compute v{1} = {0}::load(static_cast<const {0}::Stored*>(p.at[{2}])[at[{2}]]);\n", as,
-                     v, k);
+    s += fmt::format("  const {} v{} = {};\n", kind(v).compute, v, filled(kind(v).load, place(k, kind(v))));
   }
   for (const Node& n : body.nodes) {
-    const char* row = row_text(n.op->name);
-    if (!row || n.in.size() > 3) return {};
-    std::string expression = row;
+    std::string expression = row_text(n.op->name);
     const bool bounded = n.op->name == "clamp";
     const bool low = n.in.size() > 1 && n.in[1] != no_value, high = n.in.size() > 2 && n.in[2] != no_value;
     if (bounded && !high) expression = low ? "max(x, y)" : "x";
     if (bounded && high && !low) expression = "min(x, z)";
-    const std::string to = "as_" + std::string(brief(type(n.out[0]).dtype));
-    s += fmt::format("    {}::Compute v{};\n    {{\n", to, n.out[0]);
-    const char* names = "xyz";
-    std::string compute;
+    s += fmt::format("  {} v{};\n  {{\n", kind(n.out[0]).compute, n.out[0]);
+    const char* compute = "";
     for (size_t k = 0; k < n.in.size(); ++k) {
       if (n.in[k] == no_value) continue;
-      compute = kind_of(type(n.in[k]).dtype)->compute;
-      s += fmt::format("      const {} {} = v{};\n", compute, names[k], n.in[k]);
+      compute = kind(n.in[k]).compute;
+      s += fmt::format("    const {} {} = v{};\n", compute, "xyz"[k], n.in[k]);
     }
-    s += fmt::format("      [[maybe_unused]] constexpr Constant<{}> k;\n"
-                     "      v{} = {}::load({}::store({}));\n    }}\n",
-                     compute, n.out[0], to, to, expression);
+    if (expression.find("k(") != expression.npos) s += fmt::format("    constexpr Constant<{}> k;\n", compute);
+    s += fmt::format("    v{} = {};\n  }}\n", n.out[0],
+                     filled(kind(n.out[0]).load, filled(kind(n.out[0]).store, expression)));
   }
   for (size_t k = 0; k < body.outputs.size(); ++k) {
     const ValueId v = body.outputs[k];
-    const std::string as = "as_" + std::string(brief(type(v).dtype));
-    s += fmt::format("    static_cast<{0}::Stored*>(p.at[{1}])[at[{1}]] = {0}::store(v{2});\n", as,
-                     body.inputs.size() + k, v);
+    s += fmt::format("  {} = {};\n", place(body.inputs.size() + k, kind(v)),
+                     filled(kind(v).store, "v" + std::to_string(v)));
   }
-  return generated_prelude + s + "  }\n}\n}  // namespace\n";
+  return with_prelude(s + "}\n");
+}
+
+// i / size = (i * factor >> 64) >> shift for 0 <= i < 2^63: with 2^bits the least power of two that is not below size,
+// factor is 2^(63 + bits) / size and a bit, an error of less than 1 / size in the quotient (Granlund and Montgomery, 1994).
+void write_divisor(int64_t size, int64_t* by) {
+  int bits = 1;
+  while (bits < 63 && int64_t(1) << bits < size) ++bits;
+  by[0] = size;
+  by[1] = int64_t(uint64_t((static_cast<unsigned __int128>(1) << (63 + bits)) / uint64_t(size)) + 1);
+  by[2] = bits - 1;
 }
 
 struct Params {
@@ -143,27 +146,34 @@ struct Params {
 
 void run(const Params& p, const KernelArgs& a) {
   if (p.n == 0) return;
-  int64_t parameter[most_operands + 10 + most_operands * max_rank];
+  int64_t parameter[most_operands + 1 + (most_operands + 3) * max_rank];
   std::copy(p.parameter.begin(), p.parameter.end(), parameter);
   for (size_t i = 0; i < p.inputs; ++i) parameter[i] = reinterpret_cast<int64_t>(a.in[i]);
   for (size_t j = 0; j < p.outputs; ++j) parameter[p.inputs + j] = reinterpret_cast<int64_t>(a.out[j]);
-  p.kernel->launch(blocks_for(p.n, 1024), 256, parameter);
+  p.kernel->launch(p.n, parameter);
 }
 
 Prepared prepare(const KernelDesc& d) {
-  Params p{generate(kernel_text(*d.attrs.graph(0))), {}, d.in.size(), d.out.size(), 0};
-  const size_t operands = p.inputs + p.outputs;
+  Params p{{}, {}, d.in.size(), d.out.size(), 0};
+  std::vector<const TensorDesc*> operands(d.in.begin(), d.in.end());
+  operands.insert(operands.end(), d.out.begin(), d.out.end());
   std::vector<const Layout*> layouts;
-  for (const TensorDesc* t : d.in) layouts.push_back(&t->layout);
-  for (const TensorDesc* t : d.out) layouts.push_back(&t->layout);
-  p.parameter.resize(operands + 2 + max_rank + operands * max_rank);
-  int64_t* nest = p.parameter.data() + operands;
-  fill_nest(d.out[0]->layout.shape, layouts.data(), int(operands), nest[0], nest[1], nest + 2, nest + 2 + max_rank);
-  p.n = nest[1];
+  for (const TensorDesc* t : operands) layouts.push_back(&t->layout);
+  int64_t rank = 0, size[max_rank] = {}, stride[most_operands * max_rank] = {};
+  fill_nest(d.out[0]->layout.shape, layouts.data(), int(operands.size()), rank, p.n, size, stride);
+  rank = std::max<int64_t>(rank, 1);
+  p.kernel = generate(kernel_text(*d.attrs.graph(0), int(rank)));
+  p.parameter.resize(operands.size());
+  p.parameter.push_back(p.n);
+  for (size_t k = 0; k < operands.size(); ++k)
+    for (int64_t j = 0; j < rank; ++j)
+      p.parameter.push_back(stride[k * max_rank + size_t(j)] * item_size(operands[k]->dtype));
+  p.parameter.resize(p.parameter.size() + size_t(3 * rank));
+  for (int64_t j = 1; p.n != 0 && j < rank; ++j) write_divisor(size[j], p.parameter.data() + p.parameter.size() - 3 * (rank - j));
   return prepared<Params>(std::move(p), run);
 }
 
-bool supports(const KernelDesc& d) { return why_no_generator().empty() && !kernel_text(*d.attrs.graph(0)).empty(); }
+bool supports(const KernelDesc& d) { return why_no_generator().empty() && has_text(*d.attrs.graph(0)); }
 
 }  // namespace
 

@@ -90,7 +90,8 @@ int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, void* a_
   const uint64_t aligned = algorithm->data[0] & 255;
   for (const void* p : {a, b, static_cast<const void*>(out), d.bias})
     if (reinterpret_cast<uintptr_t>(p) % aligned) return 13;
-  if (k != kb || m != D.rows || n != D.columns || A.batch != B.batch || A.batch != D.batch || !workspace || !workspace_bytes)
+  if (k != kb || m != D.rows || n != D.columns || A.batch != B.batch || A.batch != D.batch || !workspace || !workspace_bytes ||
+      reinterpret_cast<uintptr_t>(workspace) % 256)   // which Hopper's ways ask for
     return 7;
   const double scale = d.scale == lt::r64f ? *static_cast<const double*>(alpha) : double(*static_cast<const float*>(alpha));
   return fake_enqueue(stream, "product", [=] {

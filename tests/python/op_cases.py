@@ -124,6 +124,15 @@ def values_for(spec, name, rng):
     return rounded(np.asarray(a), name)
 
 
+#: What a dtype cannot do although the op admits it.
+REFUSED = {("index_put", "bool"): "bool does not accumulate"}
+
+
+def is_refused(name, index, dtype):
+    """A sample of an op, in a dtype."""
+    return (name, dtype) in REFUSED and SAMPLES[name][index]["attrs"].get("accumulate")
+
+
 def dtypes_of(op_name, sample, quick=QUICK):
     """The dtypes that the sample is swept over; [None] when all its inputs have a fixed one.
 

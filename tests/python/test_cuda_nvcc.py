@@ -1,19 +1,15 @@
 """nvcc compiles every CUDA kernel for sm_80 and sm_90a without spilling a register, NVRTC the generated ones; and what
 the runtime declares of NVIDIA's interfaces is what NVIDIA's headers say."""
 
-import ctypes
-import os
 import pathlib
 import re
 import subprocess
-import sys
 
 import pytest
 
-from suan import _c
+from nvrtc_cases import BUILD, FAKE_DRIVER, Nvrtc, generated_texts
 
 ROOT = pathlib.Path(__file__).parents[2]
-BUILD = pathlib.Path(_c.__file__).resolve().parents[2]
 CACHE = BUILD / "CMakeCache.txt"
 found = re.search(r"^SUAN_NVCC:\w+=(/.*)$", CACHE.read_text() if CACHE.exists() else "", re.M)
 NVCC = found and found[1]
@@ -46,53 +42,18 @@ def test_the_runtime_declares_what_nvidia_does():
     subprocess.run(command, check=True, timeout=120)
 
 
-class Nvrtc:
-    def __init__(self):
-        self.library = ctypes.CDLL("libnvrtc.so.13")
-
-    def compile(self, text, arch):
-        """The assembler's report."""
-        options = [f"--gpu-architecture=sm_{arch}", "--std=c++20", "--fmad=false", "--device-as-default-execution-space", "--ptxas-options=-v"]
-        array = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
-        program, size = ctypes.c_void_p(), ctypes.c_size_t()
-        self.library.nvrtcCreateProgram(ctypes.byref(program), text, b"generated.cu", 0, None, None)
-        status = self.library.nvrtcCompileProgram(program, len(options), array)
-        self.library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-        log = ctypes.create_string_buffer(size.value)
-        self.library.nvrtcGetProgramLog(program, log)
-        assert status == 0, log.value.decode()
-        self.library.nvrtcDestroyProgram(ctypes.byref(program))
-        return log.value.decode()
-
-
-def generated_texts(tmp_path):
-    """The kernels of fused nodes, made by the real library over the fake driver."""
-    code = """
-import suan
-from device_cases import FUSED
-t = suan.randn(4, 6).to("cuda")
-for f in FUSED.values():
-    g = suan.compile(f)
-    for _ in range(3): g(t)
-"""
-    env = {**os.environ, "LD_LIBRARY_PATH": str(BUILD / "fake_cuda"), "SUAN_CACHE": str(tmp_path)}
-    env["PYTHONPATH"] = f"{env.get('PYTHONPATH', '')}:{ROOT / 'tests/python'}"
-    subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=300)
-    return [p.read_bytes() for p in sorted((tmp_path / "kernels").glob("*.cu"))]
-
-
 @pytest.mark.skipif(not NVCC, reason=NO_NVCC + "libsuan_cuda.so was NOT built")
 def test_generated_kernels_compile_without_spills(tmp_path):
     try:
         nvrtc = Nvrtc()
     except OSError as error:
         pytest.skip(f"no NVRTC: {error}")
-    if not (BUILD / "fake_cuda/libcuda.so.1").exists():
+    if not (FAKE_DRIVER / "libcuda.so.1").exists():
         pytest.skip("built without the C++ tests: no fake driver")
     texts = generated_texts(tmp_path)
     assert len(texts) >= 8
     for text in texts:
         for arch in ("80", "90a"):
-            report = nvrtc.compile(text, arch)
+            report = nvrtc.compile(text, arch, "--ptxas-options=-v")
             spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
             assert spills and all(pair == ("0", "0") for pair in spills), report

@@ -1,5 +1,7 @@
 """tools/gpu without a GPU: what it says, and its own paths on the emulated device."""
 
+import importlib.machinery
+import importlib.util
 import json
 import os
 import pathlib
@@ -33,3 +35,23 @@ def test_check_goes_through_every_part(tmp_path):
     assert all(run["exit"] == 0 for run in record["sanitizer"].values()), record["sanitizer"]
     assert len(record["kernels"]) >= 13 and all(k["seconds"] > 0 and k["share_of_ceiling"] > 0 for k in record["kernels"])
     assert record["char_gpt_step"]["captured"]["seconds"] > 0
+
+
+def test_what_stops_is_told_and_the_rest_kept(tmp_path, monkeypatch, capsys):
+    loader = importlib.machinery.SourceFileLoader("gpu_script", str(ROOT / "tools/gpu"))
+    script = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_script", loader))
+    loader.exec_module(script)
+
+    def stops(*args):
+        raise RuntimeError("an illegal address")
+
+    for step in ("compare_ops", "compare_training", "measure_kernels", "sanitize"):
+        monkeypatch.setattr(script, step, stops)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--check", "--out", str(tmp_path)])
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    assert script.main() == 1
+    assert "**training: stopped: RuntimeError: an illegal address**" in capsys.readouterr().out
+    (path,) = tmp_path.glob("*-emulated.json")
+    record = json.loads(path.read_text())
+    assert set(record["errors"]) == {"ops", "training", "kernels", "sanitizer"}
+    assert record["char_gpt_step"]["eager"]["seconds"] > 0

@@ -17,6 +17,7 @@ from op_cases import (
     array,
     bits,
     dtypes_of,
+    is_refused,
     laid_out,
     make_inputs,
 )
@@ -71,21 +72,13 @@ LOOSE = {
 F64_ONLY = {"adamw_step", "adamw_steps", "sgd_step"}
 
 
-#: What a dtype cannot do although the op admits it.
-REFUSED = {("index_put", "bool"): "bool does not accumulate"}
-
-
-def refused(name, index, dtype):
-    return (name, dtype) in REFUSED and SAMPLES[name][index]["attrs"].get("accumulate")
-
-
 def cases():
     for name, samples in SAMPLES.items():
         for index, sample in enumerate(samples):
             if sample["error"]:
                 continue
             for dtype in dtypes_of(name, sample):
-                if not refused(name, index, dtype):
+                if not is_refused(name, index, dtype):
                     yield pytest.param(name, index, dtype, id=f"{name}-{index}-{dtype or 'fixed'}")
 
 

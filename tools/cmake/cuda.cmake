@@ -43,13 +43,16 @@ file(GLOB emulator CONFIGURE_DEPENDS ${emulation}/*.cpp)   # what runs blocks; t
 list(FILTER emulator EXCLUDE REGEX "/(checker|no_checker|device|generated).cpp$")
 set_source_files_properties(${suan_cuda_sources} ${cuda}/runtime/product.cu PROPERTIES LANGUAGE CXX)
 
-# What generated kernels begin with: two headers as text, without their own includes.
+# What generated kernels take pieces of: two headers as text, each from its first piece to the end of its namespace.
 set(prelude)
 foreach(name values prelude)
   set(file ${cuda}/lib/${name}.cuh)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
   file(READ ${file} text)
-  string(REGEX REPLACE "#(pragma once|include[^\n]*)\n" "" text "${text}")
+  string(FIND "${text}" "//: " from)
+  string(FIND "${text}" "}  // namespace" to)
+  math(EXPR length "${to} - ${from}")
+  string(SUBSTRING "${text}" ${from} ${length} text)
   string(APPEND prelude "${text}")
 endforeach()
 set(suan_cuda_prelude ${CMAKE_BINARY_DIR}/tables/cuda_prelude.cpp)

@@ -1,5 +1,5 @@
 // Generated kernels in the emulation: the host's C++ compiler makes a library of the same text. Its threads know
-// nothing of one another, so one of them, taking every element, is as good as a grid.
+// nothing of one another, so a loop over them is as good as a grid.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -25,9 +25,12 @@ constexpr const char* host_prelude = R"(#include <cmath>
 #define __device__
 #define __global__
 #define __forceinline__ inline
-#define __grid_constant__
+#define __grid_constant__ &
 #define __launch_bounds__(...)
-namespace { struct Index { unsigned x = 0; } threadIdx, blockIdx; struct Size { unsigned x = 1; } blockDim, gridDim; }
+namespace {
+struct Index { unsigned x; } threadIdx, blockIdx, blockDim;
+inline uint64_t __umul64hi(uint64_t a, uint64_t b) { return uint64_t((unsigned __int128)a * b >> 64); }
+}
 )";
 
 // $CXX, else c++, if there is such a program.
@@ -53,15 +56,17 @@ class HostKernel : public Generated {
  public:
   HostKernel(const void* run, size_t bytes)
       : bytes_{bytes, 0}, kernel_{"fused_elementwise", call, run, 1, bytes_} {}
-  void launch(unsigned blocks, unsigned threads, void* parameter) const override {
+  void launch(int64_t elements, void* parameter) const override {
     LaunchScope scope(kernel_.name);
     void* arguments[] = {parameter};
-    launch_emulated(kernel_, {{blocks, 1, 1}, {threads, 1, 1}}, 0, arguments);
+    const unsigned blocks = unsigned((elements + generated_threads - 1) / generated_threads);
+    launch_emulated(kernel_, {{blocks, 1, 1}, {generated_threads, 1, 1}}, 0, arguments);
   }
 
  private:
-  static void call(const EmulatedKernel& k, const LaunchShape&, size_t, void** arguments) {
-    reinterpret_cast<void (*)(const void*)>(const_cast<void*>(k.kernel))(arguments[0]);
+  static void call(const EmulatedKernel& k, const LaunchShape& shape, size_t, void** arguments) {
+    using Run = void (*)(const void*, unsigned, unsigned);
+    reinterpret_cast<Run>(const_cast<void*>(k.kernel))(arguments[0], shape.grid[0], shape.block[0]);
   }
   size_t bytes_[2];
   EmulatedKernel kernel_;
@@ -109,8 +114,11 @@ std::shared_ptr<const Generated> generate(const std::string& text) {
   if (kept) return kept;
   const std::string whole =
       host_prelude + text +
-      "extern \"C\" void suan_run(const void* p) {\n"
-      "  suan::cuda::prelude::suan_generated(*static_cast<const suan::cuda::prelude::Parameter*>(p));\n}\n"
+      "extern \"C\" void suan_run(const void* p, unsigned blocks, unsigned threads) {\n"
+      "  blockDim.x = threads;\n"
+      "  for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)\n"
+      "    for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x)\n"
+      "      suan::cuda::prelude::suan_generated(*static_cast<const suan::cuda::prelude::Parameter*>(p));\n}\n"
       "extern \"C\" unsigned long suan_bytes() { return sizeof(suan::cuda::prelude::Parameter); }\n";
   std::string folder = cache_folder();
   const bool keep = !folder.empty();

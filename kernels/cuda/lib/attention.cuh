@@ -92,6 +92,46 @@ __device__ __forceinline__ void load_rows(T* to, const T* from, const Operand4& 
   }
 }
 
+// Where a block of queries stands. Causal: the blocks that see most begin first.
+struct QueryBlock {
+  int batch, head, kv_head;
+  int first, warp_first;   // queries: the block's, this warp's
+  int seen;                // keys that any of the block's queries may see
+};
+__device__ __forceinline__ QueryBlock query_block(const AttentionParams& p) {
+  QueryBlock b;
+  b.head = int(blockIdx.y) % p.heads, b.batch = int(blockIdx.y) / p.heads, b.kv_head = b.head / (p.heads / p.kv_heads);
+  b.first = int(p.causal ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * block_rows;
+  b.warp_first = b.first + int(threadIdx.x) / 32 * warp_rows;
+  b.seen = p.causal && b.first + block_rows < p.keys ? b.first + block_rows : p.keys;
+  return b;
+}
+
+// The keys and values that a block of queries sees, by tiles, in two stages of shared memory.
+template <class T, int W>
+struct KeyTiles {
+  T *keys, *values;        // shared: two tiles of each
+  const T *k, *v;          // of the head
+  const AttentionParams& p;
+
+  __device__ __forceinline__ static int stage(int k0) { return k0 / tile_rows % 2 * tile_rows * row_stride<T, W>; }
+  __device__ __forceinline__ void load(int k0) const {
+    load_rows<tile_rows, W>(keys + stage(k0), k, p.k, k0, p.keys, p.width);
+    load_rows<tile_rows, W>(values + stage(k0), v, p.v, k0, p.keys, p.value_width);
+    cp_async_commit();
+  }
+  // The tile at k0 is there, the next one on its way.
+  __device__ __forceinline__ void arrive(int k0, int seen) const {
+    if (k0 + tile_rows < seen) {
+      load(k0 + tile_rows);
+      cp_async_wait<1>();
+    } else {
+      cp_async_wait<0>();
+    }
+    __syncthreads();
+  }
+};
+
 // The four lanes that share a row of a result.
 template <class Op>
 __device__ __forceinline__ float row_reduce(float v) {

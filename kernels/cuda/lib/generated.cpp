@@ -1,4 +1,4 @@
-// The disk cache of generated kernels.
+// The text that generated kernels begin with, and their cache on disk.
 #include "kernels/cuda/lib/generated.h"
 
 #include <sys/stat.h>
@@ -8,10 +8,62 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <unordered_map>
+#include <vector>
 
 #include "core/hash.h"
 
 namespace suan::cuda {
+
+extern const char* const generated_prelude;   // written by tools/cmake/cuda.cmake
+
+namespace {
+
+struct Pieces {
+  std::vector<std::string> texts;                 // in the order in which they may stand
+  std::unordered_map<std::string, size_t> from;   // name to piece
+};
+
+const Pieces& pieces() {
+  static const Pieces all = [] {
+    Pieces p;
+    std::istringstream lines(generated_prelude);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("//: ")) {
+        std::istringstream names(line.substr(4));
+        for (std::string name; names >> name;) p.from[name] = p.texts.size();
+        p.texts.emplace_back();
+      } else {
+        p.texts.back() += line + "\n";
+      }
+    }
+    return p;
+  }();
+  return all;
+}
+
+void mark_named(const std::string& text, std::vector<bool>& wanted) {
+  constexpr const char* letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+  for (size_t at = 0; (at = text.find_first_of(letters, at)) != text.npos;) {
+    const size_t end = std::min(text.find_first_not_of(letters, at), text.size());
+    const auto piece = pieces().from.find(text.substr(at, end - at));
+    at = end;
+    if (piece == pieces().from.end() || wanted[piece->second]) continue;
+    wanted[piece->second] = true;
+    mark_named(pieces().texts[piece->second], wanted);
+  }
+}
+
+}  // namespace
+
+std::string with_prelude(const std::string& text) {
+  std::vector<bool> wanted(pieces().texts.size());
+  mark_named(text, wanted);
+  std::string all = "namespace suan::cuda::prelude {\n";
+  for (size_t i = 0; i < wanted.size(); ++i)
+    if (wanted[i]) all += pieces().texts[i];
+  return all + text + "}  // namespace\n";
+}
 
 // Only a folder of our own: what lies there is run.
 std::string cache_folder() {

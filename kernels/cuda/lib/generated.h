@@ -10,16 +10,18 @@
 
 namespace suan::cuda {
 
-// values.cuh and prelude.cuh as text, for programs that have no headers.
-extern const char* const generated_prelude;
+// `text` in the namespace suan::cuda::prelude, after those pieces of values.cuh and prelude.cuh that it names or that
+// they name: a compiler's time goes with what it reads.
+std::string with_prelude(const std::string& text);
 
-// A kernel "suan_generated" of one parameter, a structure passed by value, whose threads take elements in grid-stride
-// order and know nothing of one another.
+// A kernel "suan_generated" of one parameter, a structure passed by value. Each thread takes the element of its number,
+// if there is one, and knows nothing of the others.
 class Generated {
  public:
   virtual ~Generated() = default;
-  virtual void launch(unsigned blocks, unsigned threads, void* parameter) const = 0;
+  virtual void launch(int64_t elements, void* parameter) const = 0;
 };
+constexpr unsigned generated_threads = 256;   // of a block
 
 // Why there is no compiler; empty when there is one.
 std::string why_no_generator();

@@ -1,11 +1,12 @@
-// Values whose storage is not their arithmetic: bool, half, bfloat16. Part of generated kernels too (generated.h),
-// which have no headers: nothing of the standard library here.
+// Values whose storage is not their arithmetic: bool, half, bfloat16. Generated kernels (generated.h) hold those pieces
+// of this file that they name. A piece begins with the names it defines; no headers, nothing of the standard library.
 #pragma once
 
 #include "kernels/cuda/lib/rt.cuh"
 
 namespace suan::cuda {
 
+//: Truth
 // bool as a type of its own: ~ and & are logical, and nothing promotes to int.
 struct Truth {
   bool v;
@@ -28,6 +29,7 @@ __device__ inline bool operator>(Truth a, Truth b) { return a.v > b.v; }
 __device__ inline bool operator<=(Truth a, Truth b) { return a.v <= b.v; }
 __device__ inline bool operator>=(Truth a, Truth b) { return a.v >= b.v; }
 
+//: as_bits
 template <class To, class From>
 __device__ __forceinline__ To as_bits(From from) {
   static_assert(sizeof(To) == sizeof(From));
@@ -36,12 +38,15 @@ __device__ __forceinline__ To as_bits(From from) {
   return to;
 }
 
+//: bfloat_value bfloat_bits
 __device__ inline float bfloat_value(uint16_t b) { return as_bits<float>(uint32_t(b) << 16); }
 __device__ inline uint16_t bfloat_bits(float f) {
   const uint32_t u = as_bits<uint32_t>(f);
   if ((u & 0x7fffffffu) > 0x7f800000u) return uint16_t((u >> 16) | 0x40);
   return uint16_t((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
+
+//: half_value half_bits
 __device__ inline float half_value(uint16_t h) {
   const uint32_t sign = uint32_t(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023;
   if (e == 31) return as_bits<float>(sign | 0x7f800000u | m << 13);

@@ -19,9 +19,10 @@ typedef unsigned long uint64_t;
 class CardKernel : public Generated {
  public:
   explicit CardKernel(void* function) : function_(function) {}
-  void launch(unsigned blocks, unsigned threads, void* parameter) const override {
+  void launch(int64_t elements, void* parameter) const override {
     void* arguments[] = {parameter};
-    launch_function(function_, "fused_elementwise", {{blocks, 1, 1}, {threads, 1, 1}}, 0, arguments);
+    const unsigned blocks = unsigned((elements + generated_threads - 1) / generated_threads);
+    launch_function(function_, "fused_elementwise", {{blocks, 1, 1}, {generated_threads, 1, 1}}, 0, arguments);
   }
 
  private:
@@ -42,17 +43,19 @@ std::shared_ptr<const Generated> generate(const std::string& rows) {
   const std::string text = card_prelude + rows;
   current_stream();
   const std::string folder = cache_folder();
-  const std::string path =
-      folder + "/" + cache_name(text, nvrtc_version() + " " + std::to_string(architecture()), ".cubin");
+  const std::vector<std::string> options = nvrtc_options(architecture());
+  std::string compiler = nvrtc_version();
+  for (const std::string& option : options) compiler += " " + option;
+  const std::string path = folder + "/" + cache_name(text, compiler, ".cubin");
   std::string code;
   void *module = nullptr, *function = nullptr;
   // What lies there may be damaged: then it is made again.
   if (folder.empty() || !read_file(path, code) || driver().module_load(&module, code.data()) != cu::success) {
-    code = nvrtc_compile(text, architecture());
+    code = nvrtc_compile(text, options);
     check(driver().module_load(&module, code.data()), "loading a generated kernel");
     if (!folder.empty()) {
       write_file(path, code);
-      write_file(path + ".cu", text);   // for whoever wants to read it
+      write_file(path + ".cu", "// " + compiler + "\n" + text);   // for whoever wants to read it
     }
   }
   check(driver().module_function(&function, module, "suan_generated"), "finding a generated kernel");

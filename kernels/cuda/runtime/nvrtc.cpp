@@ -1,8 +1,6 @@
 // NVRTC, opened when it is first needed.
 #include <dlfcn.h>
 
-#include <iterator>
-
 #include "core/error.h"
 #include "kernels/cuda/runtime/nvrtc.h"
 
@@ -55,15 +53,22 @@ const Nvrtc& nvrtc() {
 
 }  // namespace
 
-std::string nvrtc_compile(const std::string& text, int arch) {
+// --minimal leaves out what small kernels never name, --Ofast-compile=mid the optimisers' dearest passes: a third of the
+// time, for the same arithmetic in 8 % fewer to 14 % more instructions.
+std::vector<std::string> nvrtc_options(int arch) {
+  return {"--gpu-architecture=sm_" + std::to_string(arch) + (arch == 90 ? "a" : ""), "--std=c++20", "--fmad=false",
+          "--device-as-default-execution-space", "--minimal", "--Ofast-compile=mid"};
+}
+
+std::string nvrtc_compile(const std::string& text, const std::vector<std::string>& options) {
   const Nvrtc& n = nvrtc();
   if (!n.missing.empty()) fail<DeviceError>("fused_elementwise", "cannot compile: expected NVRTC, got {}", n.missing);
   void* program = nullptr;
   if (n.create(&program, text.c_str(), "suan_generated.cu", 0, nullptr, nullptr) != 0)
     fail<DeviceError>("fused_elementwise", "cannot compile: expected NVRTC to take a program, got a refusal");
-  const std::string target = "--gpu-architecture=sm_" + std::to_string(arch) + (arch == 90 ? "a" : "");
-  const char* options[] = {target.c_str(), "--std=c++20", "--fmad=false", "--device-as-default-execution-space"};
-  const int result = n.compile(program, int(std::size(options)), options);
+  std::vector<const char*> list;
+  for (const std::string& option : options) list.push_back(option.c_str());
+  const int result = n.compile(program, int(list.size()), list.data());
   size_t size = 0;
   std::string words, code;
   if (n.log_size(program, &size) == 0 && size > 1) {

@@ -112,11 +112,13 @@ struct Product {
   }
 };
 
-// The library's own scratch: partial sums of at most 16 parts, within 32 MiB.
+// The library's own scratch: partial sums of at most 16 parts, within 32 MiB. It must begin at a multiple of 256 bytes
+// (on Hopper), and a workspace begins at one of 64.
 int64_t scratch_for(int64_t elements) {
   return std::clamp<int64_t>(elements * 16 * 4, int64_t(256) << 10, int64_t(32) << 20);
 }
 int64_t rounded(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+constexpr int64_t scratch_slack = 256 - 64;
 
 // The strides of matrix dimensions; vectors are a row (left) or a column (right).
 Layout as_matrix(const Layout& l, bool left) {
@@ -214,6 +216,7 @@ void run(const Product& p, const KernelArgs& a) {
   const float one = 1, zero = 0;
   const double one_wide = 1, zero_wide = 0;
   const bool wide = p.dtype == DType::f64;
+  auto* scratch = reinterpret_cast<char*>(rounded(reinterpret_cast<int64_t>(workspace + p.scratch_at)));
   const Library& l = library();
   std::lock_guard lock(p.mutex);
   if (bias) ask(l.desc_set(p.desc, cublaslt::desc_bias, &bias, sizeof bias), p.op.c_str(), "a bias");
@@ -229,7 +232,7 @@ void run(const Product& p, const KernelArgs& a) {
     const Way& way = way_for(p, alignment_of({x, w, out, bias}));
     ask(l.multiply(l.handle, p.desc, wide ? static_cast<const void*>(&one_wide) : &one, w, p.b_layout, x, p.a_layout,
                    wide ? static_cast<const void*>(&zero_wide) : &zero, out, p.out_layout, out, p.out_layout, &way.algorithm,
-                   workspace + p.scratch_at, size_t(p.scratch_bytes), current_stream()),
+                   scratch, size_t(p.scratch_bytes), current_stream()),
         p.op.c_str(), "this product");
   }
 }
@@ -331,7 +334,7 @@ Prepared prepare_product(const KernelDesc& d) {
   p.scratch_at = workspace;
   p.scratch_bytes = rounded(scratch_for(p.batch * p.m * p.n));
   return {[](const void* s, const KernelArgs& args) { run(*static_cast<const Product*>(s), args); }, made,
-          workspace + p.scratch_bytes};
+          workspace + p.scratch_bytes + scratch_slack};
 }
 
 }  // namespace suan::cuda
