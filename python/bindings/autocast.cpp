@@ -78,7 +78,9 @@ Tensor low_cast(State& s, const Setting& now, const Tensor& t) {
 }
 
 Setting& setting(const std::string& device_type) {
-  return state().settings[size_t(parse_device(device_type).type)];
+  // Settings for CUDA may be asked for and made where there is no driver.
+  const DeviceType type = device_type == "cuda" ? DeviceType::cuda : parse_device(device_type).type;
+  return state().settings[size_t(type)];
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ class autocast:
     """
 
     def __init__(self, device_type, dtype=None, enabled=True, cache_enabled=True):
-        self._device = suan.device(device_type).type
+        self._device = device_type if device_type == "cuda" else suan.device(device_type).type
         reason = _c.why_unavailable("cuda") if self._device == "cuda" else ""
         if enabled and reason:
             warnings.warn(f"[autocast] off: expected a CUDA device, got none ({reason})", stacklevel=2)

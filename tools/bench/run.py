@@ -111,7 +111,8 @@ def measure_row(pythons, name, rounds, seconds):
             shown = raw[w][-1].get("error") or f"{raw[w][-1]['median'] * 1e3:.4g} ms"
             print(f"  {name} {w}: {shown}", file=sys.stderr, flush=True)
     records = {w: fold(r) for w, r in raw.items()}
-    out = {"what": what, "records": records, "ratios": [], "differences": same_losses(records, 2e-2 if case.endswith("_bf16") else 2e-3)}
+    out = {"what": what, "records": records, "ratios": [], 
+           "differences": same_losses(records, 2e-2 if case.endswith("_bf16") else 2e-3)}
     for over, under, target in ratios:
         a, b = records[over], records[under]
         value = a["median"] / b["median"] if "median" in a and "median" in b else None
