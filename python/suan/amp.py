@@ -106,7 +106,7 @@ def in_float32(loss):
 def _widened(value):
     if not isinstance(value, suan.Tensor) or value.dtype not in (suan.bfloat16, suan.float16):
         return value
-    return value.float() if is_autocast_enabled(suan.device(value.device).type) else value
+    return value.float() if is_autocast_enabled(value.device.type) else value
 
 
 class GradScaler:

@@ -219,7 +219,7 @@ def markdown(result):
         if "suan wheel" in sizes:
             lines.append(f"| wheel | {sizes['suan wheel'] / 1e6:.1f} MB | – | – | (≤ 60 MB) |")
     lines += ["", f"{result['machine']}, {result['threads']} thread(s), {result['clock']} time, "
-              f"fp32, {result['date']}; "
+              f"fp32 but where a row says bf16, {result['date']}; "
               + ", ".join(f"{k} {v}" for k, v in result["versions"].items())
               + f". Other processes used {others(result) * 100:.0f} % of the machine meanwhile"
               + (": wall times on two threads then say little." if others(result) > 0.1 else ".")]
