@@ -164,11 +164,15 @@ TEST(Gemm, OtherDtypes) {
   }
 }
 
-// bf16 in must be the f32 product of the widened values, rounded once when C is bf16 too.
+// bf16 in must be the f32 product of the widened values, rounded once when C is bf16 too: by panels of f32 and,
+// where the processor has vdpbf16ps, by panels of pairs.
 TEST(Gemm, Bfloat16AccumulatesInFloat32) {
+  const int64_t sizes[][3] = {{150, 130, 600}, {150, 130, 601}, {7, 45, 3}, {40, 33, 1}, {64, 64, 5000}};
   for (const Isa& isa : isas()) {
-    for (int t = 0; t < 4; ++t) {
-      const int64_t m = 150, n = 130, k = 600;
+    const bool has_pairs = isa.prepare == avx512::gemm_prepare && __builtin_cpu_supports("avx512bf16");
+    for (int t = 0; t < (has_pairs ? 40 : 20); ++t) {
+      const auto [m, n, k] = sizes[t / 4 % 5];
+      const bool pairs = t >= 20;
       const auto round = [](float x) {
         uint32_t u;
         std::memcpy(&u, &x, 4);
@@ -189,10 +193,14 @@ TEST(Gemm, Bfloat16AccumulatesInFloat32) {
       std::vector<uint16_t> c16(s.stride_c);
       run(isa, isa.prepare(s), a.data(), b.data(), expected.data());
       s.dtype = DType::bf16;
-      run(isa, isa.prepare(s), a16.data(), b16.data(), wide.data());
-      EXPECT_EQ(wide, expected);
+      GemmPlan plan = isa.prepare(s);
+      plan.pairs = pairs;
+      run(isa, plan, a16.data(), b16.data(), wide.data());
+      EXPECT_EQ(wide, expected) << m << "x" << n << "x" << k << (pairs ? " pairs" : " widened");
       s.out_dtype = DType::bf16;
-      run(isa, isa.prepare(s), a16.data(), b16.data(), c16.data());
+      plan = isa.prepare(s);
+      plan.pairs = pairs;
+      run(isa, plan, a16.data(), b16.data(), c16.data());
       for (int64_t i = 0; i < m; ++i) {
         for (int64_t j = 0; j < n; ++j)
           ASSERT_EQ(c16[i * s.ldc + j], round(expected[i * s.ldc + j]));

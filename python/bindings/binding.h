@@ -165,6 +165,9 @@ Attr to_attr(PyObject* o, const AttrSpec& spec, const std::string& op);
 // The inputs of `op` as tensors: numbers become literals of the dtype that torch's rules give, tensors of
 // one group are cast to it where the op promotes. `target`: the dtype wanted instead (in-place writes).
 std::vector<Tensor> promoted_inputs(const OpDef& op, std::span<PyObject* const> given);
+// Inside suan.autocast: casts what the op's kind asks for.
+bool autocast_active();
+void autocast_inputs(const OpDef& op, std::span<Tensor> in);
 DType settled(const OpDef& op, const InputSpec& spec, DType common);  // float32 for sqrt of an int …
 
 // ---- the rest of the module, one function per file ----------------------------------------------------
@@ -182,6 +185,7 @@ void make_tensor_type(nb::module_& m);
 void make_dtypes(nb::module_& m);
 void make_errors(nb::module_& m);
 void bind_ops(nb::module_& m);
+void bind_autocast(nb::module_& m);
 void bind_autograd(nb::module_& m);
 void bind_interop(nb::module_& m);
 void bind_misc(nb::module_& m);

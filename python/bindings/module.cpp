@@ -173,6 +173,7 @@ NB_MODULE(_c, m) {
   make_tensor_type(m);
   bind_ops(m);
   bind_interop(m);
+  bind_autocast(m);
   bind_autograd(m);
   bind_misc(m);
   bind_compile(m);

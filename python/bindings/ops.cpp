@@ -133,6 +133,7 @@ Call parse(const OpDef& op, PyObject* self, PyObject* const* args, Py_ssize_t n_
   Call call{promoted_inputs(op, given), {}};
   if (cast_first && !call.inputs.empty() && call.inputs[0].defined())
     call.inputs[0] = cast(call.inputs[0], *cast_first);
+  if (autocast_active()) autocast_inputs(op, call.inputs);
   call.attrs = attrs.empty() ? default_attrs(op) : Attrs(std::move(attrs));
   return call;
 }
@@ -163,7 +164,7 @@ PyObject* call_op(const OpDef& op, PyObject* self, PyObject* const* args, Py_ssi
     if (self && n == 0 && !names && op.inputs.size() == 1) {  // x.exp(): the commonest method call
       const Tensor& x = unwrap(self);
       if (op.outputs.size() == 1 && is_floating(x.dtype()) && !returns_list(op) &&
-          x.numel() < release_gil_elements)
+          x.numel() < release_gil_elements && !autocast_active())
         return wrap(apply(op, {&x, 1}, default_attrs(op)));
     }
     return run(op, parse(op, self, args, n, names));

@@ -126,6 +126,14 @@ PyObject* ipower(PyObject* a, PyObject* b, PyObject*) { return binary_in_place(S
 PyObject* matmul(PyObject* a, PyObject* b) {
   if (!is_tensor(a) || !is_tensor(b)) Py_RETURN_NOTIMPLEMENTED;
   return guarded([&]() -> PyObject* {
+    if (autocast_active()) {
+      Tensor in[2] = {unwrap(a), unwrap(b)};
+      autocast_inputs(SUAN_OP("matmul"), in);
+      std::optional<ReleaseGil> free(std::in_place);
+      Tensor out = apply(SUAN_OP("matmul"), in);
+      free.reset();
+      return wrap(std::move(out));
+    }
     BorrowedPair two(unwrap(a), unwrap(b));
     if (two.span()[0].numel() + two.span()[1].numel() < release_gil_elements)
       return wrap(apply(SUAN_OP("matmul"), two.span()));

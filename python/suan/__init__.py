@@ -66,7 +66,8 @@ _NN_NAMES = (
     "max_pool2d", "max_pool3d", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "prelu", "rrelu", "selu",
     "threshold",
 )
-_LAZY_NAMES = {"compile": "compile", "plan": "compile", **dict.fromkeys(_NN_NAMES, "nn.functional")}
+_LAZY_NAMES = {"compile": "compile", "plan": "compile", **dict.fromkeys(_NN_NAMES, "nn.functional"),
+               **dict.fromkeys(("autocast", "is_autocast_enabled", "get_autocast_dtype"), "amp")}
 
 
 def __getattr__(name):

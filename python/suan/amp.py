@@ -1,10 +1,112 @@
-"""suan.amp: loss scaling, so that small float16 gradients do not vanish."""
+"""suan.amp: products in bfloat16 or float16 while weights stay float32, and loss scaling, so that small float16
+gradients do not vanish."""
 
+import functools
 import warnings
 
 import suan
 
 from . import _c, naming
+
+
+class autocast:
+    """Within `with autocast("cpu"):`, or a function decorated with it, products compute in a narrow dtype.
+
+    linear, matmul, bmm, einsum, tensordot, convolutions and attention cast their float32 and float16 inputs to
+    `dtype` and return it; losses cast theirs to float32; normalising layers take the wider dtype of input and
+    weights. Other ops compute in what they are given. Products add up in float32 and are rounded once, softmax and
+    norms compute in float32 whatever they store. Weights stay as they are: a cast is an op with a gradient, so their
+    gradients come in their own dtype. Call backward() outside, or inside: it uses the dtypes of the forward pass.
+
+    Args:
+        device_type: tensors on which devices, "cpu" or "cuda". "cuda" without a device warns and does nothing.
+        dtype: bfloat16 or float16; default bfloat16 on the CPU, float16 on CUDA.
+        enabled: False switches a surrounding region off.
+        cache_enabled: keeps the cast of a weight until the outermost region ends, so that one used twice is
+            cast once (a recording of suan.compile finds equal casts by itself).
+
+    Raises:
+        TypeError: another dtype. DeviceError: an unknown device type.
+    """
+
+    def __init__(self, device_type, dtype=None, enabled=True, cache_enabled=True):
+        self._device = device_type if device_type == "cuda" else suan.device(device_type).type
+        reason = _c.why_unavailable("cuda") if self._device == "cuda" else ""
+        if enabled and reason:
+            warnings.warn(f"[autocast] off: expected a CUDA device, got none ({reason})", stacklevel=2)
+        self._dtype = dtype or (suan.float16 if self._device == "cuda" else suan.bfloat16)
+        if self._dtype not in (suan.bfloat16, suan.float16):
+            raise TypeError(f"[autocast] wrong dtype: expected bfloat16 or float16, got {self._dtype}")
+        self._enabled, self._cache = bool(enabled) and not reason, bool(cache_enabled)
+        self._before = []
+
+    def __enter__(self):
+        self._before.append(_c.autocast_state(self._device))
+        _c.set_autocast(self._device, self._enabled, self._dtype, self._cache)
+        _c.autocast_depth(1)
+        return self
+
+    def __exit__(self, *exc):
+        _c.set_autocast(self._device, *self._before.pop())
+        _c.autocast_depth(-1)
+        return False
+
+    def __call__(self, fn):
+        @functools.wraps(fn)
+        def wrapped(*args, **kwargs):
+            with self:
+                return fn(*args, **kwargs)
+
+        return wrapped
+
+
+def is_autocast_enabled(device_type="cpu"):
+    """Whether this thread is within an autocast region for that type of device."""
+    return _c.autocast_state(device_type)[0]
+
+
+def get_autocast_dtype(device_type="cpu"):
+    """The dtype of products in an autocast region of this thread; the default one outside."""
+    return _c.autocast_state(device_type)[1]
+
+
+class as_now:
+    """A context with the autocast settings of this moment, for what is computed again later."""
+
+    def __init__(self):
+        self._now = [(d, _c.autocast_state(d)) for d in ("cpu", "cuda")]
+        self._before = []
+
+    def __enter__(self):
+        self._before.append([(d, _c.autocast_state(d)) for d, _ in self._now])
+        self._set(self._now, 1)
+
+    def __exit__(self, *exc):
+        self._set(self._before.pop(), -1)
+        return False
+
+    def _set(self, settings, change):
+        for device, (enabled, dtype, cache) in settings:
+            _c.set_autocast(device, enabled, dtype, cache)
+        _c.autocast_depth(change)
+
+
+def in_float32(loss):
+    """For losses made of element-wise ops: bfloat16 and float16 arguments become float32 within autocast."""
+
+    @functools.wraps(loss)
+    def wrapped(*args, **kwargs):
+        if _c.autocast_settings() is None:
+            return loss(*args, **kwargs)
+        return loss(*(_widened(a) for a in args), **{k: _widened(v) for k, v in kwargs.items()})
+
+    return wrapped
+
+
+def _widened(value):
+    if not isinstance(value, suan.Tensor) or value.dtype not in (suan.bfloat16, suan.float16):
+        return value
+    return value.float() if is_autocast_enabled(value.device.type) else value
 
 
 class GradScaler:

@@ -69,7 +69,7 @@ class CompiledFunction:
 
     def _mode(self):
         training = tuple(m.training for m in self._module.modules()) if self._module is not None else ()
-        return (_c.is_grad_enabled(), training)
+        return (_c.is_grad_enabled(), _c.autocast_settings(), training)
 
     def _variant(self, key):
         with self._lock:

@@ -2,11 +2,18 @@
 
 from . import _c, naming
 from .amp import GradScaler as _GradScaler
+from .amp import autocast as _autocast
 from .kinds import device as _device
 
 
 class amp:
     """torch.cuda.amp: suan.amp for CUDA devices."""
+
+    class autocast(_autocast):
+        """suan.amp.autocast("cuda", ...)."""
+
+        def __init__(self, enabled=True, dtype=None, cache_enabled=True):
+            super().__init__("cuda", dtype, enabled, cache_enabled)
 
     class GradScaler(_GradScaler):
         """suan.amp.GradScaler("cuda", ...)."""

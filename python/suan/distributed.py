@@ -287,7 +287,7 @@ class DataParallelStep:
     def __call__(self, *args, **kwargs):
         leaves = []
         tree = _flatten((args, kwargs), leaves)
-        key = (repr(tree), tuple((tuple(t.shape), t.dtype) for t in leaves))
+        key = (repr(tree), tuple((tuple(t.shape), t.dtype) for t in leaves), _c.autocast_settings())
         step = self._steps.get(key)
         if step is None:
             if self._steps and self.stage > 0:

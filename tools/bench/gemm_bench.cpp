@@ -1,5 +1,5 @@
 // Matrix products on the shapes of the examples and of GPT-2: Suan's tiles on its pool against
-// oneDNN's own threaded matmul, alternating in one run. Prints the best times (on a shared host a
+// oneDNN's own threaded matmul, alternating in one run: gemm_bench [THREADS [CASE [bf16]]]. Prints the best times (on a shared host a
 // median shows the neighbours) and oneDNN's time over Suan's.
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -88,14 +89,14 @@ struct Reference {
   dnnl::matmul primitive;
   std::unordered_map<int, dnnl::memory> args;
 
-  Reference(const Case& c, float* a, float* b, float* out) {
+  Reference(const Case& c, bool bf16, void* a, void* b, void* out) {
     using D = dnnl::memory::dims;
-    const auto f32 = dnnl::memory::data_type::f32;
-    const dnnl::memory::desc da({c.batch, c.m, c.k}, f32,
+    const auto type = bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+    const dnnl::memory::desc da({c.batch, c.m, c.k}, type,
                                 c.ta ? D{c.m * c.k, 1, c.m} : D{c.m * c.k, c.k, 1});
-    const dnnl::memory::desc db({c.batch, c.k, c.n}, f32,
+    const dnnl::memory::desc db({c.batch, c.k, c.n}, type,
                                 c.tb ? D{c.k * c.n, 1, c.k} : D{c.k * c.n, c.n, 1});
-    const dnnl::memory::desc dc({c.batch, c.m, c.n}, f32, D{c.m * c.n, c.n, 1});
+    const dnnl::memory::desc dc({c.batch, c.m, c.n}, type, D{c.m * c.n, c.n, 1});
     primitive = dnnl::matmul({{da, db, dc}, engine});
     args = {{DNNL_ARG_SRC, {da, engine, a}},
             {DNNL_ARG_WEIGHTS, {db, engine, b}},
@@ -133,6 +134,7 @@ int main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : suan::available_cpus();
   cpu_time = threads == 1;
   const std::string filter = argc > 2 ? argv[2] : "";
+  const bool bf16 = argc > 3 && std::string(argv[3]) == "bf16";
   const bool wide = __builtin_cpu_supports("avx512f") && !std::getenv("SUAN_AVX2");
   // Both runtimes' threads on the same CPUs, so that the scheduler's choices are in neither's time.
   suan::set_num_threads(threads, true);
@@ -159,6 +161,7 @@ int main(int argc, char** argv) {
     s.m = c.m, s.n = c.n, s.k = c.k, s.trans_a = c.ta, s.trans_b = c.tb;
     s.lda = c.ta ? c.m : c.k, s.ldb = c.tb ? c.k : c.n, s.ldc = c.n;
     s.batch = c.batch, s.stride_a = c.m * c.k, s.stride_b = c.k * c.n, s.stride_c = c.m * c.n;
+    if (bf16) s.dtype = s.out_dtype = DType::bf16;
     const GemmPlan plan =
         wide ? suan::cpu::avx512::gemm_prepare(s) : suan::cpu::avx2::gemm_prepare(s);
     const auto run = wide ? suan::cpu::avx512::gemm_run : suan::cpu::avx2::gemm_run;
@@ -175,7 +178,20 @@ int main(int argc, char** argv) {
     std::unique_ptr<std::byte, decltype(&std::free)> workspace(
         static_cast<std::byte*>(std::aligned_alloc(64, (plan.workspace + 64) & ~size_t{63})),
         &std::free);
-    Reference reference(c, a.data(), b.data(), out_reference.data());
+    // In bf16 the same memory holds the numbers' upper halves, results too.
+    const auto halve = [](std::vector<float>& x) {
+      auto* to = reinterpret_cast<char*>(x.data());
+      for (size_t i = 0; i < x.size(); ++i) std::memmove(to + 2 * i, to + 4 * i + 2, 2);
+    };
+    const auto result = [&](const std::vector<float>& x, size_t i) {
+      if (!bf16) return x[i];
+      float y = 0;
+      std::memcpy(reinterpret_cast<char*>(&y) + 2, reinterpret_cast<const char*>(x.data()) + 2 * i, 2);
+      return y;
+    };
+    if (bf16) halve(a), halve(b);
+    const double tolerance = bf16 ? 1e-2 : 1e-3;
+    Reference reference(c, bf16, a.data(), b.data(), out_reference.data());
     const auto ours = [&] { run(plan, a.data(), b.data(), out.data(), workspace.get(), {}); };
     const auto theirs = [&] { reference.run(); };
 
@@ -184,9 +200,9 @@ int main(int argc, char** argv) {
     const int rounds = flops > 1e10 ? 5 : 21;
     seconds(1, ours), seconds(1, theirs);
     for (size_t i = 0; i < out.size(); i += 97) {
-      if (std::abs(out[i] - out_reference[i]) > 1e-3 * (1 + std::abs(out_reference[i]))) {
-        std::printf("%s: results differ at %zu: expected %g, got %g\n", c.name, i, out_reference[i],
-                    out[i]);
+      const double x = result(out, i), y = result(out_reference, i);
+      if (std::abs(x - y) > tolerance * (1 + std::abs(y))) {
+        std::printf("%s: results differ at %zu: expected %g, got %g\n", c.name, i, y, x);
         return 1;
       }
     }

@@ -1,4 +1,4 @@
-"""One measurement of Suan in a fresh process: worker_suan.py CASE eager|compiled|saved SECONDS.
+"""One measurement of Suan in a fresh process: worker_suan.py CASE[_bf16] eager|compiled|saved SECONDS.
 
 Prints JSON. The models are those of suan.models. "saved" counts what the forward pass keeps.
 """
@@ -44,6 +44,7 @@ def build(case):
 
 def main():
     case, mode, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    case, bf16 = case.removesuffix("_bf16"), case.endswith("_bf16")
     suan.set_num_threads(cases.THREADS)
     if case == "add":
         a, b = suan.randn(8, 8), suan.randn(8, 8)
@@ -66,7 +67,8 @@ def main():
         optimizer = optim.AdamW(params, lr=cases.LR, weight_decay=cases.WEIGHT_DECAY)
 
     def step(x, y):
-        loss = loss_fn(model(x), y) if loss_fn else model(x, y)
+        with suan.autocast("cpu", enabled=bf16):
+            loss = loss_fn(model(x), y) if loss_fn else model(x, y)
         loss.backward()
         if case != "mlp":
             nn.utils.clip_grad_norm_(params, cases.CLIP)

@@ -1,4 +1,4 @@
-"""One measurement of PyTorch in a fresh process: worker_torch.py CASE eager|compiled|saved SECONDS.
+"""One measurement of PyTorch in a fresh process: worker_torch.py CASE[_bf16] eager|compiled|saved SECONDS.
 
 Prints JSON. The models have the layers and parameter names of suan.models, in plain torch.nn; AdamW
 and SGD run fused, attention is F.scaled_dot_product_attention, compiled is torch.compile of the
@@ -107,6 +107,7 @@ def saved_bytes(model, x, y):
 
 def main():
     case, mode, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    case, bf16 = case.removesuffix("_bf16"), case.endswith("_bf16")
     torch.set_num_threads(cases.THREADS)
     if case == "add":
         a, b = torch.randn(8, 8), torch.randn(8, 8)
@@ -130,7 +131,8 @@ def main():
     loss_fn = torch.compile(model) if mode == "compiled" else model
 
     def step():
-        loss = loss_fn(x, y)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            loss = loss_fn(x, y)
         loss.backward()
         if case != "mlp":
             nn.utils.clip_grad_norm_(params, cases.CLIP)

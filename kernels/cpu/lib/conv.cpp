@@ -255,7 +255,7 @@ void add_pixels(const ConvPlan& p, const S* x, const S* dy, T* partial, const Pa
                   t.depth * w.plane() + t.col0;
   for (int64_t col = 0; col < outputs; col += panel_cols<T>) {
     const int64_t cols = std::min<int64_t>(panel_cols<T>, outputs - col);
-    pack_b_panel<T, S, true>(grad + col * pixels, pixels, t.cols, cols, round_up(cols, lanes<T>),
+    pack_b_panel<true>(grad + col * pixels, pixels, t.cols, cols, round_up(cols, lanes<T>),
                              strip + col * k_block<T>);
   }
   const int64_t in_image = s.in_per_group * volume(p.in);

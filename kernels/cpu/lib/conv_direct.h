@@ -238,12 +238,12 @@ void pack_channels(const ConvPlan& p, const S* weight, T* to, int64_t group, int
   const int64_t width = round_up(rows, lanes<T>), all = volume(p.shape.kernel);
   const S* from = weight + group * p.rows * p.k;
   if (p.kind == ConvKind::forward) {
-    pack_b_panel<T, S, true>(from + row0 * p.k, p.k, p.k, rows, width, to);
+    pack_b_panel<true>(from + row0 * p.k, p.k, p.k, rows, width, to);
     return;
   }
   T* turned = reinterpret_cast<T*>(thread_scratch());  // one channel's weights as [tap][row]
   for (int64_t c = 0; c < p.channels; ++c) {
-    pack_b_panel<T, S, true>(from + (c * p.rows + row0) * all, all, all, rows, width, turned);
+    pack_b_panel<true>(from + (c * p.rows + row0) * all, all, all, rows, width, turned);
     T* block = to;
     for (int64_t phase = 0; phase < volume(p.spread); ++phase) {
       const Phase f(p, phase);

@@ -137,7 +137,7 @@ void add_block(const ConvShape& s, const S* x, const S* dy, T* tile, T* scratch,
                                in_pixels;
       for (int64_t z = u.low[0]; z < u.low[0] + u.size[0]; ++z) {
         for (int64_t piece = 0; piece < pieces; ++piece, to += pixels * width) {
-          pack_b_panel<T, S, true>(
+          pack_b_panel<true>(
               image + (z * s.in[1] + u.low[1] + piece) * s.in[2] + u.low[2], in_pixels, pixels,
               channels, width, to);
         }

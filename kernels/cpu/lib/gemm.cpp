@@ -10,7 +10,7 @@
 #include <type_traits>
 
 #include "core/error.h"
-#include "kernels/cpu/lib/gemm_tile.h"
+#include "kernels/cpu/lib/gemm_pairs.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
@@ -130,7 +130,13 @@ struct Tile {
   bool accumulate;
 };
 
-// Columns [col, col + cols) of the block of k at k0: panel after panel, kc rows each.
+// Elements of T that kc values of k take.
+template <class T>
+int64_t units(int64_t kc) {
+  return (kc + k_per<T> - 1) / k_per<T>;
+}
+
+// Columns [col, col + cols) of the block of k at k0: panel after panel, units(kc) rows each.
 template <class T, class S>
 void pack_b(const GemmShape& s, const S* b, int64_t col, int64_t cols, int64_t k0, int64_t kc,
             T* to) {
@@ -143,17 +149,17 @@ void pack_b(const GemmShape& s, const S* b, int64_t col, int64_t cols, int64_t k
   for (; done < cols; done += panel_cols<T>) {
     const int64_t here = std::min<int64_t>(panel_cols<T>, cols - done);
     const int64_t width = round_up(here, lanes<T>);
-    T* panel = to + done * kc;
+    T* panel = to + done * units<T>(kc);
     if (s.trans_b) {
-      pack_b_panel<T, S, true>(b + (col + done) * s.ldb + k0, s.ldb, kc, here, width, panel);
+      pack_b_panel<true>(b + (col + done) * s.ldb + k0, s.ldb, kc, here, width, panel);
     } else {
-      pack_b_panel<T, S, false>(b + k0 * s.ldb + col + done, s.ldb, kc, here, width, panel);
+      pack_b_panel<false>(b + k0 * s.ldb + col + done, s.ldb, kc, here, width, panel);
     }
   }
 }
 
 // One task of packing all of B: a block of k by `pack_cols` columns. A block's panels lie one after
-// the other, the blocks likewise, so the panel of (k0, col) begins at k0 * packed_cols + col * kc.
+// the other, the blocks likewise, so the panel of (k0, col) begins at row k0 * packed_cols + col * kc, in units of k.
 template <class S, class T>
 void pack_b_task(const GemmPlan& p, const void* b, void* packed, int64_t task) {
   const GemmShape& s = p.shape;
@@ -161,7 +167,7 @@ void pack_b_task(const GemmPlan& p, const void* b, void* packed, int64_t task) {
   const int64_t k0 = task / strips * p.k_block, kc = std::min(p.k_block, s.k - k0);
   const int64_t col = task % strips * pack_cols;
   pack_b<T, S>(s, static_cast<const S*>(b), col, std::min(pack_cols, s.n - col), k0, kc,
-               static_cast<T*>(packed) + k0 * round_up(s.n, lanes<T>) + col * kc);
+               static_cast<T*>(packed) + k0 / k_per<T> * round_up(s.n, lanes<T>) + col * units<T>(kc));
 }
 
 // Memory that is packed or read soon, handed out in shares that a panel asks for while it is
@@ -203,14 +209,14 @@ class Region {
   bool narrow_ = true;
 };
 
-// S is the stored type of A and B, T the type arithmetic runs in, O the stored type of C.
+// S is the stored type of A and B, T the panels', O the stored type of C.
 template <class S, class T, class O>
 void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
-  constexpr bool c_in_place = std::is_same_v<T, O>;
+  constexpr bool c_in_place = std::is_same_v<Sum<T>, O>;
   T* strip = reinterpret_cast<T*>(thread_scratch());
   T* panels = strip + max_tile_cols * k_block<T>;
   // A narrow C is summed in full precision here and rounded once.
-  T* wide = panels + chunk_panels * panel_size<T>;
+  Sum<T>* wide = reinterpret_cast<Sum<T>*>(panels + chunk_panels * panel_size<T>);
   const S* a = static_cast<const S*>(t.a);
   const S* b = static_cast<const S*>(t.b);
   O* c = static_cast<O*>(t.c);
@@ -225,9 +231,9 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
     if constexpr (!c_in_place) {
       for (int64_t i = row; i < row + rows; ++i) {
         O* to = c + i * t.ldc;
-        const T* from = wide + i * t.cols;
+        const Sum<T>* from = wide + i * t.cols;
         for (int64_t j = 0; j < t.cols; ++j) {
-          to[j] = narrow<O>(t.accumulate ? widen<T>(to[j]) + from[j] : from[j]);
+          to[j] = narrow<O>(t.accumulate ? widen<Sum<T>>(to[j]) + from[j] : from[j]);
         }
       }
     }
@@ -237,28 +243,30 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
   if (t.k == 0) {
     for (int64_t i = 0; i < t.rows; ++i) {
       if (!t.accumulate) std::memset(c + i * t.ldc, 0, t.cols * sizeof(O));
-      if constexpr (!c_in_place) std::fill_n(wide + i * t.cols, t.cols, T{});
+      if constexpr (!c_in_place) std::fill_n(wide + i * t.cols, t.cols, Sum<T>{});
     }
     finish(0, t.rows);
     return;
   }
 
   for (int64_t k0 = 0; k0 < t.k; k0 += t.k_block) {
-    const int64_t kc = std::min(t.k_block, t.k - k0);
+    const int64_t kc = std::min(t.k_block, t.k - k0), depth = units<T>(kc);
     const T* packed = strip;
     if (t.packed_b) {
-      packed = static_cast<const T*>(t.packed_b) + (t.k_begin + k0) * packed_cols + t.col0 * kc;
+      packed = static_cast<const T*>(t.packed_b) + (t.k_begin + k0) / k_per<T> * packed_cols +
+               t.col0 * depth;
     } else {
       const int64_t first = direct_b ? t.cols / panel_cols<T> * panel_cols<T> : 0;
-      pack_b(s, b, first, t.cols - first, k0, kc, strip + first * kc);
+      pack_b(s, b, first, t.cols - first, k0, kc, strip + first * depth);
     }
     Region next_rows, next_a, next_b;
     if (const int64_t next = std::min(kc, t.k - k0 - kc); next > 0) {
       const int64_t k1 = k0 + kc;
       if (s.trans_a && !direct_a) next_a = {a + k1 * s.lda, s.lda * in, next, t.rows * in};
       if (t.packed_b) {
-        const int64_t bytes = round_up(t.cols, lanes<T>) * next * int64_t(sizeof(T));
-        next_b = {packed + kc * packed_cols - t.col0 * (kc - next), 1024, bytes / 1024, 1024};
+        const int64_t bytes = round_up(t.cols, lanes<T>) * units<T>(next) * int64_t(sizeof(T));
+        next_b = {packed + depth * packed_cols - t.col0 * (depth - units<T>(next)), 1024,
+                  bytes / 1024, 1024};
       } else if (s.trans_b) {
         next_b = {b + k1, s.ldb * in, t.cols, next * in};
       } else {
@@ -289,14 +297,14 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
         const int64_t cols = std::min<int64_t>(panel_cols<T>, t.cols - col);
         int64_t ldb = round_up(cols, lanes<T>);
         const int64_t vectors = ldb / lanes<T>;
-        const T* from = packed + col * kc;
+        const T* from = packed + col * depth;
         if constexpr (std::is_same_v<S, T>) {
           if (!t.packed_b && direct_b && cols == panel_cols<T>) {
             from = b + k0 * s.ldb + col;
             ldb = s.ldb;
           }
         }
-        T* to;
+        Sum<T>* to;
         int64_t ld;
         if constexpr (c_in_place) {
           to = c + row * t.ldc + col;
@@ -307,8 +315,8 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
         }
         Region& ahead = !next_rows.empty() ? next_rows : !next_b.empty() ? next_b : next_a;
         kernels[vectors - 1](
-            kc, panel, direct_a ? s.lda : k_stride<T>, from, ldb, to, ld, cols, add,
-            ahead.empty() ? nothing_ahead(panel) : ahead.take(kc / 4));
+            depth, panel, direct_a ? s.lda : k_stride<T>, from, ldb, to, ld, cols, add,
+            ahead.empty() ? nothing_ahead(panel) : ahead.take(depth / 4));
       }
       if (k0 + kc == t.k) finish(row, rows);
     }
@@ -357,14 +365,48 @@ struct Functions {
 };
 
 template <class S, class T, class O>
-constexpr Functions functions = {run_tile<S, T, O>, run_tile<S, T, T>, sum_splits_untyped<T, O>,
-                                 pack_b_task<S, T>};
+constexpr Functions functions = {run_tile<S, T, O>, run_tile<S, T, Sum<T>>,
+                                 sum_splits_untyped<Sum<T>, O>, pack_b_task<S, T>};
 
-const Functions& functions_for(DType in, DType out) {
+
+#ifdef __AVX512F__
+// Whether vdpbf16ps does its two products a lane in well under the time of two fma: measured, once, in some
+// 20 us. Zen runs it at the rate of fma; Intel's processors with AMX at a quarter of that, and claim it all
+// the same. What is decided changes no bit but of subnormal numbers.
+bool fast_pairs() {
+  if (!__builtin_cpu_supports("avx512bf16")) return false;
+  constexpr int chains = 16, steps = 64;
+  const auto least = [](auto zero, auto one) {
+    uint64_t best = ~uint64_t{0};
+    for (int attempt = 0; attempt < 8; ++attempt) {
+      Vector<float> sum[chains] = {};
+      const uint64_t start = __rdtsc();
+      for (int i = 0; i < steps; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < chains; ++j) {
+          // Kept in registers, and from being computed beforehand.
+          sum[j] = multiply_add<decltype(zero)>(broadcast(zero), broadcast(one), sum[j]);
+          asm volatile("" : "+v"(sum[j]));
+        }
+      }
+      best = std::min<uint64_t>(best, __rdtsc() - start);
+    }
+    return best;
+  };
+  return least(Pair{0}, Pair{0}) < 3 * least(0.0f, 0.0f) / 2;
+}
+#endif
+
+const Functions& functions_for(DType in, DType out, [[maybe_unused]] bool pairs) {
   switch (in) {
     case DType::f32: return functions<float, float, float>;
     case DType::f64: return functions<double, double, double>;
     case DType::bf16:
+#ifdef __AVX512F__
+      if (pairs) {
+        return out == DType::f32 ? functions<Bf16, Pair, float> : functions<Bf16, Pair, Bf16>;
+      }
+#endif
       return out == DType::f32 ? functions<Bf16, float, float> : functions<Bf16, float, Bf16>;
     case DType::f16:
       return out == DType::f32 ? functions<F16, float, float> : functions<F16, float, F16>;
@@ -415,6 +457,12 @@ GemmPlan gemm_prepare(const GemmShape& shape) {
   GemmPlan p;
   p.shape = shape;
   if (shape.m == 0 || shape.n == 0 || shape.batch == 0) return p;
+#ifdef __AVX512F__
+  if (shape.dtype == DType::bf16) {
+    static const bool fast = fast_pairs();
+    p.pairs = fast;
+  }
+#endif
   p.splits = count_splits(shape);
   p.split_k =
       p.splits == 1 ? shape.k : round_up(ceil_div(shape.k, p.splits), gemm_k_block(shape.dtype));
@@ -441,7 +489,7 @@ void gemm_run(const GemmPlan& p, const void* a, const void* b, void* c, void* wo
   const GemmShape& s = p.shape;
   const int64_t tiles = p.row_tiles * p.col_tiles;
   const int64_t out = item_size(s.out_dtype), compute = item_size(compute_type(s.dtype));
-  const Functions& run = functions_for(s.dtype, s.out_dtype);
+  const Functions& run = functions_for(s.dtype, s.out_dtype, p.pairs);
   if (p.prepack_b) {
     parallel_for(ceil_div(s.k, p.k_block) * ceil_div(s.n, pack_cols),
                  [&](int64_t task) { run.pack_b(p, b, workspace, task); });

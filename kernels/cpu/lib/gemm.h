@@ -44,6 +44,7 @@ struct GemmPlan {
   int64_t splits = 1, split_k = 0;  // ranges of k, and the length of one
   int64_t tasks = 0;
   bool prepack_b = false;           // packed once, into the workspace
+  bool pairs = false;  // bf16 goes through vdpbf16ps: where that is fast, the bits are the same
   size_t workspace = 0;                       // bytes that gemm_run needs, 64-byte aligned
 };
 

@@ -23,13 +23,34 @@ inline constexpr int vector_bytes = 32;
 inline constexpr int max_rows = 6;  // 6 x 2 + 2 + 1: 15 registers of 16
 #endif
 
+// Two values of a bf16 panel (gemm_pairs.h).
+struct Pair {
+  uint32_t bits;
+};
+
 template <class T>
 struct VectorOf {
   typedef T type __attribute__((vector_size(vector_bytes)));
   typedef T unaligned __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias));
 };
+template <>
+struct VectorOf<Pair> : VectorOf<uint32_t> {};
 template <class T>
 using Vector = typename VectorOf<T>::type;
+
+// What products of panel elements add up in, and how many values of k an element holds.
+template <class T>
+struct SumOf {
+  using type = T;
+};
+template <>
+struct SumOf<Pair> {
+  using type = float;
+};
+template <class T>
+using Sum = typename SumOf<T>::type;
+template <class T>
+inline constexpr int64_t k_per = std::is_same_v<T, Pair> ? 2 : 1;
 
 template <class T>
 inline constexpr int lanes = vector_bytes / int{sizeof(T)};
@@ -60,12 +81,22 @@ template <class T>
 Vector<T> broadcast(T x) {
   return x - Vector<T>{};
 }
+template <>
+inline Vector<Pair> broadcast(Pair x) {
+  return x.bits - Vector<Pair>{};
+}
 
 template <class T>
-inline Vector<T> multiply_add(Vector<T> a, Vector<T> b, Vector<T> c) {
+inline Vector<Sum<T>> multiply_add(Vector<T> a, Vector<T> b, Vector<Sum<T>> c) {
   return a * b + c;
 }
 #ifdef __AVX512F__
+// By name: x86-64-v4 does not include it. Run only where the processor has it.
+template <>
+inline Vector<float> multiply_add<Pair>(Vector<Pair> a, Vector<Pair> b, Vector<float> c) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+  return c;
+}
 template <>
 inline Vector<float> multiply_add<float>(Vector<float> a, Vector<float> b, Vector<float> c) {
   return (Vector<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
@@ -99,13 +130,13 @@ inline Ahead nothing_ahead(const void* panel) { return {static_cast<const char*>
 // 1, or KMajor: the R values of one k side by side, lda from one k to the next. cols below the
 // vectors' width writes only those columns.
 template <class T, int R, int NV, bool KMajor>
-void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
-                    int64_t cols, bool add, Ahead ahead) {
+void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb, Sum<T>* c,
+                    int64_t ldc, int64_t cols, bool add, Ahead ahead) {
   constexpr int width = lanes<T>;
   for (int i = 0; i < R; ++i) {
     for (int j = 0; j < NV; ++j) __builtin_prefetch(c + i * ldc + j * width, 1);
   }
-  Vector<T> acc[R][NV] = {};
+  Vector<Sum<T>> acc[R][NV] = {};
   const auto step = [&](const T* a, const T* b) __attribute__((always_inline)) {
     Vector<T> bv[NV];
     for (int j = 0; j < NV; ++j) {
@@ -132,13 +163,13 @@ void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       for (int j = 0; j < NV; ++j) {
-        T* to = c + i * ldc + j * width;
+        Sum<T>* to = c + i * ldc + j * width;
         store(to, add ? load(to) + acc[i][j] : acc[i][j]);
       }
     }
     return;
   }
-  T rows[R][NV * width];
+  Sum<T> rows[R][NV * width];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
     for (int j = 0; j < NV; ++j) store(rows[i] + j * width, acc[i][j]);
@@ -150,8 +181,8 @@ void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb
 }
 
 template <class T>
-using PanelKernel = void (*)(int64_t, const T*, int64_t, const T*, int64_t, T*, int64_t, int64_t,
-                             bool, Ahead);
+using PanelKernel = void (*)(int64_t, const T*, int64_t, const T*, int64_t, Sum<T>*, int64_t,
+                             int64_t, bool, Ahead);
 
 template <class T, bool KMajor, int... I>
 constexpr auto make_panel_kernels(std::integer_sequence<int, I...>) {
@@ -199,26 +230,33 @@ inline F16 narrow<F16, float>(float x) {
 }
 
 // dst[j][i] = src[i][j] for an 8x8 block of floats. Loading half rows as pairs leaves 16 shuffles.
-inline void transpose_8x8(const float* src, int64_t ld, float* dst, int64_t ld_dst) {
+// `finish` is applied to what is stored; src may be any 32-bit lanes, ld in bytes.
+inline void transpose_8x8(const char* src, int64_t ld, float* dst, int64_t ld_dst, auto&& finish) {
+  const auto quarter = [&](int row, int col) {
+    return _mm_loadu_ps(reinterpret_cast<const float*>(src + row * ld + 4 * col));
+  };
   const auto halves = [&](int row, int col) {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(src + row * ld + col)),
-                                _mm_loadu_ps(src + (row + 4) * ld + col), 1);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(quarter(row, col)), quarter(row + 4, col), 1);
   };
   for (int col = 0; col < 8; col += 4) {
     const __m256 r0 = halves(0, col), r1 = halves(1, col), r2 = halves(2, col), r3 = halves(3, col);
     const __m256 a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpackhi_ps(r0, r1);
     const __m256 c = _mm256_unpacklo_ps(r2, r3), d = _mm256_unpackhi_ps(r2, r3);
     float* to = dst + col * ld_dst;
-    _mm256_storeu_ps(to, _mm256_shuffle_ps(a, c, 0x44));
-    _mm256_storeu_ps(to + ld_dst, _mm256_shuffle_ps(a, c, 0xee));
-    _mm256_storeu_ps(to + 2 * ld_dst, _mm256_shuffle_ps(b, d, 0x44));
-    _mm256_storeu_ps(to + 3 * ld_dst, _mm256_shuffle_ps(b, d, 0xee));
+    _mm256_storeu_ps(to, finish(_mm256_shuffle_ps(a, c, 0x44)));
+    _mm256_storeu_ps(to + ld_dst, finish(_mm256_shuffle_ps(a, c, 0xee)));
+    _mm256_storeu_ps(to + 2 * ld_dst, finish(_mm256_shuffle_ps(b, d, 0x44)));
+    _mm256_storeu_ps(to + 3 * ld_dst, finish(_mm256_shuffle_ps(b, d, 0xee)));
   }
+}
+
+inline void transpose_8x8(const float* src, int64_t ld, float* dst, int64_t ld_dst) {
+  transpose_8x8(reinterpret_cast<const char*>(src), 4 * ld, dst, ld_dst, [](__m256 x) { return x; });
 }
 
 // One panel of B, [kc][width] with zeros beyond cols, from src with element (k, j) at
 // src[k * ld + j], or src[j * ld + k] when Trans.
-template <class T, class S, bool Trans>
+template <bool Trans, class T, class S>
 void pack_b_panel(const S* src, int64_t ld, int64_t kc, int64_t cols, int64_t width, T* dst) {
   if constexpr (!Trans) {
     for (int64_t k = 0; k < kc; ++k, src += ld, dst += width) {

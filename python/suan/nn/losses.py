@@ -5,6 +5,7 @@ import math
 
 import suan
 
+from ..amp import in_float32
 from ._ops import ops
 
 
@@ -65,6 +66,7 @@ def cross_entropy(
     return loss.reshape(target.shape) if reduction == "none" else loss
 
 
+@in_float32
 def _soft_cross_entropy(input, target, weight, reduction, label_smoothing):
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(
@@ -137,6 +139,7 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     return ops.smooth_l1(input, target, reduction=reduction, beta=float(beta))
 
 
+@in_float32
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
     _check_reduction("bce_with_logits", reduction)
     if tuple(input.shape) != tuple(target.shape):
@@ -165,6 +168,7 @@ def _log_or(x, least):
     return suan.where(zero, least, suan.where(zero, 1.0, x).log().clamp(min=least))
 
 
+@in_float32
 def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     """-(target log input + (1 - target) log(1 - input)), the logarithms at least -100. Prefer
     binary_cross_entropy_with_logits, which is exact for all inputs."""
@@ -183,6 +187,7 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     return (x1 * x2).sum(dim) / (length(x1) * length(x2))
 
 
+@in_float32
 def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
     """½ (log var + (input - target)² / var), var a tensor or a number, at least eps; full adds ½ log 2π."""
     _check_reduction("gaussian_nll_loss", reduction)
@@ -201,6 +206,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     return _reduce("gaussian_nll_loss", loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
+@in_float32
 def poisson_nll_loss(input, target, log_input=True, full=False, eps=1e-8, reduction="mean"):
     """exp(input) - target · input, or for an input that is no logarithm, input - target log(input + eps); full adds
     Stirling's approximation of log(target!) for targets over 1."""
@@ -225,6 +231,7 @@ def _log_add(*terms):
 _IMPOSSIBLE = -1e30  # log 0, but with differences and gradients that are numbers
 
 
+@in_float32
 def ctc_loss(
     log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False
 ):

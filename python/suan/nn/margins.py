@@ -2,6 +2,7 @@
 
 import suan
 
+from ..amp import in_float32
 from .activations import logsigmoid, softplus
 from .losses import _check_reduction, _reduce
 
@@ -11,6 +12,7 @@ def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     return suan.norm(x1 - x2 + eps, p, -1, keepdim)
 
 
+@in_float32
 def margin_ranking_loss(input1, input2, target, margin=0.0, reduction="mean"):
     """max(0, -target (input1 - input2) + margin), target 1 or -1."""
     _check_reduction("margin_ranking_loss", reduction)
@@ -18,6 +20,7 @@ def margin_ranking_loss(input1, input2, target, margin=0.0, reduction="mean"):
     return _reduce("margin_ranking_loss", loss, reduction)
 
 
+@in_float32
 def hinge_embedding_loss(input, target, margin=1.0, reduction="mean"):
     """input where target is 1, max(0, margin - input) where it is -1."""
     _check_reduction("hinge_embedding_loss", reduction)
@@ -25,6 +28,7 @@ def hinge_embedding_loss(input, target, margin=1.0, reduction="mean"):
     return _reduce("hinge_embedding_loss", loss, reduction)
 
 
+@in_float32
 def cosine_embedding_loss(input1, input2, target, margin=0.0, reduction="mean"):
     """1 - cos where target is 1, max(0, cos - margin) where it is -1; over the last dimension."""
     _check_reduction("cosine_embedding_loss", reduction)
@@ -40,6 +44,7 @@ def cosine_embedding_loss(input1, input2, target, margin=0.0, reduction="mean"):
     return _reduce("cosine_embedding_loss", loss, reduction)
 
 
+@in_float32
 def triplet_margin_with_distance_loss(
     anchor, positive, negative, *, distance_function=None, margin=1.0, swap=False, reduction="mean"
 ):
@@ -56,6 +61,7 @@ def triplet_margin_with_distance_loss(
     return _reduce(op, (near - far + margin).clamp(min=0), reduction)
 
 
+@in_float32
 def triplet_margin_loss(anchor, positive, negative, margin=1.0, p=2, eps=1e-6, swap=False, reduction="mean"):
     """triplet_margin_with_distance_loss with pairwise_distance."""
     return triplet_margin_with_distance_loss(
@@ -64,12 +70,14 @@ def triplet_margin_loss(anchor, positive, negative, margin=1.0, p=2, eps=1e-6, s
     )
 
 
+@in_float32
 def soft_margin_loss(input, target, reduction="mean"):
     """log(1 + exp(-target · input)), target 1 or -1."""
     _check_reduction("soft_margin_loss", reduction)
     return _reduce("soft_margin_loss", softplus(-target * input), reduction)
 
 
+@in_float32
 def multilabel_margin_loss(input, target, reduction="mean"):
     """For [batch, classes] (or without batch): over each class j named by target and each i that is not, the sum of
     max(0, 1 - (input[j] - input[i])), divided by the number of classes. target, int64 and shaped as input, names the
@@ -88,6 +96,7 @@ def multilabel_margin_loss(input, target, reduction="mean"):
     return _reduce(op, loss, reduction)
 
 
+@in_float32
 def multilabel_soft_margin_loss(input, target, weight=None, reduction="mean"):
     """The classes' mean of -(target log sigmoid(x) + (1 - target) log sigmoid(-x)), for [batch, classes]."""
     _check_reduction("multilabel_soft_margin_loss", reduction)
@@ -97,6 +106,7 @@ def multilabel_soft_margin_loss(input, target, weight=None, reduction="mean"):
     return _reduce("multilabel_soft_margin_loss", loss.mean(-1), reduction)
 
 
+@in_float32
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="mean"):
     """The sum over the other classes of max(0, margin - x[target] + x)^p, over classes, for input [batch, classes]
     (or [classes]) and class numbers target."""

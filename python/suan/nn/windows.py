@@ -76,7 +76,7 @@ def _conv_transpose(op, input, weight, bias, stride, padding, output_padding, gr
     if reached != extra:
         out = pad(out, [w for e, r in zip(extra[::-1], reached[::-1]) for w in (0, e - r)])
     if bias is not None:
-        out = out + bias.reshape(-1, *(1,) * n)
+        out = out + bias.to(out.dtype).reshape(-1, *(1,) * n)
     return out if input.dim() == n + 2 else out.squeeze(0)
 
 

@@ -6,11 +6,20 @@ import suan
 from ..nn._ops import ops
 from .formula import moments
 from .optimizer import Optimizer, refuse_differentiable
+from .rounding import stochastic_round
+
+
+def by_chance(param, group):
+    return group["stochastic_rounding"] and param.dtype == suan.bfloat16
 
 
 class Adam(Optimizer):
     """Adam; weight_decay is added to the gradient, or decoupled as in AdamW with
-    decoupled_weight_decay."""
+    decoupled_weight_decay.
+
+    stochastic_rounding: bfloat16 parameters keep float32 moments, are updated in float32 and rounded by chance, from
+    the default generator, so that small updates are not lost; other parameters are updated as ever. Not with
+    amsgrad (ValueError)."""
 
     def __init__(
         self,
@@ -27,6 +36,7 @@ class Adam(Optimizer):
         differentiable=False,
         fused=None,
         decoupled_weight_decay=False,
+        stochastic_rounding=False,
     ):
         refuse_differentiable(type(self).__name__, differentiable)
         super().__init__(
@@ -39,6 +49,7 @@ class Adam(Optimizer):
                 "amsgrad": amsgrad,
                 "maximize": maximize,
                 "decoupled_weight_decay": decoupled_weight_decay,
+                "stochastic_rounding": stochastic_rounding,
             },
         )
 
@@ -47,15 +58,18 @@ class Adam(Optimizer):
         name = type(self).__name__
         if group["eps"] < 0:
             raise ValueError(f"[{name}] wrong eps: expected at least 0, got {group['eps']}")
+        if group["amsgrad"] and group["stochastic_rounding"]:
+            raise ValueError(f"[{name}] wrong options: expected amsgrad or stochastic_rounding, got both")
         for i, beta in enumerate(group["betas"]):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"[{name}] wrong betas[{i}]: expected 0 <= beta < 1, got {beta}")
 
     def init_state(self, param, group):
+        dtype = suan.float32 if by_chance(param, group) else param.dtype
         state = {
             "step": group.step_tensor,
-            "exp_avg": suan.zeros_like(param),
-            "exp_avg_sq": suan.zeros_like(param),
+            "exp_avg": suan.zeros_like(param, dtype=dtype),
+            "exp_avg_sq": suan.zeros_like(param, dtype=dtype),
         }
         if group["amsgrad"]:
             state["max_exp_avg_sq"] = suan.zeros_like(param)
@@ -78,6 +92,17 @@ class Adam(Optimizer):
         scale = grad_scale if decoupled or not decay else None
         together = {}  # on a device, what has one step count and dtype is one call
         for param, grad, state in rows:
+            if by_chance(param, group):
+                grad = grad.float()
+                if grad_scale is not None:
+                    grad = grad * grad_scale
+                wide = param.float()
+                if decay and not decoupled:
+                    grad = grad + wide * decay
+                first, second = state["exp_avg"], state["exp_avg_sq"]
+                ops.adamw_step(wide, grad, first, second, group.lr_tensor, state["step"], None, **options)
+                param.copy_(stochastic_round(wide))
+                continue
             if decay and not decoupled:
                 grad = (grad if grad_scale is None else grad * grad_scale) + param * decay
             if group["amsgrad"]:
@@ -115,7 +140,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay applied to the weights themselves."""
+    """Adam with weight decay applied to the weights themselves. stochastic_rounding: see Adam."""
 
     def __init__(
         self,
@@ -131,6 +156,7 @@ class AdamW(Adam):
         capturable=False,
         differentiable=False,
         fused=None,
+        stochastic_rounding=False,
     ):
         super().__init__(
             params,
@@ -142,4 +168,5 @@ class AdamW(Adam):
             maximize=maximize,
             differentiable=differentiable,
             decoupled_weight_decay=True,
+            stochastic_rounding=stochastic_rounding,
         )

@@ -3,6 +3,7 @@
 import suan
 
 from .. import _c
+from ..amp import as_now
 from ..autograd import Function, enable_grad, grad, is_grad_enabled
 from ..func import _leaves, _tensors, captured
 
@@ -44,10 +45,13 @@ def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, con
                                 f"got one of shape {list(t.shape)} from {t.grad_fn} in its closure")
     made = []
 
+    casts = as_now()
+
     def call(*tensors):
         fresh = iter(tensors)
         a, k = _leaves(given, lambda t: next(fresh))
-        return function(*a, **k)
+        with casts:
+            return function(*a, **k)
 
     def first(*tensors):
         made.append(call(*tensors))
