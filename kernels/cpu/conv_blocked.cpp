@@ -97,17 +97,15 @@ struct Strip {
   const Finish* finish;
   const float* other;      // added, as c
   bool add;                // to what c holds
-  const float* ahead;      // weights that the next panel needs, asked for a line every k
-  int64_t ahead_step;      // 0: none
+  const float* ahead;      // weights that the next panel needs, asked for a line every k; null: none
 };
 
-template <int R, int NV, int Step>
+template <int R, int NV, int Step, bool Ahead>
 void multiply_strip(const Strip& s) {
   constexpr int half = (R + 1) / 2;
   const int64_t step = Step ? Step : s.step, kc = s.kc, b_vector = s.b_vector, second = s.second;
   const int64_t* offsets = s.offsets;
   const float *a = s.a, *b = s.b, *ahead = s.ahead;
-  const int64_t ahead_step = s.ahead_step;
   if (kc >= 64) {
     for (int j = 0; j < NV; ++j) {
 #pragma GCC unroll 16
@@ -121,11 +119,12 @@ void multiply_strip(const Strip& s) {
     Vector<float> bv[NV];
     for (int j = 0; j < NV; ++j) {
       bv[j] = load(b + j * b_vector);
-      __builtin_prefetch(b + j * b_vector + 32 * lane_block);
     }
     b += lane_block;
-    __builtin_prefetch(ahead, 0, 2);
-    ahead += ahead_step;
+    if constexpr (Ahead) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += lane_block;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Vector<float> av = broadcast(i < half ? at[i * step] : behind[(i - half) * step]);
@@ -133,7 +132,8 @@ void multiply_strip(const Strip& s) {
     }
   }
   with_finish(s.finish, [&](auto kind) {
-    for (int j = 0; j < NV; ++j) {
+#pragma GCC unroll 2
+    for (int j = 0; j < NV; ++j) {   // unrolled, or the sums would pass through memory to be indexed
       float* c = s.c + j * s.c_vector;
       Vector<float> bias{};
       if (s.bias) bias = load(s.bias + j * lanes<float>);
@@ -153,13 +153,14 @@ void multiply_strip(const Strip& s) {
 using StripKernel = void (*)(const Strip&);
 template <int Step, int... I>
 constexpr auto make_strips(std::integer_sequence<int, I...>) {
-  return std::array<std::array<StripKernel, 2>, sizeof...(I)>{
-      {{multiply_strip<I + 1, 1, Step>, multiply_strip<I + 1, 2, Step>}...}};
+  return std::array<std::array<StripKernel, 4>, sizeof...(I)>{
+      {{multiply_strip<I + 1, 1, Step, false>, multiply_strip<I + 1, 2, Step, false>, multiply_strip<I + 1, 1, Step, true>,
+        multiply_strip<I + 1, 2, Step, true>}...}};
 }
 template <int Step>
 constexpr auto strips = make_strips<Step>(std::make_integer_sequence<int, max_rows>{});
 
-// Indexed by [positions - 1][vectors - 1].
+// Indexed by [positions - 1][vectors - 1, and 2 more with `ahead`].
 const auto& strips_for(int64_t step) {
   switch (step) {
     case 16: return strips<16>;
@@ -250,10 +251,10 @@ void run_box(const State& s, const float* x, const float* weight, const float* b
         next = weight + ((group * s.group_blocks() + panel0 * blocks_per_panel) * s.k + (c0 + channels) * taps) * lane_block;
       int64_t fetched = whole && panel + 1 == panel0 + panels ? blocks_per_panel : 0;
       const auto multiply = [&](int64_t positions) {
-        strip.ahead = fetched < blocks_per_panel ? next + fetched * s.k * lane_block : strip.b;
-        strip.ahead_step = fetched++ < blocks_per_panel ? lane_block : 0;
+        const bool asks = fetched < blocks_per_panel;
+        strip.ahead = next + fetched++ * s.k * lane_block;
         strip.other = other ? other + (strip.c - y) : nullptr;
-        kernels[size_t(positions - 1)][size_t(vectors - 1)](strip);
+        kernels[size_t(positions - 1)][size_t(vectors - 1 + 2 * asks)](strip);
       };
       for (int64_t r = 0; r < lines; ++r) {
         const float* a = a0 + r * down;
