@@ -106,13 +106,6 @@ void multiply_strip(const Strip& s) {
   const int64_t step = Step ? Step : s.step, kc = s.kc, b_vector = s.b_vector, second = s.second;
   const int64_t* offsets = s.offsets;
   const float *a = s.a, *b = s.b, *ahead = s.ahead;
-  if (kc >= 64) {
-    for (int j = 0; j < NV; ++j) {
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i)
-        __builtin_prefetch(s.c + j * s.c_vector + (i < half ? i : (i - half)) * lane_block + (i < half ? 0 : s.c_second), 1);
-    }
-  }
   Vector<float> acc[R][NV] = {};
   for (int64_t k = 0; k < kc; ++k) {
     const float *at = a + offsets[k], *behind = at + second;
@@ -451,7 +444,7 @@ void choose_tiles(State& s) {
   const double most_tasks = std::max(1.0, work / double(task_work));
   double best = std::numeric_limits<double>::infinity();
   State tried = s;
-  for (const int64_t positions : {126, 112, 98, 84, 56, 28, 14, 1}) {
+  for (const int64_t positions : {448, 224, 126, 112, 98, 84, 56, 28, 14, 1}) {
     if (s.out[1] > positions) {
       tried.tile_lines = 1;
       tried.tile_cols = std::min(s.out[1], positions);
