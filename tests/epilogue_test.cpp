@@ -2,7 +2,9 @@
 // that the joined node gives the bits of its parts for every dtype, tile, split and operand it admits.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "core/apply.h"
@@ -151,6 +153,72 @@ TEST(Epilogue, Convolutions) {
         const ValueId g = c.in(t, {2, 6, 17, 19}), v = c.in(t, {6, 4 / groups, 3, 3});
         add_rows(c, c("conv_input_grad", {g, v}, {Dims{17, 19}, Dims{}, Dims{1, 1, 1, 1}, Dims{}, groups}), kind);
         expect_joined(c, 1, fmt::format("conv_input_grad {} groups {} rows {}", name(t), groups, kind));
+      }
+}
+
+// conv_blocked does common endings itself before it stores: the bits of the rows one by one, NaN and -0 too.
+TEST(Epilogue, EndingsOfBlockedConvolutions) {
+  struct Case {
+    Shape x, weight;
+    Dims kernel, strides, padding;
+    int64_t groups;
+  };
+  const Case cases[] = {
+      {{1, 2, 7, 7, 16}, {3, 32 * 9, 16}, {3, 3}, {1, 1}, {1, 1, 1, 1}, 1},
+      {{1, 20, 5, 9, 16}, {3, 320, 16}, {1, 1}, {1, 1}, {0, 0, 0, 0}, 1},      // more than one block of k
+      {{2, 2, 9, 8, 16}, {2, 32, 16}, {1, 1}, {2, 2}, {0, 0, 0, 0}, 1},
+      {{1, 3, 17, 31}, {1, 27, 16}, {3, 3}, {2, 2}, {1, 1, 1, 1}, 1},
+      {{1, 2, 6, 19, 16}, {2, 9, 16}, {3, 3}, {1, 1}, {1, 1, 1, 1}, 32},
+      {{1, 2, 6, 18, 16}, {2, 9, 16}, {3, 3}, {2, 2}, {0, 0, 1, 1}, 32},
+      {{1, 2, 5, 1, 16}, {2, 9, 16}, {3, 3}, {1, 1}, {1, 1, 1, 1}, 32},
+      {{1, 1, 9, 9, 16}, {1, 25, 16}, {5, 5}, {2, 1}, {2, 2, 2, 2}, 16},
+  };
+  using Rows = ValueId (*)(Build&, ValueId);
+  const auto one = [](Build& b) { return b.in(DType::f32, {}); };
+  static const auto whole = [](Build& b, ValueId v) { return b.in(DType::f32, b.type(v).shape); };
+  static const auto bound = one;
+  const Rows endings[] = {
+      [](Build& b, ValueId v) { return b("relu", {v}); },
+      [](Build& b, ValueId v) { return b("add", {v, whole(b, v)}); },
+      [](Build& b, ValueId v) { return b("relu", {b("add", {whole(b, v), v})}); },
+      [](Build& b, ValueId v) { return b("minimum", {b("maximum", {v, bound(b)}), bound(b)}); },
+      [](Build& b, ValueId v) { return b("maximum", {b("add", {v, whole(b, v)}), bound(b)}); },
+      [](Build& b, ValueId v) { return b("minimum", {v, bound(b)}); },
+      // No such endings:
+      [](Build& b, ValueId v) { return b("add", {b("relu", {v}), whole(b, v)}); },
+      [](Build& b, ValueId v) { return b("maximum", {b("minimum", {v, bound(b)}), bound(b)}); },
+      [](Build& b, ValueId v) { return b("maximum", {bound(b), v}); },
+      [](Build& b, ValueId v) { return b("mul", {v, whole(b, v)}); },
+  };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const Case& c : cases)
+    for (const bool biased : {false, true})
+      for (size_t k = 0; k < std::size(endings); ++k) {
+        Build b;
+        std::vector<ValueId> in{b.in(DType::f32, c.x), b.in(DType::f32, c.weight)};
+        if (biased) in.push_back(b.in(DType::f32, {c.weight[0], 16}));
+        const ValueId y = b("conv_blocked", in, {c.kernel, c.strides, c.padding, Dims{}, c.groups});
+        b.g.outputs = {endings[k](b, y)};
+        fuse_pass(b.g);
+        const std::string what = to_string(c.x) + " " + to_string(c.weight) + ", ending " + std::to_string(k);
+        expect_joined(b, 1, what);
+        // A NaN, zeros of both signs and a bound of NaN.
+        Tensors values = random_inputs(b.g);
+        values[0].data<float>()[3] = nan;
+        for (size_t v = 2; v < values.size(); ++v) {
+          float* at = values[v].data<float>();
+          at[0] = v % 2 ? -0.f : nan;
+        }
+        std::fill_n(values[1].data<float>(), values[1].numel() / 2, -0.f);
+        const Tensors want = interpret(b.g, values);
+        Graph g = b.g;
+        epilogue_pass(g);
+        RunPool pool(std::make_shared<Plan>(g, PlanOptions{}));
+        const Tensors got = pool(values);
+        for (int64_t i = 0; i < want[0].numel(); ++i) {
+          const float x = got[0].data<float>()[i], z = want[0].data<float>()[i];
+          ASSERT_TRUE((x != x && z != z) || std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(z)) << what << " at " << i;
+        }
       }
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/cpu/lib/conv_direct.h"
+#include "kernels/cpu/lib/finish.h"
 #include "kernels/cpu/lib/strided.h"
 #include "ops/nn/windows.h"
 
@@ -48,6 +49,36 @@ struct State {
   }
 };
 
+// ---- what is done to a sum before it is stored ------------------------------------------------------------
+
+// kind(x): the values of a position after the last addition. As the rows relu, maximum and minimum have it: a NaN
+// stays one.
+struct AsIs {
+  Vector<float> operator()(Vector<float> x) const { return x; }
+};
+struct Relu {
+  Vector<float> operator()(Vector<float> x) const {
+    const Vector<float> zero{};
+    return zero > x ? zero : x;
+  }
+};
+struct Bounded {
+  Vector<float> low, high;
+  Vector<float> operator()(Vector<float> x) const {
+    const Vector<float> above = x > low ? x : low, raised = x != x ? x : above;
+    const Vector<float> below = raised < high ? raised : high;
+    return raised != raised ? raised : below;
+  }
+};
+
+// f(kind) with what `finish` asks for, f(AsIs) without one.
+template <class F>
+void with_finish(const Finish* finish, F f) {
+  if (finish && finish->relu) f(Relu{});
+  else if (finish && finish->bounded) f(Bounded{broadcast(finish->low), broadcast(finish->high)});
+  else f(AsIs{});
+}
+
 // ---- the register kernel -------------------------------------------------------------------------------
 
 // C[R positions, NV vectors of channels] = (C +) the sum over k of a[offsets[k] + step × position] × b (+ bias).
@@ -61,72 +92,70 @@ struct Strip {
   int64_t b_vector;        // from one vector of channels to the next
   float* c;
   int64_t c_vector, c_second;
-  const float* bias;       // null but in the last block of k
-  bool add;
-  const float* ahead;      // weights that the next panel needs, asked for a line every k
-  int64_t ahead_step;      // 0: none
+  // In the last block of k alone:
+  const float* bias;
+  const Finish* finish;
+  const float* other;      // added, as c
+  bool add;                // to what c holds
+  const float* ahead;      // weights that the next panel needs, asked for a line every k; null: none
 };
 
-template <int R, int NV, int Step>
+template <int R, int NV, int Step, bool Ahead>
 void multiply_strip(const Strip& s) {
   constexpr int half = (R + 1) / 2;
   const int64_t step = Step ? Step : s.step, kc = s.kc, b_vector = s.b_vector, second = s.second;
   const int64_t* offsets = s.offsets;
   const float *a = s.a, *b = s.b, *ahead = s.ahead;
-  const int64_t ahead_step = s.ahead_step;
-  if (kc >= 64) {
-    for (int j = 0; j < NV; ++j) {
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i)
-        __builtin_prefetch(s.c + j * s.c_vector + (i < half ? i : (i - half)) * lane_block + (i < half ? 0 : s.c_second), 1);
-    }
-  }
   Vector<float> acc[R][NV] = {};
   for (int64_t k = 0; k < kc; ++k) {
     const float *at = a + offsets[k], *behind = at + second;
     Vector<float> bv[NV];
     for (int j = 0; j < NV; ++j) {
       bv[j] = load(b + j * b_vector);
-      __builtin_prefetch(b + j * b_vector + 32 * lane_block);
     }
     b += lane_block;
-    __builtin_prefetch(ahead, 0, 2);
-    ahead += ahead_step;
+    if constexpr (Ahead) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += lane_block;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Vector<float> av = broadcast(i < half ? at[i * step] : behind[(i - half) * step]);
       for (int j = 0; j < NV; ++j) acc[i][j] = multiply_add<float>(av, bv[j], acc[i][j]);
     }
   }
-  for (int j = 0; j < NV; ++j) {
-    float* c = s.c + j * s.c_vector;
-    Vector<float> bias{};
-    if (s.bias) bias = load(s.bias + j * lanes<float>);
+  with_finish(s.finish, [&](auto kind) {
+#pragma GCC unroll 2
+    for (int j = 0; j < NV; ++j) {   // unrolled, or the sums would pass through memory to be indexed
+      float* c = s.c + j * s.c_vector;
+      Vector<float> bias{};
+      if (s.bias) bias = load(s.bias + j * lanes<float>);
 #pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      float* to = (i < half ? c + i * lane_block : c + s.c_second + (i - half) * lane_block);
-      Vector<float> v = acc[i][j];
-      if (s.add) v = load(to) + v;
-      if (s.bias) v = v + bias;
-      store(to, v);
+      for (int i = 0; i < R; ++i) {
+        const int64_t at = i < half ? i * lane_block : s.c_second + (i - half) * lane_block;
+        Vector<float> v = acc[i][j];
+        if (s.add) v = load(c + at) + v;
+        if (s.bias) v = v + bias;
+        if (s.other) v = v + load(s.other + j * s.c_vector + at);
+        store(c + at, kind(v));
+      }
     }
-  }
+  });
 }
 
 using StripKernel = void (*)(const Strip&);
 template <int Step, int... I>
 constexpr auto make_strips(std::integer_sequence<int, I...>) {
-  return std::array<std::array<StripKernel, 2>, sizeof...(I)>{
-      {{multiply_strip<I + 1, 1, Step>, multiply_strip<I + 1, 2, Step>}...}};
+  return std::array<std::array<StripKernel, 4>, sizeof...(I)>{
+      {{multiply_strip<I + 1, 1, Step, false>, multiply_strip<I + 1, 2, Step, false>, multiply_strip<I + 1, 1, Step, true>,
+        multiply_strip<I + 1, 2, Step, true>}...}};
 }
 template <int Step>
 constexpr auto strips = make_strips<Step>(std::make_integer_sequence<int, max_rows>{});
 
-// Indexed by [positions - 1][vectors - 1].
+// Indexed by [positions - 1][vectors - 1, and 2 more with `ahead`].
 const auto& strips_for(int64_t step) {
   switch (step) {
-    case 1: return strips<1>;
-    case 2: return strips<2>;
     case 16: return strips<16>;
     case 32: return strips<32>;
     default: return strips<0>;
@@ -162,7 +191,7 @@ void fill_patch(const State& s, const Box& t, const float* image, int64_t first,
 }
 
 void run_box(const State& s, const float* x, const float* weight, const float* bias, float* y, const Box& t,
-             int64_t group, int64_t panel0, int64_t panels, TileEpilogue epilogue) {
+             int64_t group, int64_t panel0, int64_t panels, TileEpilogue epilogue, const Finish* finish) {
   const int64_t taps = s.taps(), block = s.block_channels(), p = s.pixel;
   const int64_t first_channel = group * s.per;
   const float* image = x + t.image * s.in_blocks * s.in_plane();
@@ -206,6 +235,8 @@ void run_box(const State& s, const float* x, const float* weight, const float* b
       strip.b_vector = blocks_per_panel == 2 ? s.k * lane_block : lanes<float>;
       strip.c_vector = blocks_per_panel == 2 ? s.out_plane() : lanes<float>;
       strip.bias = whole && bias ? bias + block0 * lane_block : nullptr;
+      strip.finish = whole ? finish : nullptr;
+      const float* other = strip.finish ? finish->add : nullptr;
       strip.add = c0 > 0;
       // The next panel's weights, or the first one's of the next channels.
       const float* next = strip.b + blocks_per_panel * s.k * lane_block;
@@ -213,9 +244,10 @@ void run_box(const State& s, const float* x, const float* weight, const float* b
         next = weight + ((group * s.group_blocks() + panel0 * blocks_per_panel) * s.k + (c0 + channels) * taps) * lane_block;
       int64_t fetched = whole && panel + 1 == panel0 + panels ? blocks_per_panel : 0;
       const auto multiply = [&](int64_t positions) {
-        strip.ahead = fetched < blocks_per_panel ? next + fetched * s.k * lane_block : strip.b;
-        strip.ahead_step = fetched++ < blocks_per_panel ? lane_block : 0;
-        kernels[size_t(positions - 1)][size_t(vectors - 1)](strip);
+        const bool asks = fetched < blocks_per_panel;
+        strip.ahead = next + fetched++ * s.k * lane_block;
+        strip.other = other ? other + (strip.c - y) : nullptr;
+        kernels[size_t(positions - 1)][size_t(vectors - 1 + 2 * asks)](strip);
       };
       for (int64_t r = 0; r < lines; ++r) {
         const float* a = a0 + r * down;
@@ -247,80 +279,130 @@ void run_box(const State& s, const float* x, const float* weight, const float* b
 
 // ---- depthwise -----------------------------------------------------------------------------------------
 
-// R positions of one block of channels whose windows lie inside the image's width. Rows above and below point
-// to zeros.
-template <int R>
-void depthwise_strip(const State& s, const float* const* rows, int64_t x, const float* weight, const float* bias, float* to) {
-  for (int v = 0; v < vectors_per_block; ++v) {
-    Vector<float> acc[R] = {};
-    const int64_t step = s.stride[1] * lane_block;
-    const float* w = weight + v * lanes<float>;
-    for (int64_t i = 0; i < s.kernel[0]; ++i) {
-      const float* row = rows[i] + (x * s.stride[1] - s.low[1]) * lane_block + v * lanes<float>;
-      for (int64_t j = 0; j < s.kernel[1]; ++j, row += s.dilation[1] * lane_block, w += lane_block) {
-        const Vector<float> wv = load(w);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) acc[r] = multiply_add<float>(load(row + r * step), wv, acc[r]);
-      }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-      store(to + r * lane_block + v * lanes<float>, bias ? acc[r] + load(bias + v * lanes<float>) : acc[r]);
-  }
-}
+// What the positions of one row have in common. Rows above and below the image point to zeros.
+struct DepthwiseRow {
+  const float* rows[64];
+  const float* weight;
+  const float* bias;
+  const Finish* finish;
+  const float* other;      // added, as `to`; null: nothing
+  float* to;
+};
+constexpr int64_t most_kernel_rows = std::extent_v<decltype(DepthwiseRow::rows)>;
 
-// One position at the left or right border.
-void depthwise_border(const State& s, const float* const* rows, int64_t x, const float* weight, const float* bias, float* to) {
-  for (int v = 0; v < vectors_per_block; ++v) {
-    Vector<float> acc{};
-    const float* w = weight + v * lanes<float>;
+// R positions from x on. Windows may reach over the image's left and right border.
+template <int R>
+void depthwise_any(const State& s, const DepthwiseRow& d, int64_t x) {
+  const int64_t step = s.stride[1], first = x * step - s.low[1];
+  const bool inside = first >= 0 && first + (R - 1) * step + s.span(1) <= s.in[1];
+  for (int64_t v = 0; v < lane_block; v += lanes<float>) {
+    Vector<float> acc[R] = {};
+    const float* w = d.weight + v;
     for (int64_t i = 0; i < s.kernel[0]; ++i)
       for (int64_t j = 0; j < s.kernel[1]; ++j, w += lane_block) {
-        const int64_t at = x * s.stride[1] - s.low[1] + j * s.dilation[1];
-        const Vector<float> value =
-            at >= 0 && at < s.in[1] ? load(rows[i] + at * lane_block + v * lanes<float>) : Vector<float>{};
-        acc = multiply_add<float>(value, load(w), acc);
+        const Vector<float> wv = load(w);
+        const int64_t at = first + j * s.dilation[1];
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          const int64_t col = at + r * step;
+          const bool there = inside || (col >= 0 && col < s.in[1]);
+          acc[r] = multiply_add<float>(there ? load(d.rows[i] + col * lane_block + v) : Vector<float>{}, wv, acc[r]);
+        }
       }
-    store(to + v * lanes<float>, bias ? acc + load(bias + v * lanes<float>) : acc);
+    with_finish(d.finish, [&](auto kind) {
+      for (int r = 0; r < R; ++r) {
+        const int64_t at = (x + r) * lane_block + v;
+        if (d.bias) acc[r] = acc[r] + load(d.bias + v);
+        if (d.other) acc[r] = acc[r] + load(d.other + at);
+        store(d.to + at, kind(acc[r]));
+      }
+    });
   }
 }
 
-constexpr int64_t most_kernel_rows = 64;
+// R positions of a 3×3 window. Its first column may lie left of the image at the first position (`left`), its last
+// one right of it at the last.
+template <int R, int Step>
+void depthwise_3x3(const State& s, const DepthwiseRow& d, int64_t x, bool left, bool right) {
+  for (int64_t v = 0; v < lane_block; v += lanes<float>) {
+    Vector<float> acc[R] = {};
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i) {
+      const float* row = d.rows[i] + (x * Step - s.low[1]) * lane_block + v;
+      Vector<float> in[Step * (R - 1) + 3];
+      in[0] = left ? Vector<float>{} : load(row);
+#pragma GCC unroll 32
+      for (int c = 1; c < Step * (R - 1) + 2; ++c) in[c] = load(row + c * lane_block);
+      in[Step * (R - 1) + 2] = right ? Vector<float>{} : load(row + (Step * (R - 1) + 2) * lane_block);
+#pragma GCC unroll 3
+      for (int j = 0; j < 3; ++j) {
+        const Vector<float> wv = load(d.weight + (3 * i + j) * lane_block + v);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) acc[r] = multiply_add<float>(in[r * Step + j], wv, acc[r]);
+      }
+    }
+    with_finish(d.finish, [&](auto kind) {
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const int64_t at = (x + r) * lane_block + v;
+        if (d.bias) acc[r] = acc[r] + load(d.bias + v);
+        if (d.other) acc[r] = acc[r] + load(d.other + at);
+        store(d.to + at, kind(acc[r]));
+      }
+    });
+  }
+}
+
+constexpr int most_3x3 = vector_bytes == 64 ? 8 : 4;   // registers: R sums, a row of inputs, a weight
+using Depthwise3x3 = void (*)(const State&, const DepthwiseRow&, int64_t, bool, bool);
+template <int Step, int... I>
+constexpr auto make_3x3(std::integer_sequence<int, I...>) {
+  return std::array<Depthwise3x3, sizeof...(I)>{depthwise_3x3<I + 1, Step>...};
+}
+// Indexed by [stride - 1][positions - 1].
+constexpr std::array depthwise_3x3s{make_3x3<1>(std::make_integer_sequence<int, most_3x3>{}),
+                                    make_3x3<2>(std::make_integer_sequence<int, most_3x3>{})};
 
 void run_depthwise(const State& s, const float* x, const float* weight, const float* bias, float* y, const Box& t,
-                   int64_t block, TileEpilogue epilogue) {
-  constexpr int strip = 7;
+                   int64_t block, TileEpilogue epilogue, const Finish* finish) {
   const float* plane = x + (t.image * s.in_blocks + block) * s.in_plane();
   float* zeros = reinterpret_cast<float*>(thread_scratch());
   std::fill_n(zeros, s.in[1] * lane_block, 0.f);
-  weight += block * s.k * lane_block;
-  if (bias) bias += block * lane_block;
-  // Positions whose windows lie inside.
-  const int64_t inside0 = std::min(ceil_div(s.low[1], s.stride[1]), s.out[1]);
-  const int64_t room = s.in[1] + s.low[1] - s.span(1);
-  const int64_t inside1 = std::clamp(room < 0 ? 0 : room / s.stride[1] + 1, inside0, s.out[1]);
-  float* first = y + ((t.image * s.out_blocks + block) * s.out[0] + t.y0) * s.out[1] * lane_block;
+  DepthwiseRow d;
+  d.weight = weight + block * s.k * lane_block;
+  d.bias = bias ? bias + block * lane_block : nullptr;
+  d.finish = finish;
+  const int64_t cols = s.out[1], step = s.stride[1];
+  // How far the last window reaches over the border.
+  const int64_t over = (cols - 1) * step - s.low[1] + 3 - s.in[1];
+  const bool small = s.kernel[0] == 3 && s.kernel[1] == 3 && s.dilation[1] == 1 && step <= 2 && s.low[1] <= 1 && over <= 1;
+  const int64_t chunks = ceil_div(cols, most_3x3);
+  float* first = y + ((t.image * s.out_blocks + block) * s.out[0] + t.y0) * cols * lane_block;
   for (int64_t row = t.y0; row < t.y1; ++row) {
-    const float* rows[most_kernel_rows];
     for (int64_t i = 0; i < s.kernel[0]; ++i) {
       const int64_t at = row * s.stride[0] - s.low[0] + i * s.dilation[0];
-      rows[i] = at >= 0 && at < s.in[0] ? plane + at * s.in[1] * lane_block : zeros;
+      d.rows[i] = at >= 0 && at < s.in[0] ? plane + at * s.in[1] * lane_block : zeros;
     }
-    float* to = first + (row - t.y0) * s.out[1] * lane_block;
+    d.to = first + (row - t.y0) * cols * lane_block;
+    d.other = finish && finish->add ? finish->add + (d.to - y) : nullptr;
+    if (small) {
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const int64_t p = cols * chunk / chunks, n = cols * (chunk + 1) / chunks - p;
+        depthwise_3x3s[size_t(step - 1)][size_t(n - 1)](s, d, p, p == 0 && s.low[1] > 0, p + n == cols && over > 0);
+      }
+      continue;
+    }
     int64_t p = 0;
-    for (; p < inside0; ++p) depthwise_border(s, rows, p, weight, bias, to + p * lane_block);
-    for (; p + strip <= inside1; p += strip) depthwise_strip<strip>(s, rows, p, weight, bias, to + p * lane_block);
-    for (; p + 2 <= inside1; p += 2) depthwise_strip<2>(s, rows, p, weight, bias, to + p * lane_block);
-    for (; p < inside1; ++p) depthwise_strip<1>(s, rows, p, weight, bias, to + p * lane_block);
-    for (; p < s.out[1]; ++p) depthwise_border(s, rows, p, weight, bias, to + p * lane_block);
+    for (; p + 4 <= cols; p += 4) depthwise_any<4>(s, d, p);
+    for (; p < cols; ++p) depthwise_any<1>(s, d, p);
   }
   if (epilogue)
-    epilogue(first, t.image, block, 1, t.y0 * s.out[1] * lane_block, t.lines() * s.out[1] * lane_block, s.out_plane());
+    epilogue(first, t.image, block, 1, t.y0 * cols * lane_block, t.lines() * cols * lane_block, s.out_plane());
 }
 
 // ---- tasks ---------------------------------------------------------------------------------------------
 
-void run(const void* state, const KernelArgs& a) {
+void run_tasks(const void* state, const KernelArgs& a, const Finish* finish) {
   const State& s = *static_cast<const State*>(state);
   const TileEpilogue next = a.epilogue ? *a.epilogue : TileEpilogue{};
   const float *x = static_cast<const float*>(a.in[0]), *weight = static_cast<const float*>(a.in[1]);
@@ -340,13 +422,15 @@ void run(const void* state, const KernelArgs& a) {
     if (s.depthwise) {
       const int64_t block = take(s.in_blocks);
       t.image = task;
-      return run_depthwise(s, x, weight, bias, y, t, block, next);
+      return run_depthwise(s, x, weight, bias, y, t, block, next, finish);
     }
     t.image = take(s.batch);
     const int64_t panel0 = take(s.panel_tiles) * s.tile_panels;
-    run_box(s, x, weight, bias, y, t, task, panel0, std::min(s.tile_panels, s.group_panels - panel0), next);
+    run_box(s, x, weight, bias, y, t, task, panel0, std::min(s.tile_panels, s.group_panels - panel0), next, finish);
   });
 }
+
+void run(const void* state, const KernelArgs& a) { run_tasks(state, a, nullptr); }
 
 // Cuts the work into tasks. What counts: loading a panel of weights (shared by positions), the input (shared by
 // channels), and how evenly few or many threads end.
@@ -360,7 +444,7 @@ void choose_tiles(State& s) {
   const double most_tasks = std::max(1.0, work / double(task_work));
   double best = std::numeric_limits<double>::infinity();
   State tried = s;
-  for (const int64_t positions : {126, 112, 98, 84, 56, 28, 14, 1}) {
+  for (const int64_t positions : {448, 224, 126, 112, 98, 84, 56, 28, 14, 1}) {
     if (s.out[1] > positions) {
       tried.tile_lines = 1;
       tried.tile_cols = std::min(s.out[1], positions);
@@ -435,6 +519,10 @@ State state_of(const KernelDesc& d) {
 
 }  // namespace
 }  // namespace gemm_tiles
+
+void conv_blocked_finished(const void* state, const KernelArgs& a, const Finish& finish) {
+  gemm_tiles::run_tasks(state, a, &finish);
+}
 
 Kernel kernel_conv_blocked() {
   using namespace gemm_tiles;

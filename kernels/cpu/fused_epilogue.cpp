@@ -1,11 +1,16 @@
 // fused_epilogue: the first node's own kernel, with the rest of the body as a program that it runs on each
 // finished tile. A tile is found in the result by its address; the program's other operands are whole, one
-// value per row, one per column, or one in all.
+// value per row, one per column, or one in all. conv_blocked is given the rows themselves where they are no more than
+// a Finish.
+#include <algorithm>
+#include <limits>
+#include <optional>
 #include <utility>
 
 #include "core/backend.h"
 #include "core/pool.h"
 #include "kernels/cpu/lib/elementwise.h"
+#include "kernels/cpu/lib/finish.h"
 #include "kernels/cpu/lib/strided.h"
 
 namespace suan::cpu::SUAN_ISA {
@@ -26,8 +31,15 @@ struct Side {              // an operand of the program
   int64_t row_stride = 0, col_stride = 0, item = 0;
 };
 
+// The rows as a Finish: numbers of sides, -1 for none.
+struct Ending {
+  int add = -1, low = -1, high = -1;
+  bool relu = false;
+};
+
 struct State {
   Prepared anchor;
+  std::optional<Ending> ending;
   ProgramPtr program;
   std::vector<Source> anchor_in;
   std::vector<int> anchor_out;         // the node's output, or -1: into the workspace
@@ -64,6 +76,42 @@ bool classify(const Shape& shape, const Shape& to, int64_t row, Side& s) {
     return true;
   }
   return false;
+}
+
+// The body's nodes from `first` on as a chain from the tile, in[0]: add of a whole operand, then relu or bounds of one
+// value each. All of it is f32.
+std::optional<Ending> ending_of(const Graph& body, std::span<const ValueId> in, size_t first,
+                                std::span<const ValueId> out, const std::vector<Side>& sides, int64_t row) {
+  const auto is_f32 = [&](ValueId v) { return body.values[size_t(v)].type.dtype == DType::f32; };
+  if (!std::all_of(in.begin(), in.end(), is_f32)) return {};
+  Ending e;
+  ValueId at = in[0];
+  const auto side = [&](ValueId v) {
+    const auto found = std::find(in.begin() + 1, in.end(), v);
+    return found == in.end() ? -1 : int(found - in.begin()) - 1;
+  };
+  for (size_t k = first; k < body.nodes.size(); ++k) {
+    const Node& n = body.nodes[k];
+    if (e.relu || n.in.empty() || !is_f32(n.out[0])) return {};
+    const bool unbounded = e.low < 0 && e.high < 0;
+    if (n.op->name == "relu" && n.in[0] == at && unbounded) {
+      e.relu = true;
+    } else if (n.in.size() == 2 && (n.in[0] == at) != (n.in[1] == at)) {
+      const int other = side(n.in[n.in[0] == at ? 1 : 0]);
+      if (other < 0) return {};
+      const Side& s = sides[size_t(other)];
+      const bool whole = s.row_stride == row && s.col_stride == 1, one = s.row_stride == 0 && s.col_stride == 0;
+      if (n.op->name == "add" && whole && e.add < 0 && unbounded) e.add = other;
+      else if (n.op->name == "maximum" && one && n.in[0] == at && unbounded) e.low = other;
+      else if (n.op->name == "minimum" && one && n.in[0] == at && e.high < 0) e.high = other;
+      else return {};
+    } else {
+      return {};
+    }
+    at = n.out[0];
+  }
+  if (out.size() != 1 || out[0] != at) return {};
+  return e;
 }
 
 struct Parts {
@@ -171,6 +219,8 @@ Parts build(const KernelDesc& d) {
   }
   s->program = graph_program(body, row_in, rows, row_out);
   if (!s->program) return {};
+  if (first.op->name == "conv_blocked" && std::none_of(s->anchor_out.begin(), s->anchor_out.end(), [](int j) { return j >= 0; }))
+    s->ending = ending_of(body, row_in, rows, row_out, s->sides, s->row);
   // A result that nobody else reads is made where the program's own result of its dtype goes.
   for (size_t j = 0; j < s->row_out.size() && s->anchor_out[0] < 0; ++j)
     if (type(body.outputs[size_t(s->row_out[j])]).dtype == result.dtype) s->anchor_out[0] = s->row_out[j];
@@ -198,6 +248,18 @@ void run(const void* state, const KernelArgs& a) {
   void* sides[max_program_inputs];
   for (size_t i = 0; i < s.sides.size(); ++i) sides[i] = const_cast<void*>(resolve(s.sides[i].source, a));
 
+  if (s.ending) {
+    const Ending& e = *s.ending;
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    const auto value = [&](int side, float otherwise) { return side < 0 ? otherwise : *static_cast<const float*>(sides[side]); };
+    Finish finish;
+    if (e.add >= 0) finish.add = static_cast<const float*>(sides[e.add]);
+    finish.relu = e.relu;
+    finish.bounded = e.low >= 0 || e.high >= 0;
+    finish.low = value(e.low, -infinity);
+    finish.high = value(e.high, infinity);
+    return conv_blocked_finished(s.anchor.state.get(), {in, out, workspace}, finish);
+  }
   const auto* base = static_cast<const std::byte*>(out[0]);
   const auto epilogue = [&](void* tile, int64_t, int64_t, int64_t rows, int64_t, int64_t cols, int64_t) {
     const int64_t at = (static_cast<const std::byte*>(tile) - base) / s.item;

@@ -63,6 +63,8 @@ std::vector<Sample> samples() {
           {{{{2, 2, 6, 9, 16}}, {{2, 9, 16}}, {{2, 16}}},
            {Dims{3, 3}, Dims{2, 1}, same, Dims{}, int64_t(32)},
            "depthwise"},
+          {{{{1, 2, 7, 15, 16}}, {{2, 9, 16}}, {{2, 16}}}, {Dims{3, 3}, Dims{2, 2}, same, Dims{}, int64_t(32)}, "depthwise, stride 2"},
+          {{{{1, 1, 8, 9, 16}}, {{1, 25, 16}}, none}, {Dims{5, 5}, Dims{}, Dims{2, 2, 2, 2}, Dims{}, int64_t(16)}, "depthwise, 5×5"},
           {{{{1, 4, 9, 8, 16}}, {{2, 32 * 6, 16}}, none},
            {Dims{3, 2}, Dims{3, 1}, Dims{1, 0, 2, 1}, Dims{2, 1}, int64_t(2)},
            "groups, dilation, uneven padding"},

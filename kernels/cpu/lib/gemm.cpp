@@ -209,6 +209,33 @@ class Region {
   bool narrow_ = true;
 };
 
+// One row of A by a transposed B, which is then read once: 32 rows of B at a time and along all of k, so that memory
+// is read in long streams. Sums are run_tile's own.
+void run_row(const GemmShape& s, const Tile& t) {
+  constexpr int64_t width = panel_cols<float>, ahead = 128;   // floats
+  const float *a = static_cast<const float*>(t.a), *b = static_cast<const float*>(t.b);
+  float *panel = reinterpret_cast<float*>(thread_scratch()), *c = static_cast<float*>(t.c);
+  for (int64_t col = 0; col < t.cols; col += width) {
+    const int64_t cols = std::min(width, t.cols - col), padded = round_up(cols, lanes<float>);
+    const float* rows = b + col * s.ldb;
+    for (int64_t k0 = 0; k0 < t.k; k0 += t.k_block) {
+      const int64_t kc = std::min(t.k_block, t.k - k0);
+      if (cols < width) {
+        pack_b_panel<true>(rows + k0, s.ldb, kc, cols, padded, panel);
+      } else {
+        constexpr int64_t line = 16;
+        for (int64_t k = 0; k < kc; k += line) {
+          const int64_t n = std::min(line, kc - k);
+          for (int64_t j = 0; j < width; ++j) __builtin_prefetch(rows + j * s.ldb + k0 + k + ahead, 0, 2);
+          pack_b_panel<true>(rows + k0 + k, s.ldb, n, width, width, panel + k * width);
+        }
+      }
+      panel_kernels<float, false>[0][padded / lanes<float> - 1](kc, a + k0, 0, panel, padded, c + col, t.ldc, cols,
+                                                                k0 > 0 || t.accumulate, nothing_ahead(panel));
+    }
+  }
+}
+
 // S is the stored type of A and B, T the panels', O the stored type of C.
 template <class S, class T, class O>
 void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
@@ -247,6 +274,13 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
     }
     finish(0, t.rows);
     return;
+  }
+
+  if constexpr (std::is_same_v<S, float> && std::is_same_v<O, float>) {
+    if (t.rows == 1 && s.trans_b && !s.trans_a && !t.packed_b) {
+      run_row(s, t);
+      return finish(0, 1);
+    }
   }
 
   for (int64_t k0 = 0; k0 < t.k; k0 += t.k_block) {

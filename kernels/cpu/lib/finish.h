@@ -1,0 +1,18 @@
+// What often follows a convolution, for kernels that do it to their sums before they store them.
+#pragma once
+
+#include "core/op.h"
+
+namespace suan::cpu::SUAN_ISA {
+
+// + add, then relu, or maximum with low and minimum with high. Of f32.
+struct Finish {
+  const float* add = nullptr;  // laid out as output 0
+  bool relu = false, bounded = false;
+  float low = 0, high = 0;
+};
+
+// conv_blocked's run with a finish in place of an epilogue.
+void conv_blocked_finished(const void* state, const KernelArgs& a, const Finish& finish);
+
+}  // namespace suan::cpu::SUAN_ISA
