@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstdlib>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/hooks.h"
 
 namespace suan {
 namespace {
@@ -49,8 +51,15 @@ constexpr int n_small_classes = (16 - 6) * 4 + 1;
 
 struct FreeBlock { FreeBlock* next; };
 
+// A large block in use: what an out-of-memory report names.
+struct Held {
+  int64_t bytes;
+  SourceMark line;   // that asked for it; of a gradient the forward line
+};
+
 struct Global {
   std::mutex mutex;
+  std::unordered_map<void*, Held> held;
   std::unordered_map<int64_t, std::vector<void*>> blocks;  // by rounded size
   int64_t large_in_use = 0, large_cached = 0, peak = 0;
   std::vector<struct ThreadCache*> threads;
@@ -110,10 +119,50 @@ ThreadCache* thread_cache() {
   return fast_cache = &holder.cache;
 }
 
+int64_t total_in_use_locked(Global& g) {
+  int64_t n = g.large_in_use + g.retired_in_use;
+  for (ThreadCache* t : g.threads) n += t->in_use.load(std::memory_order_relaxed);
+  return n;
+}
+
+// Who holds memory: lines with the bytes of their large blocks, largest first, and the rest in one.
+std::string holders() {
+  constexpr size_t most_lines = 8;
+  struct Sum {
+    SourceMark line;
+    int64_t bytes = 0, blocks = 0;
+  };
+  std::vector<Sum> sums;
+  int64_t total = 0, rest = 0;
+  {
+    Global& g = global();
+    std::lock_guard lock(g.mutex);
+    for (const auto& [p, held] : g.held) {
+      auto sum = std::find_if(sums.begin(), sums.end(), [&, line = held.line](const Sum& s) { return s.line == line; });
+      if (sum == sums.end()) sum = sums.insert(sums.end(), {held.line});
+      sum->bytes += held.bytes;
+      ++sum->blocks;
+    }
+    total = rest = total_in_use_locked(g);
+  }
+  std::stable_sort(sums.begin(), sums.end(), [](const Sum& a, const Sum& b) { return a.bytes > b.bytes; });
+  if (sums.size() > most_lines) sums.resize(most_lines);
+  std::string text;
+  const auto row = [&](int64_t bytes, const std::string& what) {
+    text += fmt::format("\n  {:>14} bytes {:>3.0f} %  {}", bytes, 100.0 * double(bytes) / double(std::max<int64_t>(total, 1)), what);
+  };
+  for (const Sum& s : sums) {
+    row(s.bytes, fmt::format("{} ({} block{})", s.line ? to_string(s.line) : "no Python line", s.blocks, s.blocks == 1 ? "" : "s"));
+    rest -= s.bytes;
+  }
+  if (rest > 0) row(rest, "other lines, and blocks up to 64 KiB");
+  return text.empty() ? text : "\nHeld by the lines that asked for it:" + text;
+}
+
 [[noreturn]] void out_of_memory(int64_t bytes) {
   MemoryStats s = memory_stats();
-  fail<OutOfMemory>("allocate", "no memory: expected {} bytes, got {} in use and a limit of {}", bytes,
-                    s.in_use, limit.load() ? std::to_string(limit.load()) : "the system's");
+  fail<OutOfMemory>("allocate", "no memory: expected {} bytes, got {} in use and a limit of {}{}", bytes, s.in_use,
+                    limit.load() ? std::to_string(limit.load()) : "the system's", holders());
 }
 
 void* system_allocate(int64_t bytes) {
@@ -136,12 +185,6 @@ void system_free(void* p, int64_t bytes) {
   else std::free(p);
 }
 
-int64_t total_in_use_locked(Global& g) {
-  int64_t n = g.large_in_use + g.retired_in_use;
-  for (ThreadCache* t : g.threads) n += t->in_use.load(std::memory_order_relaxed);
-  return n;
-}
-
 void drop_cached_locked(Global& g) {
   for (auto& [size, list] : g.blocks)
     for (void* p : list) system_free(p, size);
@@ -151,6 +194,7 @@ void drop_cached_locked(Global& g) {
 
 void* allocate_large(int64_t size) {
   Global& g = global();
+  const SourceMark line = executing_source();
   std::unique_lock lock(g.mutex);
   int64_t cap = limit.load(std::memory_order_relaxed);
   if (cap && total_in_use_locked(g) + size > cap) { lock.unlock(); out_of_memory(size); }
@@ -170,6 +214,7 @@ void* allocate_large(int64_t size) {
     if (!p) { lock.unlock(); out_of_memory(size); }
   }
   g.large_in_use += size;
+  g.held[p] = {size, line};
   g.peak = std::max(g.peak, total_in_use_locked(g));
   return p;
 }
@@ -178,6 +223,7 @@ void free_large(void* p, int64_t size) {
   Global& g = global();
   std::lock_guard lock(g.mutex);
   g.large_in_use -= size;
+  g.held.erase(p);
   // Steps repeat their sizes: blocks stay as long as the whole is not much above what was needed at once.
   if (g.large_in_use + g.large_cached + size > g.peak + g.peak / 4 + (int64_t(64) << 20) ||
       (size >= map_limit && keep_nothing.load(std::memory_order_relaxed))) {

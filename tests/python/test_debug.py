@@ -164,3 +164,32 @@ def test_inside_a_compiled_function_it_is_refused():
         f(suan.ones(2))
     assert f is not None and not suan._c.nan_guarded()
     assert F.relu(suan.ones(2)).tolist() == [1, 1]
+
+
+def test_out_of_memory_names_who_holds_what():
+    here = line()
+    kept = [suan.zeros(1 << 20) for _ in range(3)]
+    there = line()
+    other = suan.ones(1 << 18)
+    limit = suan.debug.memory_stats()["in_use"] + (1 << 20)
+    suan.debug.set_memory_limit(limit)
+    try:
+        with pytest.raises(suan.OutOfMemoryError) as caught:
+            suan.zeros(1 << 24)
+    finally:
+        suan.debug.set_memory_limit(0)
+    text = str(caught.value)
+    rows = text.splitlines()
+    assert f"limit of {limit}" in rows[0]
+    largest = next(r for r in rows if here in r)
+    assert str(3 << 22) in largest and "(3 blocks)" in largest
+    smaller = next(r for r in rows if there in r)
+    assert str(1 << 20) in smaller and "(1 block)" in smaller and rows.index(largest) < rows.index(smaller)
+    del kept, other
+    suan.debug.set_memory_limit(suan.debug.memory_stats()["in_use"] + (1 << 20))
+    try:
+        with pytest.raises(suan.OutOfMemoryError) as caught:
+            suan.zeros(1 << 24)
+    finally:
+        suan.debug.set_memory_limit(0)
+    assert here not in str(caught.value)
