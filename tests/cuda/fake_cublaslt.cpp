@@ -88,8 +88,9 @@ int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, void* a_
   const uint64_t m = d.ta ? A.columns : A.rows, k = d.ta ? A.rows : A.columns;
   const uint64_t kb = d.tb ? B.columns : B.rows, n = d.tb ? B.rows : B.columns;
   const uint64_t aligned = algorithm->data[0] & 255;
-  for (const void* p : {a, b, static_cast<const void*>(out), d.bias})
+  for (const void* p : {a, b, static_cast<const void*>(out)})
     if (reinterpret_cast<uintptr_t>(p) % aligned) return 13;
+  if (reinterpret_cast<uintptr_t>(d.bias) % 16) return 13;   // no preference speaks of it
   if (k != kb || m != D.rows || n != D.columns || A.batch != B.batch || A.batch != D.batch || !workspace || !workspace_bytes ||
       reinterpret_cast<uintptr_t>(workspace) % 256)   // which Hopper's ways ask for
     return 7;

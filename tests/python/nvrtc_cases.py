@@ -40,9 +40,17 @@ class Nvrtc:
         return log.value.decode()
 
 
+def on_the_fake_driver(code, folder):
+    """The kernels (bytes) that the real library makes of the code's fused nodes, over the fake driver; `folder` holds
+    its cache."""
+    env = {**os.environ, "LD_LIBRARY_PATH": str(FAKE_DRIVER), "SUAN_CACHE": str(folder)}
+    env["PYTHONPATH"] = f"{env.get('PYTHONPATH', '')}:{TESTS}"
+    subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=300)
+    return [p.read_bytes() for p in sorted((pathlib.Path(folder) / "kernels").glob("*.cu"))]
+
+
 def generated_texts(folder):
-    """The kernels (bytes) of the fused nodes of device_cases.FUSED, made by the real library over the fake driver;
-    `folder` holds its cache."""
+    """The kernels of device_cases.FUSED."""
     code = """
 import suan
 from device_cases import FUSED
@@ -51,7 +59,4 @@ for f in FUSED.values():
     g = suan.compile(f)
     for _ in range(3): g(t)
 """
-    env = {**os.environ, "LD_LIBRARY_PATH": str(FAKE_DRIVER), "SUAN_CACHE": str(folder)}
-    env["PYTHONPATH"] = f"{env.get('PYTHONPATH', '')}:{TESTS}"
-    subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=300)
-    return [p.read_bytes() for p in sorted((pathlib.Path(folder) / "kernels").glob("*.cu"))]
+    return on_the_fake_driver(code, folder)

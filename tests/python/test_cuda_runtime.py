@@ -170,6 +170,8 @@ for rows in ((3,), (2, 3), (), (0,), (1,)):
 wide = rng.standard_normal((7, 3)).astype(np.float32)
 v, w = rng.standard_normal((4, 5)).astype(np.float32), rng.standard_normal((7, 5)).astype(np.float32)
 check(linear(on(v), on(w), on(wide)[:, 1]), v @ w.T + wide[:, 1], "a bias with steps")
+padded = rng.standard_normal(9).astype(np.float32)
+check(linear(on(v), on(w), on(padded)[1:8]), v @ w.T + padded[1:8], "a bias at no multiple of 16 bytes")
 half = suan.tensor(x).to(suan.bfloat16)
 check((half.to(D) @ half.t().contiguous().to(D)).to(suan.float32), (half.to(suan.float32) @ half.t().to(suan.float32)).to(suan.bfloat16).to(suan.float32).numpy(), "bfloat16")
 try: suan.ones(2, 2, device=D).to(suan.int32) @ suan.ones(2, 2, device=D).to(suan.int32)

@@ -213,6 +213,10 @@ void run(const Product& p, const KernelArgs& a) {
     return;
   }
   const char *left = place(p.a, 0), *right = place(p.b, 1), *bias = p.has_bias ? place(p.bias, 2) : nullptr;
+  if (reinterpret_cast<uintptr_t>(bias) % 16) {   // the library asks for it, though its preferences do not say so
+    copy_within(workspace + p.bias.at, bias, p.n * item);
+    bias = workspace + p.bias.at;
+  }
   const float one = 1, zero = 0;
   const double one_wide = 1, zero_wide = 0;
   const bool wide = p.dtype == DType::f64;
@@ -229,7 +233,7 @@ void run(const Product& p, const KernelArgs& a) {
     }
     const char *x = left + at[0] * item, *w = right + at[1] * item;
     char* out = static_cast<char*>(a.out[0]) + at[2] * item;
-    const Way& way = way_for(p, alignment_of({x, w, out, bias}));
+    const Way& way = way_for(p, alignment_of({x, w, out}));
     ask(l.multiply(l.handle, p.desc, wide ? static_cast<const void*>(&one_wide) : &one, w, p.b_layout, x, p.a_layout,
                    wide ? static_cast<const void*>(&zero_wide) : &zero, out, p.out_layout, out, p.out_layout, &way.algorithm,
                    scratch, size_t(p.scratch_bytes), current_stream()),
@@ -285,6 +289,10 @@ Prepared prepare_product(const KernelDesc& d) {
   if (p.has_bias) {
     p.bias.layout = d.in[2]->layout;
     if (p.k > 0) make_fit(p.bias, p.bias.layout.strides[0] == 1 || p.n == 1, item, workspace);
+    if (!p.bias.copied) {   // for a copy, where its address does not fit
+      p.bias.at = workspace;
+      workspace += rounded(p.n * item);
+    }
   }
 
   // Batches: as the result has them, [batches, m, n].
