@@ -124,12 +124,15 @@ def bench_command(model, vs, inputs, size, seconds, threads, callers, json):
         runs.append((f"onnxruntime {onnxruntime.__version__}", lambda: peer.run(None, feed)))
     elif vs:
         raise ValueError(f"[bench] unknown peer: expected onnxruntime, got '{vs}'")
-    # In turn, a few calls each: the machine drifts. The first call of a turn is not counted.
+    # In turn, a few calls each: the machine drifts. A rest lets the other one's threads, which spin for a while after a
+    # call, fall asleep; the first call after it is not counted.
     for _, call in runs:
         call()
     results, end = {name: [] for name, _ in runs}, time.perf_counter() + seconds * len(runs)
     while time.perf_counter() < end or len(results["suan"]) < 5:
         for name, call in runs:
+            if len(runs) > 1:
+                time.sleep(0.05)
             call()
             for _ in range(2):
                 start = time.perf_counter()
