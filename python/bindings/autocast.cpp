@@ -95,6 +95,8 @@ void autocast_inputs(const OpDef& op, std::span<Tensor> in) {
   if (first == in.end()) return;
   const Setting& now = s.settings[size_t(first->device().type)];
   if (!now.enabled) return;
+  // Input, weight and bias: running statistics beyond them are written to, and keep their dtype.
+  if (p == Precision::widest) in = in.first(std::min<size_t>(in.size(), 3));
   DType widest = now.dtype;
   for (const Tensor& t : in)
     if (t.defined() && eligible(t)) widest = promote(widest, t.dtype());

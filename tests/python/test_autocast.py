@@ -41,6 +41,14 @@ def test_products_are_narrow_and_losses_wide():
     assert (x @ w.t()).dtype == f32
 
 
+def test_running_statistics_of_another_dtype_are_still_written():
+    norm = nn.BatchNorm2d(3).bfloat16()
+    before = norm.running_mean.float().numpy().copy()
+    with suan.autocast("cpu"):
+        assert norm(suan.randn(4, 3, 5, 5) + 3).dtype == f32
+    assert norm.running_mean.dtype == bf16 and (norm.running_mean.float().numpy() > before).all()
+
+
 def test_a_product_is_that_of_the_rounded_operands():
     x, w = suan.randn(33, 65), suan.randn(17, 65)
     with suan.autocast("cpu"):

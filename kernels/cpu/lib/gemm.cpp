@@ -159,7 +159,8 @@ void pack_b(const GemmShape& s, const S* b, int64_t col, int64_t cols, int64_t k
 }
 
 // One task of packing all of B: a block of k by `pack_cols` columns. A block's panels lie one after
-// the other, the blocks likewise, so the panel of (k0, col) begins at row k0 * packed_cols + col * kc, in units of k.
+// the other, the blocks likewise, so the panel of (k0, col) begins at
+// k0 * packed_cols + col * kc, with k counted in elements of T.
 template <class S, class T>
 void pack_b_task(const GemmPlan& p, const void* b, void* packed, int64_t task) {
   const GemmShape& s = p.shape;
@@ -402,11 +403,10 @@ template <class S, class T, class O>
 constexpr Functions functions = {run_tile<S, T, O>, run_tile<S, T, Sum<T>>,
                                  sum_splits_untyped<Sum<T>, O>, pack_b_task<S, T>};
 
-
 #ifdef __AVX512F__
 // Whether vdpbf16ps does its two products a lane in well under the time of two fma: measured, once, in some
-// 20 us. Zen runs it at the rate of fma; Intel's processors with AMX at a quarter of that, and claim it all
-// the same. What is decided changes no bit but of subnormal numbers.
+// 20 us. Zen 5 runs it at the rate of fma, Emerald Rapids at a quarter of that, and claims it all the same.
+// What is decided changes no bit but of subnormal numbers.
 bool fast_pairs() {
   if (!__builtin_cpu_supports("avx512bf16")) return false;
   constexpr int chains = 16, steps = 64;
