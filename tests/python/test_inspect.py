@@ -13,7 +13,7 @@ import pytest
 import suan
 from suan import saving
 from suan.cli import inspect_page
-from suan.cli.inspect_command import checkpoint_facts
+from suan.cli.checkpoint_facts import checkpoint_facts
 
 RNG = np.random.default_rng(7)
 

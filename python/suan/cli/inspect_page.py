@@ -3,7 +3,7 @@
 import html
 import math
 
-from . import inspect_command as text
+from . import checkpoint_facts as text
 
 STYLE = """
 body { font: 14px/1.5 system-ui, sans-serif; color: #20262b; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
@@ -103,7 +103,7 @@ def module_html(name, module, depth):
 
 
 def page(facts):
-    """What inspect_command.checkpoint_facts gave, as HTML."""
+    """What checkpoint_facts gave, as HTML."""
     rows = facts["tensors"]
     root = tree_of(rows)
     # Where everything lies in one module ("model"), its parts say more.
