@@ -86,8 +86,10 @@ bool receive_all(int fd, void* data, size_t n, Clock::time_point deadline) {
   return true;
 }
 
-// Listens on IPv4; port 0 lets the system choose.
+// Listens on IPv4; port 0 lets the system choose. A port of the range for outgoing connections may be held by one of
+// these for a moment, so a second is given before it counts as taken.
 Socket listen_at(const in_addr& address, int port, int* chosen) {
+  const auto patience = Clock::now() + std::chrono::seconds(1);
   Socket s(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int on = 1;
   setsockopt(s.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -95,8 +97,11 @@ Socket listen_at(const in_addr& address, int port, int* chosen) {
   a.sin_family = AF_INET;
   a.sin_addr = address;
   a.sin_port = htons(uint16_t(port));
-  if (!s || ::bind(s.fd(), reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 || ::listen(s.fd(), 1024) != 0)
-    fail<DistributedError>(setup, "cannot listen: expected port {} to be free, got {}", port, error_text(errno));
+  while (!s || ::bind(s.fd(), reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 || ::listen(s.fd(), 1024) != 0) {
+    if (!s || errno != EADDRINUSE || Clock::now() >= patience)
+      fail<DistributedError>(setup, "cannot listen: expected port {} to be free, got {}", port, error_text(errno));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
   socklen_t size = sizeof a;
   getsockname(s.fd(), reinterpret_cast<sockaddr*>(&a), &size);
   *chosen = ntohs(a.sin_port);
@@ -117,6 +122,16 @@ Socket accept_one(const Socket& listener, Clock::time_point deadline, in_addr* f
   return {};
 }
 
+// A connection to a port of this machine where nobody listens may be given that port for its own end: it then talks
+// to itself, and holds the port that rank 0 wants.
+bool meets_itself(int fd) {
+  sockaddr_in own{}, peer{};
+  socklen_t n = sizeof own, m = sizeof peer;
+  return getsockname(fd, reinterpret_cast<sockaddr*>(&own), &n) == 0 &&
+         getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &m) == 0 && own.sin_port == peer.sin_port &&
+         own.sin_addr.s_addr == peer.sin_addr.s_addr;
+}
+
 // Tries until the deadline; `why` says what the last attempt met.
 Socket connect_to(const in_addr& address, int port, Clock::time_point deadline, std::string* why) {
   *why = "no answer";
@@ -135,6 +150,7 @@ Socket connect_to(const in_addr& address, int port, Clock::time_point deadline, 
         getsockopt(s.fd(), SOL_SOCKET, SO_ERROR, &failed, &size);
       }
     }
+    if (!failed && meets_itself(s.fd())) failed = ECONNREFUSED;
     if (!failed) return s;
     *why = error_text(failed);
     if (Clock::now() >= deadline) return {};

@@ -30,8 +30,9 @@ using ops::operator+;
 using ops::operator*;
 using Body = std::function<void(int rank, Communicator& c)>;
 
+// Below the range that outgoing connections take theirs from.
 int free_port() {
-  static int next = 21000 + int(std::chrono::steady_clock::now().time_since_epoch().count() / 1000 % 20000);
+  static int next = 21000 + int(std::chrono::steady_clock::now().time_since_epoch().count() / 1000 % 11000);
   return next++;
 }
 
@@ -362,6 +363,31 @@ TEST(Beside, AStepWaitsOnlyForWhatItTouches) {
     EXPECT_EQ(order[1], "matmul 0");
     EXPECT_EQ(plan.steps()[3].waits, 1) << order[3];
   });
+}
+
+// As an outgoing connection may hold it.
+TEST(Tcp, WaitsForAPortThatIsHeldForAMoment) {
+  const int port = free_port(), held = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  a.sin_port = htons(uint16_t(port));
+  ASSERT_EQ(::bind(held, reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
+  std::vector<std::thread> ranks;
+  std::atomic<int> met{0};
+  for (int r = 0; r < 2; ++r)
+    ranks.emplace_back([&, r] {
+      try {
+        tcp(r, 2, port, 20)->barrier();
+        ++met;
+      } catch (const std::exception& e) {
+        ADD_FAILURE() << "rank " << r << ": " << e.what();
+      }
+    });
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  ::close(held);
+  for (std::thread& t : ranks) t.join();
+  EXPECT_EQ(met, 2);
 }
 
 // Random programs, in which buffers are used again and written in place while collectives are on their way.
