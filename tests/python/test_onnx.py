@@ -191,30 +191,43 @@ def position_table(end):
         h.make_node("Transpose", ["y"], ["yt"], perm=[0, 2, 1]), h.make_node("MatMul", ["y", "yt"], ["yy"]),
         h.make_node("Concat", ["minus", "t"], ["flat"], axis=0), h.make_node("Reshape", ["yy", "flat"], ["z"]),
     ]
-    numbers = [put("table", table), put("zero", [0]), put("one", [1]), put("minus", [-1]), put("twelve", [12]), put("three", [3])]
+    numbers = [put("table", table), put("zero", [0]), put("one", [1]), put("minus", [-1]), put("twelve", [12])]
     return model(nodes, [floats("x", "n", "t", 4)], [floats("z", "rows", "t")], numbers), table
 
 
-@pytest.mark.parametrize("kind", ["equal", "at most twelve", "if"])
+SIZES = ((2, 5), (3, 7), (4, 12), (2, 13), (5, 2), (3, 30), (6, 4), (2, 11))
+
+
+@pytest.mark.parametrize("kind", ["as long", "one row from twelve on"])
 def test_sizes_that_decide_are_compared_again(kind):
-    end = {
-        "equal": [h.make_node("Identity", ["t"], ["end"])],
-        # min(t, 12), then as much of x as there is of the table
-        "at most twelve": [h.make_node("Min", ["t", "twelve"], ["end"])],
-        "if": [h.make_node("Less", ["t", "twelve"], ["small"]), h.make_node("Where", ["small", "t", "t"], ["end"])],
+    end, laid_out = {
+        "as long": ([h.make_node("Identity", ["t"], ["end"])], len(SIZES) - 1),
+        # The samples are longer than twelve: what is shorter takes the other way, and what is equal compares otherwise.
+        "one row from twelve on": ([h.make_node("Less", ["t", "twelve"], ["short"]),
+                                    h.make_node("Where", ["short", "t", "one"], ["end"])], 2),
     }[kind]
     m, table = position_table(end)
     s = session(m)
     rng = np.random.default_rng(1)
-    for n, t in ((2, 5), (3, 7), (4, 12), (2, 13), (5, 2), (3, 30), (1, 4), (2, 11)):
+    for n, t in SIZES:
         x = rng.standard_normal((n, t, 4)).astype("f4")
-        if kind == "at most twelve" and t > 12:
-            with pytest.raises(ValueError, match="'x'|add"):
+        y = x + table[:, : t if kind == "as long" or t < 12 else 1]
+        want = (y @ y.transpose(0, 2, 1)).reshape(-1, t)
+        np.testing.assert_allclose(s.run(None, {"x": x})[0], want, rtol=1e-4, atol=1e-5)
+    assert s._model.stats["laid_out"] == laid_out
+
+
+def test_the_smaller_of_two_sizes_is_compared_again():
+    m, table = position_table([h.make_node("Min", ["t", "twelve"], ["end"])])
+    s = session(m)
+    for t in (5, 30, 7, 12, 13, 2):
+        x = np.random.default_rng(t).standard_normal((2, t, 4)).astype("f4")
+        if t > 12:  # as much of x as there is of the table
+            with pytest.raises(suan.ShapeError, match="Add"):
                 s.run(None, {"x": x})
             continue
         y = x + table[:, :t]
-        want = (y @ y.transpose(0, 2, 1)).reshape(-1, t)
-        np.testing.assert_allclose(s.run(None, {"x": x})[0], want, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(s.run(None, {"x": x})[0], (y @ y.transpose(0, 2, 1)).reshape(-1, t), rtol=1e-4, atol=1e-5)
 
 
 def test_what_rounds_sizes_is_translated_for_each():
