@@ -26,7 +26,7 @@ class NodeArg:
 
 
 def _to_engine(value):
-    if value is None or isinstance(value, _c.Tensor):
+    if value is None or isinstance(value, (_c.Tensor, dict)):
         return value
     if isinstance(value, (list, tuple)):
         return [_to_engine(item) for item in value]
@@ -38,8 +38,8 @@ def _to_engine(value):
 
 
 def _to_numpy(value):
-    if value is None:
-        return None
+    if value is None or isinstance(value, dict):
+        return value
     if isinstance(value, list):
         return [_to_numpy(item) for item in value]
     if isinstance(value, tuple):
