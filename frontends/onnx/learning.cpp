@@ -185,7 +185,7 @@ struct Table {
   std::map<std::string, size_t> by_text;
   std::map<int64_t, size_t> by_int;
   std::map<double, size_t> by_real;
-  std::optional<size_t> nan;    // NaN equals NaN here
+  std::optional<size_t> nan;    // from version 4 on NaN equals NaN here
 
   Table(Call& c, Column k, Column v, Column o) : keys(std::move(k)), values(std::move(v)), other(std::move(o)) {
     if (keys.size() != values.size()) c.fail<ValueError>("keys and values differ in number: expected {}, got {}", keys.size(), values.size());
@@ -193,7 +193,7 @@ struct Table {
     for (size_t i = 0; i < keys.size(); ++i)
       if (keys.strings) by_text.emplace(keys.texts[i], i);
       else if (!is_floating(keys.dtype)) by_int.emplace(keys.ints[i], i);
-      else if (std::isnan(keys.reals[i])) nan = i;
+      else if (std::isnan(keys.reals[i])) nan = c.version() >= 4 ? std::optional<size_t>(i) : std::nullopt;
       else by_real.emplace(keys.reals[i], i);
   }
   Value apply_to(Call& c, const Value& x) const {
@@ -381,12 +381,6 @@ Values build_linear_regressor(Call& c) {
   return {transformed(c, scores, c.string("post_transform", "NONE"))};
 }
 
-// One score for two classes belongs to the second one; the first gets its opposite.
-Tensor with_opposite(Call& c, const Tensor& score, const std::string& how) {
-  if (how == "PROBIT") return transformed(c, score, how);
-  return transformed(c, apply(SUAN_OP("cat"), {-score, score}, {int64_t(1)}), how);
-}
-
 Tensor top(const Tensor& scores) { return apply(SUAN_OP("argmax"), {scores}, {int64_t(1), false}); }
 Tensor column(const Tensor& scores) { return reshape(scores, {scores.dim(0)}); }
 
@@ -401,7 +395,10 @@ Values build_linear_classifier(Call& c) {
     return {pick(c, labels, top(scores)), transformed(c, scores, how)};
   }
   const Tensor positive = cast(gt(column(scores), number(0, scores)), DType::i64);
-  if (labels.size() == 2) return {pick(c, labels, positive), with_opposite(c, scores, how)};
+  if (labels.size() == 2) {
+    const Tensor both = apply(SUAN_OP("cat"), {-scores, scores}, {int64_t(1)});
+    return {pick(c, labels, positive), transformed(c, both, how)};
+  }
   if (labels.size() != 1 || !labels.texts.empty()) c.fail<ValueError>("wrong number of labels: expected 2, got {}", labels.size());
   return {positive * double(labels.numbers[0]), transformed(c, scores, how)};
 }
@@ -538,8 +535,9 @@ Values build_svm_classifier(Call& c) {
     return {pick(c, labels, top(votes)), transformed(c, probabilities, how)};
   }
   const Tensor out = cast(scores, DType::f32);
-  if (classes > 2) return {pick(c, labels, top(votes)), transformed(c, out, how)};
-  return {pick(c, labels, top(votes)), with_opposite(c, out, how)};
+  // One score for two classes: the other one gets its opposite. PROBIT of one stands alone.
+  const Tensor all = classes > 2 || how == "PROBIT" ? out : apply(SUAN_OP("cat"), {-out, out}, {int64_t(1)});
+  return {pick(c, labels, top(votes)), transformed(c, all, how)};
 }
 
 }  // namespace

@@ -43,8 +43,10 @@ Forest lay_out(Call& c, const std::vector<Branch>& branches, const std::vector<i
   enum : char { fresh, open, finished };
   std::vector<char> state(size_t(n), fresh);
   std::vector<size_t> order, path;
-  for (int64_t root : roots) {
-    path.push_back(inside(root));
+  std::vector<int64_t> beginnings(roots);   // and all others: a cycle that no root leads to is one, too
+  for (int64_t i = 0; i < n; ++i) beginnings.push_back(i);
+  for (int64_t from : beginnings) {
+    path.push_back(inside(from));
     while (!path.empty()) {
       const size_t at = path.back();
       const Branch& b = branches[at];

@@ -56,7 +56,8 @@ def one(op, inputs, opset=25, outputs=1, initializers=(), **attrs):
     s, feeds = session(m), dict(zip(names, inputs))
     first, second = s.run(None, feeds), s.run(None, feeds)
     for a, b in zip(first, second):
-        np.testing.assert_array_equal(a.view(np.uint8) if a.dtype.kind == "V" else a, b.view(np.uint8) if b.dtype.kind == "V" else b)
+        bits = a.dtype.itemsize == 1   # NaN of a narrow float is not equal to itself
+        np.testing.assert_array_equal(a.view(np.uint8) if bits else a, b.view(np.uint8) if bits else b)
     return first
 
 
@@ -72,7 +73,7 @@ def same_bits(got, want):
 def test_every_value_widens(name):
     a = codes(name).view(numpy_type(name))
     t = suan.tensor(a)
-    assert t.dtype is getattr(suan, name) and t.itemsize if hasattr(t, "itemsize") else True
+    assert t.dtype is getattr(suan, name) and t.dtype.itemsize == 1 and t.dtype.bits == BITS[name]
     np.testing.assert_array_equal(t.to(suan.float32).numpy(), a.astype(np.float32))
     back = t.to(suan.float32).to(t.dtype).numpy()
     keep = ~np.isnan(a.astype(np.float32)) if name in FLOATS.values() else slice(None)
@@ -84,8 +85,9 @@ def test_floats_round_to_nearest_even(name):
     rng = np.random.default_rng(0)
     x = np.concatenate([np.float32(EDGES), -np.float32(EDGES), np.exp(rng.uniform(-14, 14, 4000)).astype(np.float32),
                         -np.exp(rng.uniform(-14, 14, 1000)).astype(np.float32)])  # fmt: skip
-    if name == "float8_e8m0fnu":
-        x = x[~np.signbit(x)]
+    if name == "float8_e8m0fnu":   # zero is the smallest power of two here, and NaN in ml_dtypes
+        assert suan.zeros(1).to(suan.float8_e8m0fnu).numpy().view(np.uint8).tolist() == [0]
+        x = x[~np.signbit(x) & (x != 0)]
     every = codes(name).view(numpy_type(name)).astype(np.float64)
     every = np.sort(every[np.isfinite(every)])
     middles = ((every[1:] + every[:-1]) / 2).astype(np.float32)   # ties
@@ -206,7 +208,6 @@ def test_narrow_initializers(code, how, tmp_path):
     (y,) = suan.onnx.InferenceSession(tmp_path / "m.onnx").run(None, {})
     same_bits(y, a.view(numpy_type(name)))
     if how != "external":
-        getattr(w, "raw_data" if how == "raw" else "int32_data")
         w.dims[0] = 7 + per
         broken = model([h.make_node("Identity", ["w"], ["y"])], [], [("y", code, None)], [w])
         with pytest.raises(ValueError, match="wrong amount of data"):
