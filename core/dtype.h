@@ -1,5 +1,6 @@
 // Element types: a one-byte enum and its traits. Kernels instantiate the compute type only; narrow
-// storage types are converted tile by tile.
+// storage types are converted tile by tile. A value of 4 or 2 bits takes a byte of memory, its high bits zero;
+// only files pack them.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +15,9 @@ enum class DType : uint8_t {
   f8e4m3, f8e5m2,
   c64, c128,
   i4, u4, i2, u2,
+  f8e4m3fnuz, f8e5m2fnuz, f8e8m0, f4e2m1,
 };
-inline constexpr int n_dtypes = 21;
+inline constexpr int n_dtypes = 25;
 
 enum class DTypeKind : uint8_t { boolean, unsigned_int, signed_int, floating, complex };
 
@@ -23,7 +25,7 @@ struct DTypeInfo {
   std::string_view name;   // Suan's and torch's spelling: "float32"
   std::string_view brief;  // for messages and IR: "f32"
   DTypeKind kind;
-  uint8_t bits;
+  uint8_t bits;           // of a value
   DType compute;  // the type that arithmetic runs in
 };
 
@@ -49,6 +51,10 @@ inline constexpr DTypeInfo dtype_table[n_dtypes] = {
     {"uint4", "u4", DTypeKind::unsigned_int, 4, DType::i64},
     {"int2", "i2", DTypeKind::signed_int, 2, DType::i64},
     {"uint2", "u2", DTypeKind::unsigned_int, 2, DType::i64},
+    {"float8_e4m3fnuz", "f8e4m3fnuz", DTypeKind::floating, 8, DType::f32},
+    {"float8_e5m2fnuz", "f8e5m2fnuz", DTypeKind::floating, 8, DType::f32},
+    {"float8_e8m0fnu", "f8e8m0", DTypeKind::floating, 8, DType::f32},
+    {"float4_e2m1fn", "f4e2m1", DTypeKind::floating, 4, DType::f32},
 };
 
 constexpr const DTypeInfo& info(DType t) { return dtype_table[static_cast<int>(t)]; }
@@ -60,10 +66,9 @@ constexpr bool is_bool(DType t) { return t == DType::boolean; }
 constexpr bool is_signed_int(DType t) { return info(t).kind == DTypeKind::signed_int; }
 constexpr bool is_unsigned_int(DType t) { return info(t).kind == DTypeKind::unsigned_int; }
 constexpr bool is_integer(DType t) { return is_signed_int(t) || is_unsigned_int(t); }
-constexpr bool is_packed(DType t) { return info(t).bits < 8; }
-// Bytes of one element; a packed type has none of its own and is sized by bytes_for().
-constexpr int64_t item_size(DType t) { return info(t).bits / 8; }
-constexpr int64_t bytes_for(DType t, int64_t n) { return (n * info(t).bits + 7) / 8; }
+constexpr bool is_sub_byte(DType t) { return info(t).bits < 8; }
+constexpr int64_t item_size(DType t) { return is_sub_byte(t) ? 1 : info(t).bits / 8; }   // bytes of one element
+constexpr int64_t bytes_for(DType t, int64_t n) { return n * item_size(t); }
 constexpr DType compute_type(DType t) { return info(t).compute; }
 // Sums of low-precision floats run in f32, of integers in i64.
 constexpr DType accumulate_type(DType t) { return is_bool(t) ? DType::i64 : info(t).compute; }
@@ -94,5 +99,13 @@ inline constexpr DTypeSet integer_types = signed_int_types | unsigned_int_types;
 inline constexpr DTypeSet bool_type = dtype_bit(DType::boolean);
 inline constexpr DTypeSet arithmetic_types = floating_types | integer_types;
 inline constexpr DTypeSet all_types = arithmetic_types | bool_type;
+// Types that are moved and cast, and that nothing computes in.
+inline constexpr DTypeSet narrow_floats = dtype_bit(DType::f8e4m3) | dtype_bit(DType::f8e5m2) |
+                                          dtype_bit(DType::f8e4m3fnuz) | dtype_bit(DType::f8e5m2fnuz) |
+                                          dtype_bit(DType::f8e8m0) | dtype_bit(DType::f4e2m1);
+inline constexpr DTypeSet narrow_ints = dtype_bit(DType::i4) | dtype_bit(DType::u4) | dtype_bit(DType::i2) |
+                                        dtype_bit(DType::u2);
+inline constexpr DTypeSet narrow_types = narrow_floats | narrow_ints;
+inline constexpr DTypeSet stored_types = all_types | narrow_types;
 
 }  // namespace suan

@@ -114,7 +114,7 @@ std::string Graph::print() const {
   s += ")\n";
   for (const auto& [v, t] : constants) {
     s += fmt::format("  %{} = constant {}", v, to_string(t.type()));
-    if (t.numel() == 1 && !is_complex(t.dtype()) && !is_packed(t.dtype())) s += fmt::format(" {}", t.item());
+    if (t.numel() == 1 && !is_complex(t.dtype())) s += fmt::format(" {}", t.item());
     s += "\n";
   }
   for (const Node& n : nodes) {

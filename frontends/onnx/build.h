@@ -58,6 +58,14 @@ class Call {
   // a < b, where one may be a size. Builders that decide something by more than equal sizes ask here.
   bool less(int64_t a, int64_t b) const;
 
+  // make() of this node's attributes, made once and kept with the model.
+  template <class T, class F>
+  std::shared_ptr<const T> prepared(F&& make) const {
+    std::lock_guard lock(node.prepared->mutex);
+    if (!node.prepared->value) node.prepared->value = std::make_shared<const T>(make());
+    return std::static_pointer_cast<const T>(node.prepared->value);
+  }
+
   // Runs a sub-graph of this node with the captured values of now.
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs) const;
 
@@ -109,6 +117,8 @@ Tensor make_reals(const std::vector<double>& v, const Shape& shape, DType t);
 Tensor scalar_like(double v, const Tensor& x);
 std::vector<double> read_reals(const Tensor& t);      // concrete, any number type
 std::vector<int64_t> read_ints(const Tensor& t);
+Value cast_value(Call& c, const Value& v, int onnx_type);        // as Cast with the node's attributes
+Tensor cast_narrow(const Tensor& x, DType to, bool saturate);   // saturate: floats of 8 bits stay finite
 Dims to_dims(const Call& c, const std::vector<int64_t>& v);              // ShapeError past eight
 // A one-element tensor of any rank as 0-d.
 Tensor as_scalar(const Call& c, const Tensor& t);
@@ -119,6 +129,7 @@ void fold_constants(Graph& g);
 
 // Tables, one for each file of builders.
 std::vector<Mapping> elementwise_ops();
+std::vector<Mapping> cast_ops();
 std::vector<Mapping> shape_ops();
 std::vector<Mapping> index_ops();
 std::vector<Mapping> reduce_ops();
@@ -128,5 +139,8 @@ std::vector<Mapping> quant_ops();
 std::vector<Mapping> loss_ops();
 std::vector<Mapping> control_ops();
 std::vector<Mapping> text_ops();
+std::vector<Mapping> learning_ops();
+std::vector<Mapping> tree_ops();
+std::vector<Mapping> training_ops();
 
 }  // namespace suan::onnx

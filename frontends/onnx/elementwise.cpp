@@ -85,7 +85,9 @@ Values build_celu(Call& c) {
   });
 }
 Values build_selu(Call& c) {
-  const double alpha = c.real("alpha", 1.67326319217681884765625), gamma = c.real("gamma", 1.05070102214813232421875);
+  const bool old = c.version() < 6;
+  const double alpha = c.real("alpha", old ? double(1.6732f) : 1.67326319217681884765625),
+               gamma = c.real("gamma", old ? double(1.0507f) : 1.05070102214813232421875);
   return in_single(c, [&](const Tensor& x) {
     return where(gt(x, number(0, x)), x * gamma, apply(SUAN_OP("expm1"), {x}) * (alpha * gamma));
   });
@@ -172,34 +174,6 @@ Values build_is_inf(Call& c) {
   return {logical_and(inf, up ? positive : logical_not(positive))};
 }
 
-Values build_cast_to(Call& c, DType to) {
-  const Tensor& x = c[0];
-  // A narrow integer takes the low bits of a float's whole part, as a cast through int64 does.
-  return {cast(x, to)};
-}
-Values build_cast(Call& c) {
-  const int64_t to = c.integer("to");
-  if (is_string_type(int(to)) || c.value(0).is_strings())
-    c.fail<TypeError>("unsupported cast: expected numbers on both sides, got strings");
-  return build_cast_to(c, dtype_of_onnx(int(to)));
-}
-Values build_cast_like(Call& c) {
-  if (!c.value(1).is_tensor() || !c.value(0).is_tensor())
-    c.fail<TypeError>("unsupported cast: expected numbers on both sides, got strings");
-  return build_cast_to(c, c[1].dtype());
-}
-Values build_bit_cast(Call& c) {
-  const DType to = dtype_of_onnx(int(c.integer("to")));
-  const Tensor& x = c.concrete(0);
-  if (item_size(to) != item_size(x.dtype()))
-    c.fail<TypeError>("sizes differ: expected a type of {} bytes, got {}", item_size(x.dtype()), name(to));
-  return {Eval::eagerly([&] {
-    Tensor whole = copy(x), out = Tensor::empty({to, x.shape(), {}});
-    if (whole.numel()) std::copy_n(whole.raw(), whole.type().bytes(), out.raw());
-    return out;
-  })};
-}
-
 Values build_equal(Call& c) {
   if (!c.value(0).is_strings()) return {eq(c[0], c[1])};
   const Strings &a = c.strings(0), &b = c.strings(1);
@@ -217,11 +191,9 @@ std::vector<Mapping> elementwise_ops() {
       SUAN_SAME1("Abs", 1, "abs"), SUAN_SAME1("Acos", 7, "acos"), {"Acosh", 9, build_acosh}, SUAN_OLD2("Add", "add"),
       SUAN_SAME2("Add", 7, "add"), SUAN_OLD2("And", "logical_and"), SUAN_SAME2("And", 7, "logical_and"),
       SUAN_SAME1("Asin", 7, "asin"), {"Asinh", 9, build_asinh}, SUAN_SAME1("Atan", 7, "atan"), {"Atanh", 9, build_atanh},
-      {"BitCast", 26, build_bit_cast},
       {"BitShift", 11, build_bit_shift}, SUAN_SAME2("BitwiseAnd", 18, "bitwise_and"),
       SUAN_SAME1("BitwiseNot", 18, "bitwise_not"), SUAN_SAME2("BitwiseOr", 18, "bitwise_or"),
-      SUAN_SAME2("BitwiseXor", 18, "bitwise_xor"), {"Cast", 6, build_cast}, {"CastLike", 15, build_cast_like},
-      SUAN_SAME1("Ceil", 1, "ceil"), {"Celu", 12, build_celu}, {"Clip", 1, build_clip}, SUAN_SAME1("Cos", 7, "cos"),
+      SUAN_SAME2("BitwiseXor", 18, "bitwise_xor"), SUAN_SAME1("Ceil", 1, "ceil"), {"Celu", 12, build_celu}, {"Clip", 1, build_clip}, SUAN_SAME1("Cos", 7, "cos"),
       SUAN_SAME1("Cosh", 9, "cosh"),
       {"Div", 1, [](Call& c) -> Values { return {divide(c, c[0], old_broadcast(c))}; }},
       {"Div", 7, [](Call& c) -> Values { return {divide(c, c[0], c[1])}; }}, {"Elu", 1, build_elu},
@@ -235,7 +207,8 @@ std::vector<Mapping> elementwise_ops() {
       {"Mean", 1, [](Call& c) -> Values { return {over_all(c, add)[0].tensor() / double(c.n_in())}; }},
       {"Min", 1, [](Call& c) { return over_all(c, minimum); }}, {"Mish", 18, build_mish}, {"Mod", 10, build_mod},
       SUAN_OLD2("Mul", "mul"), SUAN_SAME2("Mul", 7, "mul"), SUAN_SAME1("Neg", 1, "neg"), SUAN_SAME1("Not", 1, "logical_not"),
-      SUAN_OLD2("Or", "logical_or"), SUAN_SAME2("Or", 7, "logical_or"), {"PRelu", 1, build_prelu}, {"Pow", 7, build_pow},
+      SUAN_OLD2("Or", "logical_or"), SUAN_SAME2("Or", 7, "logical_or"), {"PRelu", 1, build_prelu}, SUAN_OLD2("Pow", "pow"),
+      {"Pow", 7, build_pow},
       SUAN_SAME1("Reciprocal", 1, "reciprocal"), SUAN_SAME1("Relu", 1, "relu"), SUAN_SAME1("Round", 11, "round"),
       {"Selu", 1, build_selu}, {"Shrink", 9, build_shrink}, SUAN_SAME1("Sigmoid", 1, "sigmoid"), SUAN_SAME1("Sign", 9, "sign"),
       SUAN_SAME1("Sin", 7, "sin"), SUAN_SAME1("Sinh", 9, "sinh"), {"Softplus", 1, build_softplus},

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "frontends/onnx/session.h"
@@ -20,6 +21,12 @@ struct Attribute {
       data;
 };
 
+// What a builder made of a node's attributes alone, for calls after the first.
+struct Prepared {
+  std::mutex mutex;
+  std::shared_ptr<const void> value;
+};
+
 struct Node {
   std::string name, op, domain;
   int version = 0;                      // of the operator set
@@ -30,6 +37,7 @@ struct Node {
   std::vector<int> reads;               // in, and what sub-graphs capture
   std::map<std::string, Attribute, std::less<>> attrs;
   std::vector<int> last_read;           // slots nobody reads after this node
+  std::shared_ptr<Prepared> prepared = std::make_shared<Prepared>();
 };
 
 struct Graph {
@@ -58,6 +66,8 @@ Model read_model(std::string_view bytes);
 
 DType dtype_of_onnx(int elem_type);          // TypeError for those Suan has no kernels for
 bool is_string_type(int elem_type);
+int onnx_of_dtype(DType t);
+int onnx_type_named(const std::string& name);   // "FLOAT"; ValueError for what is none
 // The latest mapping at or below a version; null when there is none.
 struct Mapping {
   const char* name;

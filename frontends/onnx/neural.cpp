@@ -1,7 +1,9 @@
 // Convolutions, pooling, normalisation and resizing.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
+#include <random>
 
 #include "frontends/onnx/build.h"
 
@@ -181,10 +183,13 @@ Values build_average_pool(Call& c) {
   return {summed(x, 0) / summed(full(one, 1, x.dtype()), include ? 1 : 0)};
 }
 
+// A float in version 1.
+double norm_power(Call& c) { return c.version() < 2 ? c.real("p", 2.0) : double(c.integer("p", 2)); }
+
 Values build_lp_pool(Call& c) {
   const Tensor& x = c[0];
   const Windows w = windows_of(c, x.shape(), c.ints("kernel_shape"));
-  const double p = double(c.integer("p", 2));
+  const double p = norm_power(c);
   const std::vector<int64_t> zero(w.kernel.size(), 0);
   const Tensor powered = pow(abs(x), number(p, x));
   const Tensor sums = window_sum(pad_spatial(pad_spatial(powered, w.low, w.high, 0), zero, overhang(w, x.shape()), 0), w);
@@ -265,32 +270,39 @@ Values build_global_max(Call& c) {
   return c[0].rank() > 2 ? Values{apply(SUAN_OP("max"), {c[0]}, {spatial_axes(c[0]), true})} : Values{c[0]};
 }
 Values build_global_lp(Call& c) {
-  const double p = double(c.integer("p", 2));
+  const double p = norm_power(c);
   return {pow(sum(pow(abs(c[0]), number(p, c[0])), spatial_axes(c[0]), true), number(1 / p, c[0]))};
 }
 
 // ---- normalisation -------------------------------------------------------------------------------------
 
+// Statistics of the batch are taken where `training_mode` says so; before version 14 where the running ones are
+// outputs (and `is_test`, before version 7, does not forbid it). Before version 9 `spatial` may be 0: every position of
+// a sample has its own.
 Values build_batch_norm(Call& c) {
   const Tensor& x = c[0];
   const double eps = c.real("epsilon", 1e-5), momentum = c.real("momentum", 0.9);
   const int rank = x.rank();
   Tensor mean = c[3], var = c[4];
-  const bool training = c.version() >= 14 && c.integer("training_mode", 0);
+  const bool wants_running = c.node.out.size() > 1 && c.node.out[1] >= 0;
+  const bool training = c.version() >= 14 ? c.integer("training_mode", 0) : wants_running && !(c.version() < 7 && c.integer("is_test", 0));
+  const bool each_position = c.version() < 9 && !c.integer("spatial", 1);
+  auto laid = [&](const Tensor& v) { return each_position ? unsqueeze(v, 0) : per_channel(v, rank); };
   Values running;
   if (training) {
     Dims axes{0};
-    for (int i = 2; i < rank; ++i) axes.push_back(i);
+    for (int i = 2; i < rank && !each_position; ++i) axes.push_back(i);
     const Tensor wide = cast(x, mean.dtype());
     const Tensor m = apply(SUAN_OP("mean"), {wide}, {axes, false});
-    const Tensor v = apply(SUAN_OP("mean"), {square(wide - per_channel(m, rank))}, {axes, false});
+    const Tensor v = apply(SUAN_OP("mean"), {square(wide - laid(m))}, {axes, false});
     running = {mean * momentum + m * (1 - momentum), var * momentum + v * (1 - momentum)};
+    if (c.version() < 14) running.insert(running.end(), {m, v});
     mean = m;
     var = v;
   }
   // One multiplication and one addition a value, that can join the convolution before.
   const Tensor scale = cast(c[1], var.dtype()) / sqrt(var + eps), shift = cast(c[2], var.dtype()) - mean * scale;
-  const Tensor y = cast(x, var.dtype()) * per_channel(scale, rank) + per_channel(shift, rank);
+  const Tensor y = cast(x, var.dtype()) * laid(scale) + laid(shift);
   Values out{cast(y, x.dtype())};
   for (Value& v : running) out.push_back(v);
   return out;
@@ -361,12 +373,27 @@ Values build_lrn(Call& c) {
   return {x / pow(reshape(mean, x.shape()) * c.real("alpha", 1e-4) + c.real("bias", 1.0), number(c.real("beta", 0.75), x))};
 }
 
+// In training: the mask of ONNX's reference, which draws from NumPy's Mersenne Twister. Without a seed calls count:
+// each has a mask of its own, so no plan may keep it.
 Values build_dropout(Call& c) {
   const Tensor& x = c[0];
-  const bool training = c.version() >= 12 && c.has(2) && c.host_int(2);
-  if (training && (!c.has(1) || c.host_real(1) != 0))
-    c.fail<TypeError>("unsupported training mode: expected inference, or a ratio of 0, got dropout of a random part");
-  return {x, apply(SUAN_OP("full"), {Tensor::scalar_int(1, DType::boolean)}, {x.shape()})};
+  double ratio = c.version() < 12 ? c.real("ratio", 0.5) : 0.5;
+  bool training = c.version() < 7 && !c.integer("is_test", 0);
+  if (c.version() >= 12) {
+    training = c.has(2) && c.host_int(2);
+    if (training && c.has(1)) ratio = c.host_real(1);
+  }
+  if (!training || ratio == 0) return {x, apply(SUAN_OP("full"), {Tensor::scalar_int(1, DType::boolean)}, {x.shape()})};
+  if (!(ratio > 0 && ratio < 1)) c.fail<ValueError>("ratio out of range: expected at least 0 and less than 1, got {}", ratio);
+  if (!c.has_attr("seed") && c.eval.tracing()) throw NeedsData{c.node.name};
+  static std::atomic<uint32_t> calls{0};
+  std::mt19937 draw(c.has_attr("seed") ? uint32_t(c.integer("seed")) : ++calls);
+  Tensor mask = Tensor::empty({DType::boolean, x.shape(), {}});
+  for (int64_t i = 0; i < mask.numel(); ++i) {
+    const uint32_t high = draw() >> 5, low = draw() >> 6;
+    mask.data<bool>()[i] = (high * 67108864.0 + low) / 9007199254740992.0 >= ratio;
+  }
+  return {where(mask, x * (1 / (1 - ratio)), number(0, x)), mask};
 }
 
 // ---- resizing ------------------------------------------------------------------------------------------
@@ -465,7 +492,8 @@ Values build_resize(Call& c) {
   std::vector<double> scales, roi;
   std::vector<int64_t> sizes, axes = c.ints("axes", std::vector<int64_t>{});
   const int i_scales = v10 ? 1 : 2;
-  if (old_upsample) scales = c.reals("scales");
+  if (old_upsample && c.version() < 7) scales = {1, 1, c.real("height_scale"), c.real("width_scale")};
+  else if (old_upsample) scales = c.reals("scales");
   else if (c.has(i_scales)) scales = c.host_reals(i_scales);
   if (c.has(3)) sizes = c.host_ints(3);
   if (!v10 && c.has(1) && s.transform == "tf_crop_and_resize") roi = c.host_reals(1);
@@ -543,26 +571,26 @@ Values build_col2im(Call& c) {
 std::vector<Mapping> nn_ops() {
   return {
       {"AveragePool", 1, build_average_pool},
-      {"BatchNormalization", 7, build_batch_norm},
+      {"BatchNormalization", 1, build_batch_norm},
       {"Col2Im", 18, build_col2im},
       {"Conv", 1, build_conv},
       {"ConvTranspose", 1, build_conv_transpose},
-      {"Dropout", 7, build_dropout},
+      {"Dropout", 1, build_dropout},
       {"GlobalAveragePool", 1, build_global_average},
-      {"GlobalLpPool", 2, build_global_lp},
+      {"GlobalLpPool", 1, build_global_lp},
       {"GlobalMaxPool", 1, build_global_max},
       {"GroupNormalization", 18, build_group_norm},
-      {"InstanceNormalization", 6, build_instance_norm},
+      {"InstanceNormalization", 1, build_instance_norm},
       {"LRN", 1, build_lrn},
       {"LayerNormalization", 17, build_layer_norm},
       {"LpNormalization", 1, build_lp_norm},
-      {"LpPool", 2, build_lp_pool},
+      {"LpPool", 1, build_lp_pool},
       {"MaxPool", 1, build_max_pool},
       {"MaxUnpool", 9, build_max_unpool},
       {"MeanVarianceNormalization", 9, build_mean_variance},
       {"RMSNormalization", 23, build_rms_norm},
       {"Resize", 10, build_resize},
-      {"Upsample", 7, build_resize},
+      {"Upsample", 1, build_resize},
   };
 }
 

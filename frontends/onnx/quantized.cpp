@@ -27,16 +27,17 @@ Tensor spread(Call& c, const Tensor& p, const Tensor& x, int axis, int64_t block
 
 
 Tensor to_range(const Tensor& x, DType t) {   // saturates; x is whole already
-  const int bits = int(item_size(t)) * 8;
+  const int bits = info(t).bits;
   const double lo = is_signed_int(t) ? -std::ldexp(1.0, bits - 1) : 0;
   const double hi = std::ldexp(1.0, is_signed_int(t) ? bits - 1 : bits) - 1;
   return cast(minimum(maximum(x, number(lo, x)), number(hi, x)), t);
 }
 Tensor rounded(const Tensor& x) { return apply(SUAN_OP("round"), {x}); }
 
-Tensor quantize(const Tensor& x, const Tensor& scale, const Tensor& zero, DType t) {
-  const Tensor q = rounded(cast(x, DType::f32) / cast(scale, DType::f32));
-  return to_range(zero ? q + cast(zero, DType::f32) : q, t);
+Tensor quantize(const Tensor& x, const Tensor& scale, const Tensor& zero, DType t, DType precision, bool saturate) {
+  const Tensor q = cast(cast(x, precision) / cast(scale, precision), DType::f32);
+  if (is_floating(t)) return cast_narrow(zero ? q + cast(zero, DType::f32) : q, t, saturate);
+  return to_range(zero ? rounded(q) + cast(zero, DType::f32) : rounded(q), t);
 }
 
 Values build_quantize(Call& c) {
@@ -45,7 +46,9 @@ Values build_quantize(Call& c) {
   const int64_t block = c.integer("block_size", 0);
   DType t = c.has(2) ? c[2].dtype() : DType::u8;
   if (c.integer("output_dtype", 0)) t = dtype_of_onnx(int(c.integer("output_dtype")));
-  return {quantize(x, spread(c, c[1], x, axis, block), c.has(2) ? spread(c, c[2], x, axis, block) : Tensor(), t)};
+  const DType precision = c.integer("precision", 0) ? dtype_of_onnx(int(c.integer("precision"))) : DType::f32;
+  return {quantize(x, spread(c, c[1], x, axis, block), c.has(2) ? spread(c, c[2], x, axis, block) : Tensor(), t, precision,
+                   c.integer("saturate", 1))};
 }
 
 Values build_dequantize(Call& c) {

@@ -73,6 +73,8 @@ class Importer {
   int nodes_ = 0, calls_ = 0;
 };
 
+void cut_differentiated(Scope& scope, Node& n);
+
 Port port_of(const ::onnx::ValueInfoProto& v) {
   Port p;
   p.name = v.name();
@@ -91,8 +93,10 @@ Port port_of(const ::onnx::ValueInfoProto& v) {
     p.kind = Port::Kind::sequence;
   } else if (t.has_optional_type()) {
     p.kind = Port::Kind::optional;
-  } else if (t.has_map_type() || t.has_sparse_tensor_type()) {
-    fail<TypeError>("onnx", "unsupported type of '{}': expected a tensor, a sequence or an optional, got a map or sparse tensor",
+  } else if (t.has_map_type()) {
+    p.kind = Port::Kind::map;
+  } else if (t.has_sparse_tensor_type()) {
+    fail<TypeError>("onnx", "unsupported type of '{}': expected a tensor, a sequence, a map or an optional, got a sparse tensor",
                     v.name());
   }
   return p;
@@ -166,12 +170,87 @@ void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, cons
       fail<TypeError>("onnx", "unsupported operator: expected one that `suan inspect --supported` lists, got {}{} of opset {} "
                               "(node '{}')", n.domain.empty() ? "" : n.domain + ".", n.op, n.version, n.name);
   }
+  if (n.domain == "ai.onnx.preview.training" && n.op == "Gradient") cut_differentiated(scope, n);
   for (const auto& [name, a] : n.attrs)
     if (auto g = std::get_if<std::shared_ptr<const Graph>>(&a.data))
       for (auto [outside, inside] : (*g)->captures) n.reads.push_back(outside);
   n.random = n.op.starts_with("Random") || n.op == "Bernoulli" || n.op == "Multinomial" || n.op == "Dropout";
   for (const std::string& name : p.output()) n.out.push_back(name.empty() ? -1 : scope.define(name));
   scope.graph.nodes.push_back(std::move(n));
+}
+
+// Gradient names tensors of the graph around: y as a function of xs and zs becomes its sub-graph "body".
+void cut_differentiated(Scope& scope, Node& n) {
+  auto fail_with = [&](const char* what, const std::string& name) {
+    fail<ValueError>("Gradient", "{}, got '{}' (node '{}')", what, name, n.name);
+  };
+  auto list = [&](const char* name) {
+    auto it = n.attrs.find(name);
+    auto v = it == n.attrs.end() ? nullptr : std::get_if<std::vector<std::string>>(&it->second.data);
+    return v ? *v : std::vector<std::string>{};
+  };
+  auto slot_of = [&](const std::string& name) {
+    auto it = scope.slots.find(name);
+    if (it == scope.slots.end()) fail_with("unknown value: expected the name of an earlier one of this graph", name);
+    return it->second;
+  };
+  auto y_name = n.attrs.find("y");
+  if (y_name == n.attrs.end() || !std::get_if<std::string>(&y_name->second.data)) fail_with("missing attribute: expected a name", "y");
+  const int y = slot_of(std::get<std::string>(y_name->second.data));
+  std::vector<std::string> names = list("xs");
+  for (std::string& z : list("zs")) names.push_back(std::move(z));
+  if (names.size() != n.in.size() || list("xs").size() < n.out.size())
+    fail_with("inputs do not fit: expected one for each of xs and zs, and at most an output for each of xs", std::to_string(n.in.size()));
+  auto g = std::make_shared<Graph>();
+  std::map<int, int> inside;                    // slot around -> slot in the body
+  std::vector<char> follows(size_t(scope.graph.n_slots), 0), given = follows, wanted = follows;
+  for (const std::string& name : names) {
+    const int slot = slot_of(name);
+    if (given[size_t(slot)]) fail_with("value twice: expected distinct xs and zs", name);
+    given[size_t(slot)] = follows[size_t(slot)] = 1;
+    inside[slot] = g->n_slots;
+    g->in.push_back(g->n_slots++);
+    g->inputs.emplace_back().name = name;
+  }
+  const std::vector<Node>& nodes = scope.graph.nodes;
+  for (const Node& m : nodes)
+    if (std::any_of(m.reads.begin(), m.reads.end(), [&](int s) { return follows[size_t(s)]; }))
+      for (int s : m.out)
+        if (s >= 0) follows[size_t(s)] = 1;
+  if (!follows[size_t(y)]) fail_with("y does not follow from xs and zs: expected a value that does", std::get<std::string>(y_name->second.data));
+  wanted[size_t(y)] = 1;
+  std::vector<const Node*> chosen;
+  for (size_t i = nodes.size(); i-- > 0;) {
+    const Node& m = nodes[i];
+    const bool makes = std::any_of(m.out.begin(), m.out.end(), [&](int s) { return s >= 0 && wanted[size_t(s)] && follows[size_t(s)] && !given[size_t(s)]; });
+    if (!makes) continue;
+    chosen.push_back(&m);
+    for (int s : m.reads) wanted[size_t(s)] = 1;
+  }
+  auto slot_inside = [&](int s) {
+    auto [it, fresh] = inside.try_emplace(s, g->n_slots);
+    if (fresh) g->captures.emplace_back(s, g->n_slots++);
+    return it->second;
+  };
+  for (auto it = chosen.rbegin(); it != chosen.rend(); ++it) {
+    Node m = **it;
+    for (int& s : m.in)
+      if (s >= 0) s = slot_inside(s);
+    for (int& s : m.reads) s = slot_inside(s);
+    for (auto& [name, a] : m.attrs)
+      if (auto sub = std::get_if<std::shared_ptr<const Graph>>(&a.data)) {
+        auto copy = std::make_shared<Graph>(**sub);
+        for (auto& [outside, in] : copy->captures) outside = slot_inside(outside);
+        *sub = std::move(copy);
+      }
+    for (int& s : m.out)
+      if (s >= 0) s = given[size_t(s)] ? -1 : inside.try_emplace(s, g->n_slots++).first->second;
+    g->nodes.push_back(std::move(m));
+  }
+  g->out.push_back(slot_inside(y));
+  g->outputs.emplace_back().name = std::get<std::string>(y_name->second.data);
+  find_last_reads(*g);
+  n.attrs["body"] = {std::shared_ptr<const Graph>(std::move(g))};
 }
 
 Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opsets& opsets, const AttrMap* arguments, Node& n) {

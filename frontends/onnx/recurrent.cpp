@@ -1,5 +1,7 @@
 // LSTM, GRU and RNN, one step after another: each step is two products and element-wise ops, which the passes
 // join. Sequence lengths hold the state and clear the output of steps past the end.
+#include <functional>
+
 #include "frontends/onnx/build.h"
 
 namespace suan::onnx {
@@ -7,12 +9,29 @@ namespace {
 
 using namespace ops;
 
-using Activation = Tensor (*)(const Tensor&);
-Activation activation(Call& c, const std::string& name) {
+using Activation = std::function<Tensor(const Tensor&)>;
+// With the operator's alpha and beta, where the model gives them, else the activation's own.
+Activation activation(Call& c, const std::string& name, std::optional<double> given_alpha, std::optional<double> given_beta) {
+  auto with = [&](double alpha, double beta, auto f) -> Activation {
+    return [a = given_alpha.value_or(alpha), b = given_beta.value_or(beta), f](const Tensor& x) { return f(x, a, b); };
+  };
   if (name == "Sigmoid") return [](const Tensor& x) { return sigmoid(x); };
   if (name == "Tanh") return [](const Tensor& x) { return tanh(x); };
   if (name == "Relu") return [](const Tensor& x) { return relu(x); };
-  c.fail<TypeError>("unsupported activation: expected Sigmoid, Tanh or Relu, got '{}'", name);
+  if (name == "Softsign") return [](const Tensor& x) { return x / (abs(x) + 1.0); };
+  if (name == "Softplus") return [](const Tensor& x) { return apply(SUAN_OP("softplus"), {x}, {1.0, 20.0}); };
+  if (name == "Affine") return with(1, 0, [](const Tensor& x, double a, double b) { return x * a + b; });
+  if (name == "ScaledTanh") return with(1, 1, [](const Tensor& x, double a, double b) { return tanh(x * b) * a; });
+  if (name == "LeakyRelu")
+    return with(0.01, 0, [](const Tensor& x, double a, double) { return where(lt(x, number(0, x)), x * a, x); });
+  if (name == "ThresholdedRelu")
+    return with(1, 0, [](const Tensor& x, double a, double) { return where(ge(x, number(a, x)), x, number(0, x)); });
+  if (name == "Elu")
+    return with(1, 0, [](const Tensor& x, double a, double) { return where(lt(x, number(0, x)), apply(SUAN_OP("expm1"), {x}) * a, x); });
+  if (name == "HardSigmoid")
+    return with(0.2, 0.5, [](const Tensor& x, double a, double b) { return minimum(maximum(x * a + b, number(0, x)), number(1, x)); });
+  c.fail<ValueError>("unknown activation: expected Sigmoid, Tanh, Relu, Affine, LeakyRelu, ThresholdedRelu, ScaledTanh, "
+                     "HardSigmoid, Elu, Softsign or Softplus, got '{}'", name);
 }
 
 struct Direction {
@@ -71,7 +90,7 @@ Values build_recurrent(Call& c) {
   const Tensor &weight = c[1], &recurrent = c[2];
   if (x.rank() != 3 || weight.rank() != 3 || recurrent.rank() != 3)
     c.fail<ShapeError>("expected 3 dimensions for x, w and r, got {}, {} and {}", x.rank(), weight.rank(), recurrent.rank());
-  if (c.has_attr("clip")) c.fail<TypeError>("unsupported clip: expected none, got {}", c.real("clip"));
+  const double clip = c.real("clip", 0.0);   // of what gates are computed from; 0 is none
   const int64_t steps = x.dim(0), batch = x.dim(1), hidden = recurrent.dim(2), directions = weight.dim(0);
   const std::string direction = c.string("direction", "forward");
   std::vector<std::string> names = c.texts("activations", std::vector<std::string>{});
@@ -81,6 +100,11 @@ Values build_recurrent(Call& c) {
         if (!(kind == Kind::rnn && a[0] == 'S') && int64_t(names.size()) < n_act * (k + 1)) names.push_back(a);
   if (int64_t(names.size()) != n_act * directions || steps < 1)
     c.fail<ValueError>("wrong number of activations or steps: expected {} and 1 or more, got {} and {}", n_act * directions, names.size(), steps);
+  std::vector<double> alphas = c.reals("activation_alpha", std::vector<double>{}), betas = c.reals("activation_beta", std::vector<double>{});
+  size_t next_alpha = 0, next_beta = 0;
+  auto taken = [](const std::vector<double>& list, size_t& next) -> std::optional<double> {
+    return next < list.size() ? std::optional<double>(list[next++]) : std::nullopt;
+  };
   const Tensor zero = full(Shape{batch, hidden}, 0, x.dtype());
   const Tensor h0 = turned(c.optional(5)), c0 = kind == Kind::lstm ? turned(c.optional(6)) : Tensor();
   Tensor length = c.has(4) ? reshape(cast(c[4], DType::i64), {batch, 1}) : Tensor();
@@ -93,7 +117,15 @@ Values build_recurrent(Call& c) {
       d.bias_hidden = slice(b, 0, gates * hidden, 2 * gates * hidden);
     }
     if (kind == Kind::lstm && c.has(7)) d.peephole = direction_of(c[7], k);
-    for (int a = 0; a < n_act; ++a) d.act.push_back(activation(c, names[size_t(k * n_act + a)]));
+    for (int a = 0; a < n_act; ++a) {
+      const std::string& name = names[size_t(k * n_act + a)];
+      const bool has_beta = name == "Affine" || name == "ScaledTanh" || name == "HardSigmoid";
+      const bool has_alpha = has_beta || name == "LeakyRelu" || name == "ThresholdedRelu" || name == "Elu";
+      const auto alpha = has_alpha ? taken(alphas, next_alpha) : std::nullopt, beta = has_beta ? taken(betas, next_beta) : std::nullopt;
+      d.act.push_back(activation(c, name, alpha, beta));
+      if (clip > 0 && a < 2)
+        d.act.back() = [f = d.act.back(), clip](const Tensor& x) { return f(minimum(maximum(x, number(-clip, x)), number(clip, x))); };
+    }
     const bool back = direction == "reverse" || k == 1;
     const Tensor xw = product(x, d.weight, d.bias_in);   // all steps in one product
     State s{h0 ? direction_of(h0, k) : zero, kind == Kind::lstm ? (c0 ? direction_of(c0, k) : zero) : Tensor()};
@@ -130,9 +162,9 @@ Values build_recurrent(Call& c) {
 
 std::vector<Mapping> recurrent_ops() {
   return {
-      {"GRU", 7, build_recurrent<Kind::gru>},
-      {"LSTM", 7, build_recurrent<Kind::lstm>},
-      {"RNN", 7, build_recurrent<Kind::rnn>},
+      {"GRU", 1, build_recurrent<Kind::gru>},
+      {"LSTM", 1, build_recurrent<Kind::lstm>},
+      {"RNN", 1, build_recurrent<Kind::rnn>},
   };
 }
 

@@ -277,6 +277,7 @@ void check_input(const Port& p, const Value& v) {
   }
   if (p.kind == Port::Kind::strings && !v.is_strings()) bad("strings");
   if (p.kind == Port::Kind::sequence && !v.is_sequence()) bad("a sequence");
+  if (p.kind == Port::Kind::map && !v.is_map()) bad("a map");
 }
 
 }  // namespace
@@ -334,6 +335,7 @@ std::string port_text(const Port& p) {
                      : p.kind == Port::Kind::strings  ? "string"
                      : p.kind == Port::Kind::sequence ? "sequence"
                      : p.kind == Port::Kind::optional ? "optional"
+                     : p.kind == Port::Kind::map      ? "map"
                                                       : "?";
   if (!p.has_shape) return fmt::format("{}: {}", p.name, kind);
   std::string dims;

@@ -16,7 +16,7 @@ struct Graph;
 
 // Declared input or output. A dimension that is not a number has its name, or none.
 struct Port {
-  enum class Kind : uint8_t { tensor, strings, sequence, optional, unknown };
+  enum class Kind : uint8_t { tensor, strings, sequence, optional, unknown, map };
   std::string name;
   Kind kind = Kind::unknown;
   DType dtype = DType::f32;             // of a tensor

@@ -150,7 +150,7 @@ Values build_split(Call& c) {
   const Tensor& x = c[0];
   const int axis = c.axis_attr(0, x.rank());
   const int64_t size = x.dim(axis), n = int64_t(c.node.out.size());
-  std::vector<int64_t> sizes = axes_of(c, 13, 1, "split");
+  std::vector<int64_t> sizes = c.version() < 2 && c.has(1) ? c.host_ints(1) : axes_of(c, 13, 1, "split");
   if (sizes.empty()) {
     const int64_t parts = c.integer("num_outputs", n), each = (size + parts - 1) / std::max<int64_t>(parts, 1);
     if (parts < 1 || parts != n) c.fail<ValueError>("wrong number of outputs: expected {}, got {}", parts, n);
@@ -268,6 +268,11 @@ Values build_center_crop_pad(Call& c) {
 }
 
 Values build_tile(Call& c) {
+  if (c.version() < 6) {   // so often along one axis
+    Dims times = Dims::filled(c[0].rank(), 1);
+    times[c.axis(c.host_int(2), c[0].rank())] = c.host_int(1);
+    return {apply(SUAN_OP("tile"), {c[0]}, {times})};
+  }
   return {apply(SUAN_OP("tile"), {c[0]}, {to_dims(c, c.host_ints(1))})};
 }
 
@@ -335,9 +340,9 @@ std::vector<Mapping> shape_ops() {
       {"Size", 1, build_size},
       {"Slice", 1, build_slice},
       {"SpaceToDepth", 1, build_space_to_depth},
-      {"Split", 2, build_split},
+      {"Split", 1, build_split},
       {"Squeeze", 1, build_squeeze},
-      {"Tile", 6, build_tile},
+      {"Tile", 1, build_tile},
       {"Transpose", 1, build_transpose},
       {"Trilu", 14, build_trilu},
       {"Unsqueeze", 1, build_unsqueeze},

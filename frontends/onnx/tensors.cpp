@@ -36,27 +36,34 @@ MappedFile::~MappedFile() {
   if (data_) ::munmap(data_, size_);
 }
 
+namespace {
+constexpr std::pair<int, DType> types[] = {
+    {TensorProto::FLOAT, DType::f32}, {TensorProto::UINT8, DType::u8}, {TensorProto::INT8, DType::i8},
+    {TensorProto::UINT16, DType::u16}, {TensorProto::INT16, DType::i16}, {TensorProto::INT32, DType::i32},
+    {TensorProto::INT64, DType::i64}, {TensorProto::BOOL, DType::boolean}, {TensorProto::FLOAT16, DType::f16},
+    {TensorProto::DOUBLE, DType::f64}, {TensorProto::UINT32, DType::u32}, {TensorProto::UINT64, DType::u64},
+    {TensorProto::BFLOAT16, DType::bf16}, {TensorProto::FLOAT8E4M3FN, DType::f8e4m3},
+    {TensorProto::FLOAT8E4M3FNUZ, DType::f8e4m3fnuz}, {TensorProto::FLOAT8E5M2, DType::f8e5m2},
+    {TensorProto::FLOAT8E5M2FNUZ, DType::f8e5m2fnuz}, {TensorProto::UINT4, DType::u4}, {TensorProto::INT4, DType::i4},
+    {TensorProto::FLOAT4E2M1, DType::f4e2m1}, {TensorProto::FLOAT8E8M0, DType::f8e8m0},
+    {TensorProto::UINT2, DType::u2}, {TensorProto::INT2, DType::i2}};
+}  // namespace
+
 DType dtype_of_onnx(int t) {
-  switch (t) {
-    case TensorProto::FLOAT: return DType::f32;
-    case TensorProto::UINT8: return DType::u8;
-    case TensorProto::INT8: return DType::i8;
-    case TensorProto::UINT16: return DType::u16;
-    case TensorProto::INT16: return DType::i16;
-    case TensorProto::INT32: return DType::i32;
-    case TensorProto::INT64: return DType::i64;
-    case TensorProto::BOOL: return DType::boolean;
-    case TensorProto::FLOAT16: return DType::f16;
-    case TensorProto::DOUBLE: return DType::f64;
-    case TensorProto::UINT32: return DType::u32;
-    case TensorProto::UINT64: return DType::u64;
-    case TensorProto::BFLOAT16: return DType::bf16;
-    default:
-      fail<TypeError>("onnx", "unsupported data type: expected bool, an integer of 8 to 64 bits or a float of 16 to 64 "
-                              "bits, got {}",
-                      TensorProto::DataType_IsValid(t) ? TensorProto::DataType_Name(TensorProto::DataType(t))
-                                                       : std::to_string(t));
-  }
+  for (auto [code, dtype] : types)
+    if (code == t) return dtype;
+  fail<TypeError>("onnx", "unsupported data type: expected bool, an integer of 2 to 64 bits or a float of 4 to 64 bits, got {}",
+                  TensorProto::DataType_IsValid(t) ? TensorProto::DataType_Name(TensorProto::DataType(t)) : std::to_string(t));
+}
+int onnx_of_dtype(DType t) {
+  for (auto [code, dtype] : types)
+    if (dtype == t) return code;
+  fail<TypeError>("onnx", "data type not in ONNX: expected one of its own, got {}", name(t));
+}
+int onnx_type_named(const std::string& name) {
+  TensorProto::DataType t;
+  if (!TensorProto::DataType_Parse(name, &t)) fail<ValueError>("onnx", "unknown data type: expected a name such as FLOAT, got '{}'", name);
+  return t;
 }
 bool is_string_type(int t) { return t == TensorProto::STRING; }
 
@@ -103,12 +110,25 @@ int64_t entry_number(const TensorProto& t, std::string_view key, int64_t fallbac
   return v;
 }
 
+// Bytes in a file, where values of 4 and 2 bits lie two and four to a byte, the first in the low bits.
+int64_t file_bytes(DType t, int64_t n) { return is_sub_byte(t) ? n / (8 / info(t).bits) + (n % (8 / info(t).bits) != 0) : bytes_for(t, n); }
+
+template <class Bytes>
+Tensor unpacked(const Bytes& bytes, DType t, const Shape& shape) {
+  const int bits = info(t).bits, each = 8 / bits, mask = (1 << bits) - 1;
+  Tensor out = Tensor::empty({t, shape, {}});
+  uint8_t* to = out.numel() ? reinterpret_cast<uint8_t*>(out.raw()) : nullptr;
+  for (int64_t i = 0; i < out.numel(); ++i) to[i] = uint8_t(int(bytes[i / each]) >> (i % each * bits) & mask);
+  return out;
+}
+
 }  // namespace
 
 // A tensor may begin at any byte of a model file, and kernels want elements aligned.
 Tensor TensorReader::in_place_or_copied(std::string_view bytes, DType t, const Shape& shape,
                                         std::shared_ptr<MappedFile> owner) {
   counted_.all += int64_t(bytes.size());
+  if (is_sub_byte(t)) return unpacked(bytes, t, shape);
   if (owner && !bytes.empty() && reinterpret_cast<uintptr_t>(bytes.data()) % uintptr_t(item_size(t)) == 0) {
     counted_.mapped += int64_t(bytes.size());
     return Tensor::over(Storage::external({}, const_cast<char*>(bytes.data()), int64_t(bytes.size()), [owner] {}),
@@ -132,7 +152,7 @@ Value TensorReader::read_external(const TensorProto& t, DType dtype, const Shape
                      location);
   auto& file = external_[whole.string()];
   if (!file) file = std::make_shared<MappedFile>(whole);
-  const int64_t want = bytes_for(dtype, numel(shape)), offset = entry_number(t, "offset", 0),
+  const int64_t want = file_bytes(dtype, numel(shape)), offset = entry_number(t, "offset", 0),
                 length = entry_number(t, "length", want), size = int64_t(file->bytes().size());
   if (length != want) wrong_size(t, want, length);
   if (offset > size || length > size - offset)
@@ -150,7 +170,7 @@ Value TensorReader::read(const TensorProto& t, std::string_view raw) {
   }
   const DType dtype = dtype_of_onnx(t.data_type());
   if (t.data_location() == TensorProto::EXTERNAL) return read_external(t, dtype, shape);
-  const int64_t want = bytes_for(dtype, numel(shape));
+  const int64_t want = file_bytes(dtype, numel(shape));
   if (!raw.empty() || t.has_raw_data()) {
     std::string_view bytes = raw.empty() ? std::string_view(t.raw_data()) : raw;
     if (int64_t(bytes.size()) != want) wrong_size(t, want, int64_t(bytes.size()));
@@ -161,7 +181,8 @@ Value TensorReader::read(const TensorProto& t, std::string_view raw) {
                           : dtype == DType::f64 ? t.double_data_size()
                           : dtype == DType::i64 ? t.int64_data_size()
                           : dtype == DType::u64 || dtype == DType::u32 ? t.uint64_data_size() : t.int32_data_size();
-  if (numbers != numel(shape)) wrong_size(t, numel(shape), numbers);
+  if (const int64_t expected = is_sub_byte(dtype) ? want : numel(shape); numbers != expected) wrong_size(t, expected, numbers);
+  if (is_sub_byte(dtype)) return in_place_or_copied(std::string(t.int32_data().begin(), t.int32_data().end()), dtype, shape, nullptr);
   Tensor out = Tensor::empty({dtype, shape, {}});
   counted_.all += want;
   switch (dtype) {

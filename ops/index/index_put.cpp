@@ -16,7 +16,7 @@ OpDef op_def_index_put() {
           "A copy of input with values, broadcast to the shape that index would give, written "
           "at the indexed positions, or added there with accumulate; in order, so of repeated "
           "positions the last stays.",
-      .inputs = {{"input"}, {"values"}, {"indices", dtype_bit(DType::i64), Arity::variadic, 0}}};
+      .inputs = {{"input", all_types}, {"values", all_types}, {"indices", dtype_bit(DType::i64), Arity::variadic, 0}}};
   d.attrs = {{"dims", AttrKind::dims}, {"accumulate", AttrKind::boolean, false}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     const Shape s = indexed_shape(c, 2);

@@ -11,7 +11,7 @@ OpDef op_def_nonzero() {
           .doc =
               "One int64 row per non-zero element with its position along every axis, in row-major "
               "order; the number of rows depends on the data.",
-          .inputs = {{"input"}}};
+          .inputs = {{"input", all_types}}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     return {{DType::i64, Shape{-1, c.shape(0).size()}, c[0].device}};
   };

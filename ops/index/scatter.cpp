@@ -8,9 +8,9 @@ OpDef op_def_scatter() {
           .doc =
               "A copy of input with input[.., index[.., j, ..], ..] = src[.., j, ..] along dim; of "
               "repeated positions the last stays. src has the index's shape.",
-          .inputs = {{"input", all_types},
+          .inputs = {{"input"},
                      {"index", dtype_bit(DType::i64), Arity::required, 0},
-                     {"src", all_types}}};
+                     {"src"}}};
   d.attrs = {{"dim", AttrKind::integer}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     const Shape &in = c.shape(0), &index = c.shape(1);

@@ -10,7 +10,7 @@ OpDef op_def_argmax() {
       .doc =
           "Position of the first largest element along dim, or in the flattened tensor when dim "
           "is left out; NaN wins.",
-      .inputs = {{"input"}}};
+      .inputs = {{"input", all_types}}};
   d.attrs = {{"dim", AttrKind::integer, {}, true}, {"keepdim", AttrKind::boolean, false}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     Dims axes;

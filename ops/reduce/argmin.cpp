@@ -9,7 +9,7 @@ OpDef op_def_argmin() {
           .doc =
               "Position of the first smallest element along dim, or in the flattened tensor when "
               "dim is left out; NaN wins.",
-          .inputs = {{"input"}}};
+          .inputs = {{"input", all_types}}};
   d.attrs = {{"dim", AttrKind::integer, {}, true}, {"keepdim", AttrKind::boolean, false}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     Dims axes;

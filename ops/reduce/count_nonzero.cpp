@@ -6,7 +6,7 @@ namespace suan {
 OpDef op_def_count_nonzero() {
   OpDef d{.name = "count_nonzero",
           .doc = "The number of non-zero elements over the given axes (all when empty), in int64.",
-          .inputs = {{"input"}}};
+          .inputs = {{"input", all_types}}};
   d.attrs = {{"dim", AttrKind::dims, Dims{}}};
   d.no_grad = "the result is a count";
   d.compose = [](const ComposeContext& c) -> Tensors {

@@ -9,7 +9,7 @@ OpDef op_def_cumsum() {
       .doc =
           "Running sums along dim. Integers and bool give int64; floats run in f64 and round at "
           "each element.",
-      .inputs = {{"input"}}};
+      .inputs = {{"input", all_types}}};
   d.attrs = {{"dim", AttrKind::integer}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     c.axis(0, 0);  // refuses an axis out of range

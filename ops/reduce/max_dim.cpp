@@ -10,7 +10,7 @@ OpDef op_def_max_dim() {
       .doc =
           "The largest element along dim and its first position; NaN wins. The gradient goes to "
           "that position.",
-      .inputs = {{"input"}}};
+      .inputs = {{"input", all_types}}};
   d.attrs = {{"dim", AttrKind::integer}, {"keepdim", AttrKind::boolean, false}};
   d.outputs = {"values", "indices"};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {

@@ -57,7 +57,7 @@ OpDef op_def_fused_elementwise() {
   OpDef d{.name = "fused_elementwise",
           .doc = "Runs `body`, a graph of element-wise rows whose outputs share one shape, in one pass "
                  "over memory. Equal bit for bit to its rows run one by one.",
-          .inputs = {{"inputs", all_types, Arity::variadic, 0}}};
+          .inputs = {{"inputs", stored_types, Arity::variadic, 0}}};
   d.attrs = {{"body", AttrKind::graph}};
   d.infer = infer;
   d.compose = compose;

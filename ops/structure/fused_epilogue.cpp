@@ -67,7 +67,7 @@ OpDef op_def_fused_epilogue() {
           .doc = "Runs `body`, a graph whose first node may hand its result on tile by tile and whose other "
                  "nodes are element-wise rows over that result. Equal bit for bit to its nodes run one by "
                  "one.",
-          .inputs = {{"inputs", all_types, Arity::variadic, 0}}};
+          .inputs = {{"inputs", stored_types, Arity::variadic, 0}}};
   d.attrs = {{"body", AttrKind::graph}};
   d.infer = infer;
   d.compose = compose;

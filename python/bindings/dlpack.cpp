@@ -37,7 +37,7 @@ enum : uint8_t { dl_int = 0, dl_uint = 1, dl_float = 2, dl_bfloat = 4, dl_comple
 
 DLType dl_type(DType t) {
   uint8_t bits = info(t).bits;
-  switch (info(t).kind) {
+  if (!contains(narrow_types, t)) switch (info(t).kind) {
     case DTypeKind::boolean: return {dl_bool, 8, 1};
     case DTypeKind::unsigned_int: return {dl_uint, bits, 1};
     case DTypeKind::signed_int: return {dl_int, bits, 1};
@@ -53,7 +53,7 @@ DType from_dl_type(DLType d) {
   if (d.lanes == 1)
     for (int i = 0; i < n_dtypes; ++i) {
       DType t = DType(i);
-      if (is_packed(t) || t == DType::f8e4m3 || t == DType::f8e5m2) continue;
+      if (contains(narrow_types, t)) continue;
       DLType own = dl_type(t);
       if (own.code == d.code && own.bits == d.bits) return t;
     }

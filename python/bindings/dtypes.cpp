@@ -20,7 +20,7 @@ PyObject* text(const std::string& s) { return PyUnicode_FromStringAndSize(s.data
 PyObject* repr(PyObject* o) { return text("suan." + std::string(name(of(o)))); }
 PyObject* reduce(PyObject* o, PyObject*) { return text(std::string(name(of(o)))); }
 PyObject* get_name(PyObject* o, void*) { return text(std::string(name(of(o)))); }
-PyObject* get_size(PyObject* o, void*) { return PyLong_FromLongLong(std::max<int64_t>(1, item_size(of(o)))); }
+PyObject* get_size(PyObject* o, void*) { return PyLong_FromLongLong(item_size(of(o))); }
 PyObject* get_floating(PyObject* o, void*) { return PyBool_FromLong(is_floating(of(o))); }
 PyObject* get_complex(PyObject* o, void*) { return PyBool_FromLong(is_complex(of(o))); }
 PyObject* get_signed(PyObject* o, void*) {
@@ -57,6 +57,10 @@ Limits limits_of(DType t) {
     case DType::f64: return {0x1p-52, std::numeric_limits<double>::min(), std::numeric_limits<double>::max()};
     case DType::f8e4m3: return {0x1p-3, 0x1p-6, 448};
     case DType::f8e5m2: return {0x1p-2, 0x1p-14, 57344};
+    case DType::f8e4m3fnuz: return {0x1p-3, 0x1p-7, 240};
+    case DType::f8e5m2fnuz: return {0x1p-2, 0x1p-15, 57344};
+    case DType::f8e8m0: return {1, 0x1p-127, 0x1p127};
+    case DType::f4e2m1: return {0x1p-1, 1, 6};
     default: fail<TypeError>("finfo", "not a floating dtype: expected one, got {}", name(t));
   }
 }

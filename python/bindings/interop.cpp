@@ -31,11 +31,13 @@ constexpr TypeCode type_codes[] = {
 DType dtype_from_code(const std::string& code, PyObject* array) {
   for (const TypeCode& t : type_codes)
     if (code == t.code) return t.dtype;
-  if (code == "<V2") {  // ml_dtypes' bfloat16 has no letter of its own
+  if (code == "<V2" || code == "<V1" || code == "<f1") {  // ml_dtypes' types have no letters of their own
     Owned kind(PyObject_GetAttrString(array, "dtype"));
     Owned label(kind ? PyObject_GetAttrString(kind.get(), "name") : nullptr);
     PyErr_Clear();
-    if (label && text_of(label.get()) == "bfloat16") return DType::bf16;
+    const std::string own = label ? text_of(label.get()) : "";
+    for (int t = 0; t < n_dtypes; ++t)
+      if (contains(narrow_types | dtype_bit(DType::bf16), DType(t)) && own == name(DType(t))) return DType(t);
   }
   fail<TypeError>("from_numpy", "dtype not supported: expected a little-endian number or bool, got '{}'", code);
 }
@@ -164,7 +166,7 @@ class Nested {
 
 nb::dict array_interface(const Tensor& t) {
   check_outside_recording(t, "numpy");
-  const char* code = t.dtype() == DType::bf16 ? "<u2" : nullptr;
+  const char* code = t.dtype() == DType::bf16 ? "<u2" : contains(narrow_types, t.dtype()) ? "|u1" : nullptr;
   for (const TypeCode& c : type_codes)
     if (c.dtype == t.dtype()) code = c.code;
   if (!code)

@@ -1,6 +1,8 @@
-// ONNX sessions for Python. A value is a Tensor, None, a list (a sequence), or a pair (shape, list of bytes) of strings.
+// ONNX sessions for Python. A value is a Tensor, None, a list (a sequence), a dict of numbers and str (a map), or a pair
+// (shape, list of bytes) of strings.
 #include <nanobind/stl/string.h>
 
+#include "core/convert.h"
 #include "frontends/onnx/session.h"
 #include "python/bindings/binding.h"
 
@@ -11,6 +13,45 @@ using onnx::Port;
 using onnx::Session;
 using onnx::Value;
 
+// Numbers or str as a tensor [n] or strings.
+Value column_from(const nb::list& items, const char* what) {
+  const int64_t n = int64_t(nb::len(items));
+  auto all = [&](auto check) {
+    for (nb::handle h : items)
+      if (!check(h.ptr())) return false;
+    return true;
+  };
+  if (n && all([](PyObject* o) { return PyUnicode_Check(o); })) {
+    onnx::Strings s{Shape{n}, {}};
+    for (nb::handle h : items) s.data.push_back(nb::cast<std::string>(h));
+    return s;
+  }
+  if (all([](PyObject* o) { return PyLong_Check(o); })) {
+    std::vector<int64_t> v;
+    for (nb::handle h : items) v.push_back(nb::cast<int64_t>(h));
+    return Tensor::from<int64_t>(v, Shape{n});
+  }
+  std::vector<float> v;
+  for (nb::handle h : items) {
+    double number = 0;
+    if (!nb::try_cast(h, number)) fail<TypeError>("onnx", "{} of a map mix types: expected numbers or str, got {}", what, type_name(h.ptr()));
+    v.push_back(float(number));
+  }
+  return Tensor::from<float>(v, Shape{n});
+}
+nb::list column_to(const Value& v) {
+  nb::list out;
+  if (v.is_strings())
+    for (const std::string& s : v.strings().data) out.append(nb::str(s.data(), s.size()));
+  else
+    for (int64_t i = 0; i < v.tensor().numel(); ++i) {
+      const Tensor& t = v.tensor();
+      const std::byte* at = t.raw() + i * item_size(t.dtype());
+      out.append(is_floating(t.dtype()) ? nb::object(nb::float_(load_as(at, t.dtype()))) : nb::object(nb::int_(load_as_int(at, t.dtype()))));
+    }
+  return out;
+}
+
 Value value_from(nb::handle o, int depth = 0) {
   if (depth > 32) fail<ValueError>("onnx", "sequences nest too deeply: expected at most 32 levels");
   if (o.is_none()) return {};
@@ -19,6 +60,10 @@ Value value_from(nb::handle o, int depth = 0) {
     onnx::Sequence s;
     for (nb::handle item : nb::borrow<nb::list>(o)) s.push_back(value_from(item, depth + 1));
     return s;
+  }
+  if (PyDict_Check(o.ptr())) {
+    nb::dict d = nb::borrow<nb::dict>(o);
+    return onnx::Map{column_from(d.keys(), "keys"), column_from(d.values(), "values")};
   }
   if (PyTuple_Check(o.ptr()) && PyTuple_Size(o.ptr()) == 2) {
     nb::tuple pair = nb::borrow<nb::tuple>(o);
@@ -31,7 +76,7 @@ Value value_from(nb::handle o, int depth = 0) {
       fail<ShapeError>("onnx", "strings do not fill the shape: expected {}, got {}", numel(s.shape), s.data.size());
     return s;
   }
-  fail<TypeError>("onnx", "not a value: expected a Tensor, a list, strings or None, got {}", type_name(o.ptr()));
+  fail<TypeError>("onnx", "not a value: expected a Tensor, a list, a dict, strings or None, got {}", type_name(o.ptr()));
 }
 
 nb::object value_to(const Value& v) {
@@ -42,6 +87,12 @@ nb::object value_to(const Value& v) {
     for (const Value& item : v.sequence()) items.append(value_to(item));
     return items;
   }
+  if (v.is_map()) {
+    nb::dict d;
+    const nb::list keys = column_to(v.map().keys), values = column_to(v.map().values);
+    for (size_t i = 0; i < nb::len(keys); ++i) d[keys[i]] = values[i];
+    return d;
+  }
   nb::list shape;
   for (int64_t d : v.strings().shape) shape.append(d);
   for (const std::string& s : v.strings().data) items.append(nb::bytes(s.data(), s.size()));
@@ -49,7 +100,7 @@ nb::object value_to(const Value& v) {
 }
 
 nb::list ports(const std::vector<Port>& list) {
-  static constexpr const char* kinds[] = {"tensor", "strings", "sequence", "optional", "unknown"};
+  static constexpr const char* kinds[] = {"tensor", "strings", "sequence", "optional", "unknown", "map"};
   nb::list out;
   for (const Port& p : list) {
     nb::object shape = nb::none();

@@ -219,7 +219,7 @@ SUAN_METHOD(view) {
     const Tensor& t = unwrap(self);
     if (n == 1 && is_dtype(args[0])) {
       DType to = dtype_of(args[0]);
-      if (item_size(to) != item_size(t.dtype()) || is_packed(to))
+      if (item_size(to) != item_size(t.dtype()) || is_sub_byte(to) || is_sub_byte(t.dtype()))
         fail<TypeError>("view", "dtype does not fit: expected {} bytes, got {}", item_size(t.dtype()), name(to));
       return wrap(Tensor::over(t.storage(), t.layout(), to));
     }

@@ -7,6 +7,12 @@ uint8, uint16, uint32, uint64 = _c.uint8, _c.uint16, _c.uint32, _c.uint64
 int8, int16, int32, int64 = _c.int8, _c.int16, _c.int32, _c.int64
 float16, bfloat16, float32, float64 = _c.float16, _c.bfloat16, _c.float32, _c.float64
 float8_e4m3fn, float8_e5m2 = _c.float8_e4m3fn, _c.float8_e5m2
+float8_e4m3fnuz, float8_e5m2fnuz, float8_e8m0fnu = _c.float8_e4m3fnuz, _c.float8_e5m2fnuz, _c.float8_e8m0fnu
+float4_e2m1fn = _c.float4_e2m1fn
+int4, uint4, int2, uint2 = _c.int4, _c.uint4, _c.int2, _c.uint2
+#: Moved and cast; nothing computes in them. One element a byte.
+NARROW = (float8_e4m3fn, float8_e5m2, float8_e4m3fnuz, float8_e5m2fnuz, float8_e8m0fnu, float4_e2m1fn, int4, uint4,
+          int2, uint2)
 bool_ = getattr(_c, "bool")
 
 get_default_dtype = _c.get_default_dtype

@@ -3,7 +3,7 @@
 import os as _os
 
 from . import _c, create, functional_api, printing
-from .kinds import check_device, get_default_dtype, place
+from .kinds import NARROW, check_device, get_default_dtype, place
 
 Tensor = _c.Tensor
 set_printoptions = printing.set_printoptions
@@ -56,8 +56,8 @@ class _Interface:
 
 
 def numpy(self, *, force=False):
-    """A NumPy array over the same memory. bfloat16 comes as ml_dtypes.bfloat16 if that package is imported
-    already, else as uint16 bits."""
+    """A NumPy array over the same memory. bfloat16, floats of 8 and 4 bits and integers of 4 and 2 bits come as
+    the types of ml_dtypes if that package is imported already, else as the bits in uint16 or uint8."""
     import sys
 
     import numpy as np
@@ -68,8 +68,8 @@ def numpy(self, *, force=False):
             raise _c.StateError("[numpy] tensor requires a gradient: expected a detached one; call detach() first")
         t = self.detach()
     array = np.asarray(_Interface(t))
-    if self.dtype is _c.bfloat16 and "ml_dtypes" in sys.modules:
-        array = array.view(sys.modules["ml_dtypes"].bfloat16)
+    if (self.dtype is _c.bfloat16 or self.dtype in NARROW) and "ml_dtypes" in sys.modules:
+        array = array.view(getattr(sys.modules["ml_dtypes"], self.dtype.name))
     return array
 
 

@@ -36,7 +36,7 @@ int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 bool is_narrow(DType t) { return t == DType::bf16 || t == DType::f16; }
 
 void check(const GemmShape& s) {
-  if (!(is_integer(s.dtype) && !is_packed(s.dtype)) && !is_narrow(s.dtype) &&
+  if (!contains(integer_types, s.dtype) && !is_narrow(s.dtype) &&
       s.dtype != DType::f32 && s.dtype != DType::f64) {
     fail<TypeError>("matmul",
                     "no product for this dtype: expected an integer or f16 to f64, got {}",

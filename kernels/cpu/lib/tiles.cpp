@@ -3,7 +3,9 @@
 #include "kernels/cpu/lib/tiles.h"
 
 #include <algorithm>
+#include <array>
 
+#include "core/convert.h"
 #include "kernels/cpu/lib/scalar_code.h"
 
 namespace suan::cpu::SUAN_ISA {
@@ -94,6 +96,59 @@ void round_half(void* tile, int64_t n) {
   if (rest > 0) store_partial(t + i, H::widen(H::narrow(load_partial(t + i, rest))), rest);
 }
 
+// Floats of 8 and 4 bits: 256 values to look up, and code of the core to round to them.
+template <DType T>
+const float* values_of() {
+  static const std::array<float, 256> table = [] {
+    std::array<float, 256> t;
+    for (int i = 0; i < 256; ++i) t[size_t(i)] = narrow_to_float(uint8_t(i), T);
+    return t;
+  }();
+  return table.data();
+}
+template <DType T>
+struct NarrowFloat {
+  using Compute = float;
+  static auto reader() { return [table = values_of<T>()](uint8_t code) { return table[code]; }; }
+  static uint8_t write(float v) { return float_to_narrow(v, T); }
+};
+template <DType T>
+struct NarrowInt {
+  using Compute = int64_t;
+  static auto reader() { return [](uint8_t code) { return narrow_to_int(code, T); }; }
+  static uint8_t write(int64_t v) { return int_to_narrow(v, T); }
+};
+template <class N>
+void load_narrow(const void* from, int64_t stride, void* tile, int64_t n) {
+  const uint8_t* p = static_cast<const uint8_t*>(from);
+  auto* t = static_cast<typename N::Compute*>(tile);
+  const auto read = N::reader();
+  for (int64_t i = 0; i < n; ++i) t[i] = read(p[i * stride]);
+}
+template <class N>
+void store_narrow(const void* tile, void* to, int64_t stride, int64_t n) {
+  const auto* t = static_cast<const typename N::Compute*>(tile);
+  uint8_t* p = static_cast<uint8_t*>(to);
+  for (int64_t i = 0; i < n; ++i) p[i * stride] = N::write(t[i]);
+}
+template <class N>
+void round_narrow(void* tile, int64_t n) {
+  auto* t = static_cast<typename N::Compute*>(tile);
+  const auto read = N::reader();
+  for (int64_t i = 0; i < n; ++i) t[i] = read(N::write(t[i]));
+}
+#define SUAN_NARROW(what)                                                        \
+  case DType::f8e4m3: return what##_narrow<NarrowFloat<DType::f8e4m3>>;          \
+  case DType::f8e5m2: return what##_narrow<NarrowFloat<DType::f8e5m2>>;          \
+  case DType::f8e4m3fnuz: return what##_narrow<NarrowFloat<DType::f8e4m3fnuz>>;  \
+  case DType::f8e5m2fnuz: return what##_narrow<NarrowFloat<DType::f8e5m2fnuz>>;  \
+  case DType::f8e8m0: return what##_narrow<NarrowFloat<DType::f8e8m0>>;          \
+  case DType::f4e2m1: return what##_narrow<NarrowFloat<DType::f4e2m1>>;          \
+  case DType::i4: return what##_narrow<NarrowInt<DType::i4>>;                    \
+  case DType::u4: return what##_narrow<NarrowInt<DType::u4>>;                    \
+  case DType::i2: return what##_narrow<NarrowInt<DType::i2>>;                    \
+  case DType::u2: return what##_narrow<NarrowInt<DType::u2>>;
+
 // Truncates; what int64 cannot hold becomes its lowest value, as the processor does it.
 template <class F>
 int64_t to_int64(F v) {
@@ -148,6 +203,7 @@ LoadFn load_fn(DType t) {
     case DType::bf16: return load_half<BF16>;
     case DType::f32: return load_plain<float, float>;
     case DType::f64: return load_plain<double, double>;
+    SUAN_NARROW(load)
     default: return nullptr;
   }
 }
@@ -167,6 +223,7 @@ StoreFn store_fn(DType t) {
     case DType::bf16: return store_half<BF16>;
     case DType::f32: return store_plain<float, float>;
     case DType::f64: return store_plain<double, double>;
+    SUAN_NARROW(store)
     default: return nullptr;
   }
 }
@@ -181,6 +238,7 @@ void (*round_fn(DType t))(void* tile, int64_t n) {
     case DType::i32: return round_plain<int32_t, int64_t>;
     case DType::f16: return round_half<F16>;
     case DType::bf16: return round_half<BF16>;
+    SUAN_NARROW(round)
     default: return nullptr;
   }
 }

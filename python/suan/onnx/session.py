@@ -5,6 +5,7 @@ import os
 import numpy
 
 from .. import _c
+from ..kinds import NARROW
 
 
 class NodeArg:
@@ -25,7 +26,7 @@ class NodeArg:
 
 
 def _to_engine(value):
-    if value is None or isinstance(value, _c.Tensor):
+    if value is None or isinstance(value, (_c.Tensor, dict)):
         return value
     if isinstance(value, (list, tuple)):
         return [_to_engine(item) for item in value]
@@ -37,8 +38,8 @@ def _to_engine(value):
 
 
 def _to_numpy(value):
-    if value is None:
-        return None
+    if value is None or isinstance(value, dict):
+        return value
     if isinstance(value, list):
         return [_to_numpy(item) for item in value]
     if isinstance(value, tuple):
@@ -46,12 +47,9 @@ def _to_numpy(value):
         array = numpy.empty(len(texts), dtype=object)
         array[:] = [t.decode(errors="surrogateescape") for t in texts]
         return array.reshape(shape)
-    array = numpy.asarray(value.numpy())
-    if value.dtype == _c.bfloat16:
-        import ml_dtypes
-
-        array = array.view(ml_dtypes.bfloat16)
-    return array
+    if value.dtype is _c.bfloat16 or value.dtype in NARROW:
+        import ml_dtypes  # noqa: F401: numpy() gives its types from now on
+    return numpy.asarray(value.numpy())
 
 
 def _open(source, max_plans, exact):
