@@ -128,5 +128,6 @@ std::vector<Mapping> quant_ops();
 std::vector<Mapping> loss_ops();
 std::vector<Mapping> control_ops();
 std::vector<Mapping> text_ops();
+std::vector<Mapping> attention_ops();
 
 }  // namespace suan::onnx
