@@ -110,6 +110,9 @@ class Eval {
 // Where a builder lists positions along an axis, a model may not ask for more.
 inline constexpr int64_t longest_axis = int64_t(1) << 26;
 
+// ONNX's own operator of that name and version on the same operands, for one that only adds to it.
+Values as_onnx(Call& c, const char* op, int version);
+
 // Whole values of numbers for builders; constants in a recording.
 Tensor make_ints(const std::vector<int64_t>& v);                         // 1-d int64
 Tensor make_ints(const std::vector<int64_t>& v, const Shape& shape);
@@ -142,5 +145,8 @@ std::vector<Mapping> text_ops();
 std::vector<Mapping> learning_ops();
 std::vector<Mapping> tree_ops();
 std::vector<Mapping> training_ops();
+std::vector<Mapping> attention_ops();
+std::vector<Mapping> contrib_ops();
+std::vector<Mapping> contrib_attention_ops();
 
 }  // namespace suan::onnx

@@ -396,6 +396,7 @@ ORACLE = {
     "batch_norm_update": nn.batch_norm_update,
     "group_norm": nn.group_norm,
     "attention": nn.attention,
+    "linear_attention": nn.linear_attention,
     "cross_entropy": nn.cross_entropy,
     "linear_cross_entropy": lambda x, w, t, ignore_index, reduction: nn.cross_entropy(
         x @ w.T, t, None, ignore_index, 0, reduction

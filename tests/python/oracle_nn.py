@@ -111,6 +111,21 @@ def attention(q, k, v, mask, is_causal, scale):
     return np.einsum("bhqk,bhkd->bhqd", w, v), lse
 
 
+def linear_attention(q, k, v, state, decay, beta, scale):
+    heads, kv_heads = q.shape[1], k.shape[1]
+    s = np.zeros((*k.shape[:2], k.shape[3], v.shape[3])) if state is None else state
+    out = np.zeros((*q.shape[:3], v.shape[3]))
+    for t in range(q.shape[2]):
+        if decay is not None:
+            s = s * np.exp(decay[:, :, t, :, None])
+        u = v[:, :, t]
+        if beta is not None:
+            u = beta[:, :, t] * (u - np.einsum("bhkv,bhk->bhv", s, k[:, :, t]))
+        s = s + k[:, :, t, :, None] * u[:, :, None, :]
+        out[:, :, t] = np.einsum("bhk,bhkv->bhv", q[:, :, t], np.repeat(s, heads // kv_heads, axis=1))
+    return out * (1 / math.sqrt(q.shape[3]) if scale is None else scale), s
+
+
 def cross_entropy(x, t, w, ignore_index, label_smoothing, reduction):
     logp = x - logsumexp(x, [1], True) if x.size else x
     w = np.ones(x.shape[1]) if w is None else w
