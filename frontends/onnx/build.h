@@ -128,5 +128,9 @@ std::vector<Mapping> quant_ops();
 std::vector<Mapping> loss_ops();
 std::vector<Mapping> control_ops();
 std::vector<Mapping> text_ops();
+std::vector<Mapping> vision_ops();
+std::vector<Mapping> signal_ops();
+std::vector<Mapping> random_ops();
+std::vector<Mapping> ngram_ops();
 
 }  // namespace suan::onnx

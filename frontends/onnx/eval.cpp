@@ -354,7 +354,7 @@ struct Table {
   std::unordered_map<std::string, std::vector<Mapping>> by_name;  // oldest first
   Table() {
     for (auto list : {elementwise_ops, shape_ops, index_ops, reduce_ops, nn_ops, recurrent_ops, quant_ops, loss_ops, control_ops,
-                      text_ops})
+                      text_ops, vision_ops, signal_ops, random_ops, ngram_ops})
       for (const Mapping& m : list()) by_name[m.name].push_back(m);
     for (auto& [name, list] : by_name)
       std::sort(list.begin(), list.end(), [](const Mapping& a, const Mapping& b) { return a.since < b.since; });
