@@ -76,6 +76,7 @@ class Eval {
   explicit Eval(bool tracing, Compared* compared = nullptr) : tracing_(tracing), compared_(compared) {}
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
   bool tracing() const { return tracing_; }
+  bool open_sizes() const { return compared_; }
   void note_compared(int64_t a, int64_t b) const {
     if (compared_) compared_->emplace_back(a, b);
   }

@@ -27,6 +27,13 @@ Tensor first_half(const Tensor& x) { return slice(x, x.rank() - 2, 0, x.dim(-2) 
 Tensor real_transformed(const Tensor& x) {   // [..., n, 1] -> [..., n / 2 + 1, 2]
   return apply(SUAN_OP("fft_r2c"), {squeeze(x, -1)});
 }
+// All frequencies of real numbers: the second half mirrors the first, conjugated.
+Tensor whole_real_transformed(const Tensor& x) {
+  const int64_t n = x.dim(-2);
+  const Tensor half = real_transformed(x), signs = make_reals({1, -1}, {2}, x.dtype());
+  if (n < 3) return half;
+  return apply(SUAN_OP("cat"), {half, slice(half, half.rank() - 2, (n - 1) / 2, 0, -1) * signs}, {int64_t(-2)});
+}
 
 Values build_dft(Call& c) {
   const Tensor& given = c[0];
@@ -43,13 +50,11 @@ Values build_dft(Call& c) {
     x = unsqueeze(apply(SUAN_OP("fft_c2r"), {x}, {n}), -1) / double(n);
   } else {
     x = fit(c, x, 1, n);
-    if (real && onesided) {
-      x = real_transformed(x);
-    } else {
-      x = transformed(real ? complex_of(x) : x, inverse);
-      if (inverse) x = x / double(n);
-      if (onesided) x = first_half(x);
-    }
+    if (real) x = onesided ? real_transformed(x) : whole_real_transformed(x);
+    else x = transformed(x, inverse);
+    if (real && inverse) x = x * make_reals({1, -1}, {2}, x.dtype());
+    if (inverse) x = x / double(n);
+    if (!real && onesided) x = first_half(x);
   }
   return {axis == rank - 2 ? x : transpose(x, axis, -2)};
 }
@@ -71,8 +76,8 @@ Values build_stft(Call& c) {
                    {Dims{batch, frames, width, parts}, Dims{length * parts, step * parts, parts, 1}, int64_t(0)});
   if (windowed) x = x * reshape(slice(c[2], 0, 0, width), {width, 1});
   x = fit(c, x, 1, n);
-  if (onesided) return {real_transformed(x)};
-  return {transformed(parts == 1 ? complex_of(x) : x, false)};
+  if (parts == 2) return {transformed(x, false)};
+  return {onesided ? real_transformed(x) : whole_real_transformed(x)};
 }
 
 // a - b cos(2 pi i / N) + d cos(4 pi i / N) for i < size.
