@@ -37,7 +37,7 @@ T into(const State& s, T x, int64_t size) {
     }
   }
   if (s.padding == Padding::zeros) return x;
-  return x >= 0 ? std::min(x, T(size - 1)) : T(0);   // a NaN: the first element
+  return x < 0 ? T(0) : x > T(size - 1) ? T(size - 1) : x;   // a NaN stays one, which is outside: 0
 }
 
 // The neighbours of x in one direction. An offset of -1 is outside.
