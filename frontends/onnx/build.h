@@ -84,6 +84,7 @@ class Eval {
   explicit Eval(bool tracing, Compared* compared = nullptr) : tracing_(tracing), compared_(compared) {}
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
   bool tracing() const { return tracing_; }
+  bool open_sizes() const { return compared_; }
   void note_compared(int64_t a, int64_t b) const {
     if (compared_) compared_->emplace_back(a, b);
   }
@@ -148,5 +149,9 @@ std::vector<Mapping> training_ops();
 std::vector<Mapping> attention_ops();
 std::vector<Mapping> contrib_ops();
 std::vector<Mapping> contrib_attention_ops();
+std::vector<Mapping> vision_ops();
+std::vector<Mapping> signal_ops();
+std::vector<Mapping> random_ops();
+std::vector<Mapping> ngram_ops();
 
 }  // namespace suan::onnx

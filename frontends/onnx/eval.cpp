@@ -143,7 +143,7 @@ const Names open_operators = {
     "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape",
     "Conv", "Cos", "CumSum", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "Gelu", "Gemm",
     "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsNaN",
-    "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min",
+    "LSTM", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min",
     "Mul", "Neg", "Not", "Or", "Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu",
     "Reshape", "Shape", "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub",
     "Tanh", "Transpose", "Trilu", "Unsqueeze", "Where"};
@@ -355,7 +355,8 @@ struct Table {
   Table() {
     for (auto list : {elementwise_ops, cast_ops, shape_ops, index_ops, reduce_ops, nn_ops, recurrent_ops,
                       quant_ops, loss_ops, control_ops, text_ops, learning_ops, tree_ops, training_ops,
-                      attention_ops, contrib_ops, contrib_attention_ops})
+                      attention_ops, contrib_ops, contrib_attention_ops, vision_ops, signal_ops, random_ops,
+                      ngram_ops})
       for (const Mapping& m : list()) by_name[m.name].push_back(m);
     for (auto& [name, list] : by_name)
       std::sort(list.begin(), list.end(), [](const Mapping& a, const Mapping& b) { return a.since < b.since; });

@@ -1,5 +1,6 @@
-// LSTM, GRU and RNN, one step after another: each step is two products and element-wise ops, which the passes
-// join. Sequence lengths hold the state and clear the output of steps past the end.
+// LSTM, GRU and RNN. A plain LSTM is one op for all its steps; the others run one step after another: each is two
+// products and element-wise ops, which the passes join. Sequence lengths hold the state and clear the output of steps
+// past the end.
 #include <functional>
 
 #include "frontends/onnx/build.h"
@@ -10,29 +11,38 @@ namespace {
 using namespace ops;
 
 using Activation = std::function<Tensor(const Tensor&)>;
-// With the operator's alpha and beta, where the model gives them, else the activation's own.
-Activation activation(Call& c, const std::string& name, std::optional<double> given_alpha, std::optional<double> given_beta) {
-  auto with = [&](double alpha, double beta, auto f) -> Activation {
-    return [a = given_alpha.value_or(alpha), b = given_beta.value_or(beta), f](const Tensor& x) { return f(x, a, b); };
-  };
-  if (name == "Sigmoid") return [](const Tensor& x) { return sigmoid(x); };
-  if (name == "Tanh") return [](const Tensor& x) { return tanh(x); };
-  if (name == "Relu") return [](const Tensor& x) { return relu(x); };
-  if (name == "Softsign") return [](const Tensor& x) { return x / (abs(x) + 1.0); };
-  if (name == "Softplus") return [](const Tensor& x) { return apply(SUAN_OP("softplus"), {x}, {1.0, 20.0}); };
-  if (name == "Affine") return with(1, 0, [](const Tensor& x, double a, double b) { return x * a + b; });
-  if (name == "ScaledTanh") return with(1, 1, [](const Tensor& x, double a, double b) { return tanh(x * b) * a; });
-  if (name == "LeakyRelu")
-    return with(0.01, 0, [](const Tensor& x, double a, double) { return where(lt(x, number(0, x)), x * a, x); });
-  if (name == "ThresholdedRelu")
-    return with(1, 0, [](const Tensor& x, double a, double) { return where(ge(x, number(a, x)), x, number(0, x)); });
-  if (name == "Elu")
-    return with(1, 0, [](const Tensor& x, double a, double) { return where(lt(x, number(0, x)), apply(SUAN_OP("expm1"), {x}) * a, x); });
-  if (name == "HardSigmoid")
-    return with(0.2, 0.5, [](const Tensor& x, double a, double b) { return minimum(maximum(x * a + b, number(0, x)), number(1, x)); });
-  c.fail<ValueError>("unknown activation: expected Sigmoid, Tanh, Relu, Affine, LeakyRelu, ThresholdedRelu, ScaledTanh, "
-                     "HardSigmoid, Elu, Softsign or Softplus, got '{}'", name);
-}
+
+// Functions with parameters take the next of the node's lists, in the order of the functions, or their default.
+class Activations {
+ public:
+  explicit Activations(Call& c)
+      : c_(c), alpha_(c.reals("activation_alpha", std::vector<double>{})), beta_(c.reals("activation_beta", std::vector<double>{})) {}
+
+  Activation next(std::string name) {
+    for (char& ch : name) ch = char(std::tolower(static_cast<unsigned char>(ch)));
+    if (name == "sigmoid") return [](const Tensor& x) { return sigmoid(x); };
+    if (name == "tanh") return [](const Tensor& x) { return tanh(x); };
+    if (name == "relu") return [](const Tensor& x) { return relu(x); };
+    if (name == "softsign") return [](const Tensor& x) { return x / (abs(x) + 1.0); };
+    if (name == "softplus") return [](const Tensor& x) { return apply(SUAN_OP("softplus"), {x}); };
+    if (name == "leakyrelu") return [a = alpha(0.01)](const Tensor& x) { return where(lt(x, number(0, x)), x * a, x); };
+    if (name == "thresholdedrelu") return [a = alpha(1)](const Tensor& x) { return where(gt(x, number(a, x)), x, number(0, x)); };
+    if (name == "elu") return [a = alpha(1)](const Tensor& x) { return where(lt(x, number(0, x)), (exp(x) - 1.0) * a, x); };
+    const bool affine = name == "affine", scaled = name == "scaledtanh", hard = name == "hardsigmoid";
+    if (!affine && !scaled && !hard) c_.fail<TypeError>("unknown activation: expected one of ONNX's, got '{}'", name);
+    const double a = alpha(hard ? 0.2 : 1), b = beta(hard ? 0.5 : affine ? 0 : 1);
+    if (affine) return [a, b](const Tensor& x) { return x * a + b; };
+    if (scaled) return [a, b](const Tensor& x) { return tanh(x * b) * a; };
+    return [a, b](const Tensor& x) { return maximum(minimum(x * a + b, number(1, x)), number(0, x)); };
+  }
+
+ private:
+  double alpha(double fallback) { return n_alpha_ < alpha_.size() ? alpha_[n_alpha_++] : fallback; }
+  double beta(double fallback) { return n_beta_ < beta_.size() ? beta_[n_beta_++] : fallback; }
+  Call& c_;
+  std::vector<double> alpha_, beta_;
+  size_t n_alpha_ = 0, n_beta_ = 0;
+};
 
 struct Direction {
   Tensor weight, recurrent;      // [gates * hidden, in], [gates * hidden, hidden]
@@ -72,6 +82,20 @@ State rnn_step(const Direction& d, const Tensor& xw, const State& s) {
   return {d.act[0](xw + product(s.h, d.recurrent, d.bias_hidden)), {}};
 }
 
+// ONNX has a cell's gates as input, output, forget, cell; the op takes input, forget, cell, output.
+std::pair<Tensor, State> whole_lstm(const Direction& d, const Tensor& x, const State& s, bool reverse) {
+  auto reordered = [&](const Tensor& t) {
+    auto rows = [&](int64_t from, int64_t to) { return slice(t, 0, from * d.hidden, to * d.hidden); };
+    return apply(SUAN_OP("cat"), {rows(0, 1), rows(2, 4), rows(1, 2)}, {int64_t(0)});
+  };
+  const Tensor bias = d.bias_in ? reordered(d.bias_in + d.bias_hidden) : Tensor();
+  const Tensor gates = product(x, reordered(d.weight), bias);
+  const Tensors out = apply_all(SUAN_OP("lstm_layer"), {gates, s.h, s.c, reordered(d.recurrent)}, {reverse});
+  const int64_t last = reverse ? 0 : x.dim(0) - 1;
+  auto at_last = [&](const Tensor& t) { return squeeze(slice(t, 0, last, last + 1), 0); };
+  return {out[0], {at_last(out[0]), at_last(out[1])}};
+}
+
 enum class Kind { lstm, gru, rnn };
 
 Tensor direction_of(const Tensor& t, int64_t k) {
@@ -90,7 +114,7 @@ Values build_recurrent(Call& c) {
   const Tensor &weight = c[1], &recurrent = c[2];
   if (x.rank() != 3 || weight.rank() != 3 || recurrent.rank() != 3)
     c.fail<ShapeError>("expected 3 dimensions for x, w and r, got {}, {} and {}", x.rank(), weight.rank(), recurrent.rank());
-  const double clip = c.real("clip", 0.0);   // of what gates are computed from; 0 is none
+  const double clip = c.real("clip", 0.0);
   const int64_t steps = x.dim(0), batch = x.dim(1), hidden = recurrent.dim(2), directions = weight.dim(0);
   const std::string direction = c.string("direction", "forward");
   std::vector<std::string> names = c.texts("activations", std::vector<std::string>{});
@@ -100,14 +124,12 @@ Values build_recurrent(Call& c) {
         if (!(kind == Kind::rnn && a[0] == 'S') && int64_t(names.size()) < n_act * (k + 1)) names.push_back(a);
   if (int64_t(names.size()) != n_act * directions || steps < 1)
     c.fail<ValueError>("wrong number of activations or steps: expected {} and 1 or more, got {} and {}", n_act * directions, names.size(), steps);
-  std::vector<double> alphas = c.reals("activation_alpha", std::vector<double>{}), betas = c.reals("activation_beta", std::vector<double>{});
-  size_t next_alpha = 0, next_beta = 0;
-  auto taken = [](const std::vector<double>& list, size_t& next) -> std::optional<double> {
-    return next < list.size() ? std::optional<double>(list[next++]) : std::nullopt;
-  };
   const Tensor zero = full(Shape{batch, hidden}, 0, x.dtype());
   const Tensor h0 = turned(c.optional(5)), c0 = kind == Kind::lstm ? turned(c.optional(6)) : Tensor();
   Tensor length = c.has(4) ? reshape(cast(c[4], DType::i64), {batch, 1}) : Tensor();
+  const bool plain_lstm = kind == Kind::lstm && !c.has_attr("activations") && clip <= 0 && !c.has(4) && !c.has(7) && !c.integer("input_forget", 0);
+  if (!plain_lstm && c.eval.open_sizes()) throw NotOpen{};   // a node for each step
+  Activations functions(c);
   Tensors all_y, last_h, last_c;
   for (int64_t k = 0; k < directions; ++k) {
     Direction d{direction_of(weight, k), direction_of(recurrent, k), {}, {}, {}, {}, hidden};
@@ -117,16 +139,23 @@ Values build_recurrent(Call& c) {
       d.bias_hidden = slice(b, 0, gates * hidden, 2 * gates * hidden);
     }
     if (kind == Kind::lstm && c.has(7)) d.peephole = direction_of(c[7], k);
-    for (int a = 0; a < n_act; ++a) {
-      const std::string& name = names[size_t(k * n_act + a)];
-      const bool has_beta = name == "Affine" || name == "ScaledTanh" || name == "HardSigmoid";
-      const bool has_alpha = has_beta || name == "LeakyRelu" || name == "ThresholdedRelu" || name == "Elu";
-      const auto alpha = has_alpha ? taken(alphas, next_alpha) : std::nullopt, beta = has_beta ? taken(betas, next_beta) : std::nullopt;
-      d.act.push_back(activation(c, name, alpha, beta));
-      if (clip > 0 && a < 2)
-        d.act.back() = [f = d.act.back(), clip](const Tensor& x) { return f(minimum(maximum(x, number(-clip, x)), number(clip, x))); };
-    }
     const bool back = direction == "reverse" || k == 1;
+    if (plain_lstm) {
+      const State first{h0 ? direction_of(h0, k) : zero, c0 ? direction_of(c0, k) : zero};
+      const auto [y, last] = whole_lstm(d, x, first, back);
+      all_y.push_back(unsqueeze(y, 1));
+      last_h.push_back(unsqueeze(last.h, 0));
+      last_c.push_back(unsqueeze(last.c, 0));
+      continue;
+    }
+    for (int a = 0; a < n_act; ++a) {
+      const Activation f = functions.next(names[size_t(k * n_act + a)]);
+      // What a gate's function sees stays within the bounds; the state passes its own unbounded.
+      const bool of_gate = kind != Kind::lstm || a < 2;
+      d.act.push_back(clip > 0 && of_gate ? [f, clip](const Tensor& v) {
+        return f(apply(SUAN_OP("clamp"), {v, number(-clip, v), number(clip, v)}));
+      } : f);
+    }
     const Tensor xw = product(x, d.weight, d.bias_in);   // all steps in one product
     State s{h0 ? direction_of(h0, k) : zero, kind == Kind::lstm ? (c0 ? direction_of(c0, k) : zero) : Tensor()};
     Tensors ys(static_cast<size_t>(steps));
@@ -162,9 +191,9 @@ Values build_recurrent(Call& c) {
 
 std::vector<Mapping> recurrent_ops() {
   return {
-      {"GRU", 1, build_recurrent<Kind::gru>},
-      {"LSTM", 1, build_recurrent<Kind::lstm>},
-      {"RNN", 1, build_recurrent<Kind::rnn>},
+      {"GRU", 7, build_recurrent<Kind::gru>},
+      {"LSTM", 7, build_recurrent<Kind::lstm>},
+      {"RNN", 7, build_recurrent<Kind::rnn>},
   };
 }
 

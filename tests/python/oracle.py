@@ -454,6 +454,16 @@ ORACLE = {
     "fused_elementwise": lambda x, y, z, body: (np.tanh(x * y + z), x * y),
 }
 
+ORACLE.update(
+    fft_c2c=nn.fft_c2c,
+    fft_r2c=lambda x: nn.pairs(np.fft.rfft(x)),
+    fft_c2r=lambda x, n: np.fft.irfft(x[..., 0] + 1j * x[..., 1], n) * n,
+    grid_sample=nn.grid_sample,
+    lstm_layer=nn.lstm_layer,
+    roi_align=nn.roi_align,
+    roi_max_pool=nn.roi_max_pool,
+)
+
 #: Ops whose meaning is not a function of arrays; each names the test that holds it.
 NO_ORACLE = {
     "call": "owns a sub-graph: tests/graph_test.cpp",
@@ -473,4 +483,6 @@ NO_ORACLE = {
     "cross_entropy_grad": "the kernel behind cross_entropy's gradient, checked as such",
     "tree_ensemble": "random arrays are no trees: test_onnx_ml.py",
     "linear_cross_entropy_forward": "the kernel behind linear_cross_entropy, checked as such",
+    "lstm_layer_grad": "the kernel behind lstm_layer's gradient, checked as such",
+    "random_state": "another one each time: test_onnx_vision.py",
 }

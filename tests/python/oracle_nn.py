@@ -353,3 +353,114 @@ def philox(state, size):
             k = [k[0] + 0x9E3779B9 & low, k[1] + 0xBB67AE85 & low]
         out[4 * i : 4 * i + 4] = c
     return out[:n].reshape(size)
+
+
+# ---- signals, sampling, regions, recurrences -----------------------------------------------------
+
+
+def pairs(z):
+    return np.stack([z.real, z.imag], -1)
+
+
+def fft_c2c(x, inverse):
+    z = x[..., 0] + 1j * x[..., 1]
+    return pairs(np.fft.ifft(z) * z.shape[-1] if inverse else np.fft.fft(z))
+
+
+def _reflected(x, low, high):
+    """Mirrored at both ends as often as it takes."""
+    span = high - low
+    if span <= 0:
+        return 0.0
+    x = abs(x - low) % (2 * span)
+    return low + (x if x <= span else 2 * span - x)
+
+
+def grid_sample(x, grid, mode, padding_mode, align_corners, in_elements):
+    sizes, n = x.shape[2:], x.ndim - 2
+    out = np.zeros(x.shape[:2] + grid.shape[1:-1])
+
+    def into(p, size):
+        if padding_mode == "reflection":
+            p = _reflected(p, 0, size - 1) if align_corners else _reflected(p, -0.5, size - 0.5)
+        return p if padding_mode == "zeros" else min(max(p, 0), size - 1)
+
+    def taps(p, size):
+        if not in_elements:
+            p = (p + 1) / 2 * (size - 1) if align_corners else ((p + 1) * size - 1) / 2
+        if mode != "bicubic":
+            p = into(p, size)
+        if mode == "nearest":
+            return [(round(p), 1.0)]
+        low = math.floor(p)
+        if mode == "bilinear":
+            return [(low, low + 1 - p), (low + 1, p - low)]
+        cubic = []
+        for j in range(low - 1, low + 3):
+            d, a = abs(p - j), -0.75
+            w = (a + 2) * d**3 - (a + 3) * d**2 + 1 if d <= 1 else a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+            cubic.append((round(into(j, size)), w))
+        return cubic
+
+    for at in np.ndindex(grid.shape[:-1]):
+        for corner in itertools.product(*(taps(grid[at][n - 1 - k], sizes[k]) for k in range(n))):
+            place = tuple(int(i) for i, _ in corner)
+            if all(0 <= i < s for i, s in zip(place, sizes)):
+                out[(at[0], slice(None), *at[1:])] += x[(at[0], slice(None), *place)] * math.prod(w for _, w in corner)
+    return out
+
+
+def lstm_layer(gates, h, c, w, reverse):
+    sigmoid = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
+    steps = len(gates)
+    outs = [None] * steps
+    for t in reversed(range(steps)) if reverse else range(steps):
+        i, f, g, o = np.split(gates[t] + h @ w.T, 4, axis=1)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        outs[t] = h, c, np.concatenate([i, f, g, o], 1)
+    return tuple(np.stack(v) for v in zip(*outs))
+
+
+def _between(plane, y, x):
+    """The four weighted neighbours of a place in an image, zeros outside."""
+    h, w = plane.shape[-2:]
+    if y < -1 or y > h or x < -1 or x > w:
+        return np.zeros((4, len(plane)))
+    y, x = min(max(y, 0), h - 1), min(max(x, 0), w - 1)
+    i, j = min(int(y), max(h - 2, 0)), min(int(x), max(w - 2, 0))
+    b, d = y - i, x - j
+    k, m = min(i + 1, h - 1), min(j + 1, w - 1)
+    return np.array([plane[:, i, j] * (1 - b) * (1 - d), plane[:, i, m] * (1 - b) * d,
+                     plane[:, k, j] * b * (1 - d), plane[:, k, m] * b * d])
+
+
+def roi_align(x, rois, index, output_height, output_width, sampling_ratio, spatial_scale, aligned, mode):
+    out = np.zeros((len(rois), x.shape[1], output_height, output_width))
+    for r, roi in enumerate(rois):
+        x1, y1, x2, y2 = roi * spatial_scale - (0.5 if aligned else 0)
+        w, h = (x2 - x1, y2 - y1) if aligned else (max(x2 - x1, 1), max(y2 - y1, 1))
+        bh, bw = h / output_height, w / output_width
+        ny, nx = (sampling_ratio or max(math.ceil(v), 0) for v in (bh, bw))
+        for p, q in np.ndindex(output_height, output_width):
+            taps = [_between(x[int(index[r])], y1 + (p + (i + 0.5) / ny) * bh, x1 + (q + (j + 0.5) / nx) * bw)
+                    for i in range(ny) for j in range(nx)]
+            if taps:
+                t = np.array(taps)
+                out[r, :, p, q] = t.max((0, 1)) if mode == "max" else t.sum((0, 1)) / len(taps)
+    return out
+
+
+def roi_max_pool(x, rois, output_height, output_width, spatial_scale):
+    out = np.zeros((len(rois), x.shape[1], output_height, output_width))
+    for r, roi in enumerate(rois):
+        x1, y1, x2, y2 = (math.floor(v * spatial_scale + 0.5) for v in roi[1:])
+        bh, bw = max(y2 - y1 + 1, 1) / output_height, max(x2 - x1 + 1, 1) / output_width
+        for p, q in np.ndindex(output_height, output_width):
+            ys = slice(max(y1 + math.floor(p * bh), 0), max(y1 + math.ceil((p + 1) * bh), 0))
+            xs = slice(max(x1 + math.floor(q * bw), 0), max(x1 + math.ceil((q + 1) * bw), 0))
+            bin = x[int(roi[0]), :, ys, xs]
+            if bin.size:
+                out[r, :, p, q] = bin.max((1, 2))
+    return out

@@ -44,11 +44,11 @@ void run(const void* state, const KernelArgs& a) {
     in[i] = to;
   }
   for (size_t j = 0; j < s.out.size(); ++j)
-    out[j] = s.out[j].narrow ? w + s.out[j].at : a.out[j];
+    out[j] = s.out[j].narrow && a.out[j] ? w + s.out[j].at : a.out[j];  // null: nobody reads it
   s.inner.run(s.inner.state.get(), {in, out, w + s.at_inner});
   for (size_t j = 0; j < s.out.size(); ++j) {
     const Operand& o = s.out[j];
-    if (!o.narrow) continue;
+    if (!o.narrow || !a.out[j]) continue;
     const auto* from = reinterpret_cast<const float*>(w + o.at);
     run_ranges(o.n, grain, o.n, [&](int64_t begin, int64_t end) {
       store_tile<float>(o.dtype, a.out[j], begin, end - begin, from + begin);
