@@ -1,6 +1,7 @@
 // Storage-keyed recording of apply() calls.
 #include "core/record.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/apply.h"
@@ -28,6 +29,46 @@ void Recorder::know(const Tensor& t, ValueId value) {
   k.views.push_back({t.layout(), value, k.version});
 }
 
+std::unique_ptr<Recorder> Recorder::within() {
+  auto r = std::make_unique<Recorder>();
+  r->within_ = true;
+  return r;
+}
+
+bool Recorder::gradient_leaves(const Tensor& t) const {
+  return t.defined() && t.requires_grad() &&
+         std::none_of(leaves_.begin(), leaves_.end(), [&](const Tensor& leaf) { return leaf.same(t); });
+}
+
+void Recorder::track(int node, std::span<const Tensor> in) {
+  if (!within_) return;
+  tracked_.resize(graph_.nodes.size(), ~uint64_t(0));  // nodes between: views of values, as tracked as these
+  uint64_t mask = 0;
+  if (context().grad_enabled && !context().inference)
+    for (size_t i = 0; i < in.size(); ++i)
+      if (gradient_leaves(in[i])) mask |= uint64_t(1) << std::min<size_t>(i, 63);
+  tracked_[size_t(node)] = mask;
+}
+
+void Recorder::note_custom(std::span<const Tensor> inputs) {
+  if (!within_) return;
+  Custom c{{}, capture_source()};
+  for (const Tensor& t : inputs)
+    if (gradient_leaves(t)) c.inputs.push_back(value_of(t));
+  customs_.push_back(std::move(c));
+}
+
+Tensor Recorder::with_history(const Captured& c) {
+  if (!c.source.requires_grad()) return c.root;
+  Tensor t = c.source;
+  const AutogradState* state = t.impl()->autograd;
+  if (!covers(t.layout(), t.dtype(), t.storage()->bytes()) && state && state->base.defined()) t = state->base;
+  if (!covers(t.layout(), t.dtype(), t.storage()->bytes()) || t.dtype() != c.root.dtype())
+    fail<StateError>("vmap", "part of a tensor whose whole is not known: expected one that fills its storage, or a view "
+                             "of one, got {} (clone it first)", to_string(c.source.type()));
+  return t.shape() == c.root.shape() ? t : apply(op("reshape"), {t}, {c.root.shape()});
+}
+
 void Recorder::bind(const Tensor& t, ValueId value) { know(t, value); }
 
 ValueId Recorder::add_argument(const Tensor& t) {
@@ -52,7 +93,8 @@ Recorder::Known& Recorder::capture(const Tensor& t, bool argument) {
   }
   k.root = graph_.add_input(root.type());
   k.captured = int(captured_.size());
-  captured_.push_back({root, t, k.root, argument, argument ? arguments_ : -1, capture_source()});
+  const Tensor source = within_ && !gradient_leaves(t) ? root : t;
+  captured_.push_back({root, source, k.root, argument, argument ? arguments_ : -1, capture_source()});
   return k;
 }
 
@@ -97,13 +139,15 @@ ValueId Recorder::value_of(const Tensor& t) {
       know(t, c);
       return c;
     }
-    if (t.is_dry())
+    if (t.is_dry() && !within_)
       fail<StateError>("record", "tensor from another recording: expected one with data, got {}",
                        to_string(t.type()));
     capture(t, false);
     it = known_.find(t.storage()->id());
   }
   Known& k = it->second;
+  if (within_ && k.captured >= 0 && gradient_leaves(t))  // seen without its history before
+    if (Tensor& source = captured_[size_t(k.captured)].source; !source.requires_grad()) source = t;
   if (t.dtype() != k.dtype)
     fail<TypeError>("record", "storage seen as two dtypes: expected {}, got {}", name(k.dtype), name(t.dtype()));
   if (t.layout() == k.root_layout) return k.root;
@@ -125,6 +169,7 @@ void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs&
   std::vector<TensorType> types;
   for (const Tensor& t : out) types.push_back(t.type());
   int n = graph_.append_typed(def, std::move(ins), attrs, types, capture_source());
+  track(n, in);
   for (size_t k = 0; k < out.size(); ++k) {
     ValueId v = graph_.nodes[n].out[k];
     const int j = updated_input(def, k, in.size(), out.size());
@@ -152,6 +197,7 @@ void Recorder::record_into(const OpDef& def, std::span<const Tensor> in, const A
   if (!known_.count(out.storage()->id())) value_of(out);
   TensorType type = out.type();
   int n = graph_.append_typed(def, std::move(ins), attrs, {&type, 1}, capture_source());
+  track(n, in);
   ValueId v = graph_.nodes[n].out[0], written = v;
   Known& k = known_.at(out.storage()->id());
   if (out.layout().offset == k.root_layout.offset && out.is_contiguous() &&
@@ -180,6 +226,7 @@ void Recorder::record_into(const OpDef& def, std::span<const Tensor> in, const A
 
 Graph Recorder::finish(std::span<const Tensor> outputs) {
   for (const Tensor& t : outputs) graph_.outputs.push_back(value_of(t));
+  if (within_) tracked_.resize(graph_.nodes.size(), ~uint64_t(0));
   for (uint64_t id : changed_order_) {
     const Known& k = known_.at(id);
     if (k.captured < 0) continue;
