@@ -32,6 +32,7 @@ void Recorder::know(const Tensor& t, ValueId value) {
 std::unique_ptr<Recorder> Recorder::within() {
   auto r = std::make_unique<Recorder>();
   r->within_ = true;
+  r->began_ = next_tape_sequence();
   return r;
 }
 
@@ -58,15 +59,22 @@ void Recorder::note_custom(std::span<const Tensor> inputs) {
   customs_.push_back(std::move(c));
 }
 
-Tensor Recorder::with_history(const Captured& c) {
-  if (!c.source.requires_grad()) return c.root;
-  Tensor t = c.source;
-  const AutogradState* state = t.impl()->autograd;
-  if (!covers(t.layout(), t.dtype(), t.storage()->bytes()) && state && state->base.defined()) t = state->base;
-  if (!covers(t.layout(), t.dtype(), t.storage()->bytes()) || t.dtype() != c.root.dtype())
-    fail<StateError>("vmap", "part of a tensor whose whole is not known: expected one that fills its storage, or a view "
-                             "of one, got {} (clone it first)", to_string(c.source.type()));
-  return t.shape() == c.root.shape() ? t : apply(op("reshape"), {t}, {c.root.shape()});
+bool Recorder::has_outer_history(const Tensor& t) const {
+  if (!within_ || !gradient_leaves(t)) return false;
+  auto known = known_.find(t.storage()->id());
+  if (known != known_.end() && (known->second.captured < 0 || captured_[size_t(known->second.captured)].argument))
+    return false;  // made here, or given
+  if (t.impl()->requires_grad) return true;
+  const AutogradState& s = *t.impl()->autograd;
+  if (s.base.defined() && s.base.impl()->autograd && s.base.impl()->autograd->history != s.history)
+    return has_outer_history(s.base);
+  return s.node->sequence < began_;
+}
+
+void Recorder::refuse_own(const OpDef& def, const Tensor& out) const {
+  if (own_storages_.count(out.storage()->id()))
+    fail<StateError>(def.name, "tensor from outside that has a gradient changed in place inside vmap: expected a change of "
+                               "what was made inside, got one of {}", to_string(out.type()));
 }
 
 void Recorder::bind(const Tensor& t, ValueId value) { know(t, value); }
@@ -93,8 +101,7 @@ Recorder::Known& Recorder::capture(const Tensor& t, bool argument) {
   }
   k.root = graph_.add_input(root.type());
   k.captured = int(captured_.size());
-  const Tensor source = within_ && !gradient_leaves(t) ? root : t;
-  captured_.push_back({root, source, k.root, argument, argument ? arguments_ : -1, capture_source()});
+  captured_.push_back({root, t, k.root, argument, argument ? arguments_ : -1, capture_source()});
   return k;
 }
 
@@ -125,6 +132,14 @@ std::vector<Tensor> Recorder::leaves_with_dry_grad() const {
 
 ValueId Recorder::value_of(const Tensor& t) {
   if (!t.defined()) return no_value;
+  if (auto own = own_.find(t.impl()); own != own_.end()) return own->second.value;
+  if (has_outer_history(t)) {
+    const ValueId v = graph_.add_input(t.type());
+    captured_.push_back({t, t, v, false, -1, capture_source()});
+    own_[t.impl()] = {t, v};
+    own_storages_.insert(t.storage()->id());
+    return v;
+  }
   auto it = known_.find(t.storage()->id());
   if (it == known_.end()) {
     if (t.storage()->is_literal() && t.rank() == 0) {
@@ -146,8 +161,6 @@ ValueId Recorder::value_of(const Tensor& t) {
     it = known_.find(t.storage()->id());
   }
   Known& k = it->second;
-  if (within_ && k.captured >= 0 && gradient_leaves(t))  // seen without its history before
-    if (Tensor& source = captured_[size_t(k.captured)].source; !source.requires_grad()) source = t;
   if (t.dtype() != k.dtype)
     fail<TypeError>("record", "storage seen as two dtypes: expected {}, got {}", name(k.dtype), name(t.dtype()));
   if (t.layout() == k.root_layout) return k.root;
@@ -173,8 +186,10 @@ void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs&
   for (size_t k = 0; k < out.size(); ++k) {
     ValueId v = graph_.nodes[n].out[k];
     const int j = updated_input(def, k, in.size(), out.size());
+    if (j >= 0 && in[size_t(j)].defined()) refuse_own(def, out[k]);
     if (j < 0 || !in[size_t(j)].defined()) {
-      know(out[k], v);
+      if (own_storages_.count(out[k].storage()->id())) own_[out[k].impl()] = {out[k], v};
+      else know(out[k], v);
       continue;
     }
     Known& known = known_.at(out[k].storage()->id());
@@ -192,6 +207,7 @@ void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs&
 
 void Recorder::record_into(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
                            const Tensor& out) {
+  refuse_own(def, out);
   std::vector<ValueId> ins;
   for (const Tensor& t : in) ins.push_back(value_of(t));
   if (!known_.count(out.storage()->id())) value_of(out);

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/graph.h"
 
@@ -39,8 +40,9 @@ class Recorder {
 
   Recorder() = default;
   // `within` an evaluation that goes on (vmap): the graph is run at once, eagerly or for the recording around this
-  // one. So tensors without data are captured too, with their history, and each node says which of its inputs
-  // gradients may flow to; composites are recorded, and differentiated, as what they are made of.
+  // one. So tensors without data are captured too; those with a history are inputs of their own, also where they
+  // share a storage; each node says which of its inputs gradients may flow to; and composites are recorded, and
+  // differentiated, as what they are made of.
   static std::unique_ptr<Recorder> within();
   bool is_within() const { return within_; }
   void note_leaf(const Tensor& t) { leaves_.push_back(t); }  // made to require a gradient inside
@@ -49,8 +51,6 @@ class Recorder {
   // By node: bit i for input i (63 for those from there on).
   const std::vector<uint64_t>& tracked() const { return tracked_; }
   const std::vector<Custom>& customs() const { return customs_; }
-  // The whole storage of a captured tensor with the history it has outside.
-  static Tensor with_history(const Captured& c);
 
   // Arguments become the first graph inputs, in order, whatever their use.
   ValueId add_argument(const Tensor& t);
@@ -98,6 +98,8 @@ class Recorder {
     SourceMark line;
   };
   Known& capture(const Tensor& t, bool argument);
+  bool has_outer_history(const Tensor& t) const;
+  void refuse_own(const OpDef& def, const Tensor& out) const;
   void track(int node, std::span<const Tensor> in);
   void know(const Tensor& t, ValueId value);
 
@@ -110,6 +112,10 @@ class Recorder {
   std::vector<uint64_t> changed_order_;
   std::vector<std::pair<Tensor, Tensor>> grads_before_;
   bool within_ = false;
+  uint64_t began_ = 0;                                     // tape nodes from there on are of this recording
+  struct Own { Tensor tensor; ValueId value; };
+  std::unordered_map<const TensorImpl*, Own> own_;         // with a history from outside, and views of them
+  std::unordered_set<uint64_t> own_storages_;
   Tensors leaves_;
   std::vector<uint64_t> tracked_;
   std::vector<Custom> customs_;

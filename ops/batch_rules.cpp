@@ -122,10 +122,14 @@ Tensors full_like(const BatchCall& c) {
   return {copy(expand(reshape(t, ones), with_batch(c.size, c.out_types[0].shape)))};
 }
 
+// Widths count from the last axis, so the batch has none.
 Tensors padded(const BatchCall& c) {
-  if (c.batched(1)) return {};
-  return apply_all(c.op, values(c), c.attrs);  // widths count from the last axis
+  if (!c.batched(1)) return apply_all(c.op, values(c), c.attrs);
+  const Tensor outside = apply(c.op, {zeros(c.in_types[0]), number(1, c.value(0))}, c.attrs);
+  return {where(ne(outside, number(0, outside)), c.lifted(1, outside.rank()), apply(c.op, {c.value(0)}, c.attrs))};
 }
+
+Tensors asserted(const BatchCall& c) { return {expand(apply(c.op, {c.value(0)}, c.attrs), {c.size})}; }
 
 // ---- products -----------------------------------------------------------------------------------------------
 
@@ -348,7 +352,7 @@ Tensors embedding_grad(const BatchCall& c) {
 
 BatchRule find_batch_rule(const BatchCall& c) {
   static const std::unordered_map<std::string_view, BatchRule> by_name{
-      {"copy", unchanged}, {"clone", unchanged}, {"assert_finite", unchanged},
+      {"copy", unchanged}, {"clone", unchanged}, {"assert_finite", asserted},
       {"reshape", to_shape}, {"expand", expanded}, {"permute", permuted}, {"diagonal", diagonal},
       {"as_strided", region}, {"as_strided_copy", region}, {"as_strided_scatter", region}, {"as_strided_scatter_add", region},
       {"full", full_like}, {"pad_constant", padded},

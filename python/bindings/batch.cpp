@@ -95,7 +95,7 @@ nb::object vmap(nb::callable fn, const Tensors& args, const std::vector<int64_t>
     std::vector<Batched> inputs;
     for (const Recorder::Captured& c : recorder->captured()) {
       if (c.argument) inputs.push_back({batch_first(args[size_t(c.argument_index)], axes[size_t(c.argument_index)]), true});
-      else inputs.push_back({Recorder::with_history(c), false});
+      else inputs.push_back({c.root, false});
     }
     std::vector<SourceMark> custom_lines;
     for (const Recorder::Custom& c : recorder->customs())
