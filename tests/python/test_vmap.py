@@ -38,7 +38,7 @@ def op_names():
         yield name
 
 
-@pytest.mark.parametrize("name", op_names())
+@pytest.mark.parametrize("name", list(op_names()))
 def test_every_op_equals_a_loop(name):
     looped = set()
     for index, sample in enumerate(SAMPLES[name]):
