@@ -299,7 +299,7 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
                       to_string(in.empty() ? Device{} : in[0].device()),
                       in.empty() || !in[0].defined() ? "absent" : to_string(in[0].type()));
     bool region = def.flags & op_region;
-    if (!region && (!def.vjp || !grad_mask)) {
+    if (!region && (!def.vjp || !grad_mask || (ctx.recorder && ctx.recorder->is_within()))) {
       many = run_composite(def, in, attrs);
       return -1;
     }

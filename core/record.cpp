@@ -1,6 +1,7 @@
 // Storage-keyed recording of apply() calls.
 #include "core/record.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/apply.h"
@@ -26,6 +27,54 @@ void Recorder::know(const Tensor& t, ValueId value) {
     k.dtype = t.dtype();
   }
   k.views.push_back({t.layout(), value, k.version});
+}
+
+std::unique_ptr<Recorder> Recorder::within() {
+  auto r = std::make_unique<Recorder>();
+  r->within_ = true;
+  r->began_ = next_tape_sequence();
+  return r;
+}
+
+bool Recorder::gradient_leaves(const Tensor& t) const {
+  return t.defined() && t.requires_grad() &&
+         std::none_of(leaves_.begin(), leaves_.end(), [&](const Tensor& leaf) { return leaf.same(t); });
+}
+
+void Recorder::track(int node, std::span<const Tensor> in) {
+  if (!within_) return;
+  tracked_.resize(graph_.nodes.size(), ~uint64_t(0));  // nodes between: views of values, as tracked as these
+  uint64_t mask = 0;
+  if (context().grad_enabled && !context().inference)
+    for (size_t i = 0; i < in.size(); ++i)
+      if (gradient_leaves(in[i])) mask |= uint64_t(1) << std::min<size_t>(i, 63);
+  tracked_[size_t(node)] = mask;
+}
+
+void Recorder::note_custom(std::span<const Tensor> inputs) {
+  if (!within_) return;
+  Custom c{{}, capture_source()};
+  for (const Tensor& t : inputs)
+    if (gradient_leaves(t)) c.inputs.push_back(value_of(t));
+  customs_.push_back(std::move(c));
+}
+
+bool Recorder::has_outer_history(const Tensor& t) const {
+  if (!within_ || !gradient_leaves(t)) return false;
+  auto known = known_.find(t.storage()->id());
+  if (known != known_.end() && (known->second.captured < 0 || captured_[size_t(known->second.captured)].argument))
+    return false;  // made here, or given
+  if (t.impl()->requires_grad) return true;
+  const AutogradState& s = *t.impl()->autograd;
+  if (s.base.defined() && s.base.impl()->autograd && s.base.impl()->autograd->history != s.history)
+    return has_outer_history(s.base);
+  return s.node->sequence < began_;
+}
+
+void Recorder::refuse_own(const OpDef& def, const Tensor& out) const {
+  if (own_storages_.count(out.storage()->id()))
+    fail<StateError>(def.name, "tensor from outside that has a gradient changed in place inside vmap: expected a change of "
+                               "what was made inside, got one of {}", to_string(out.type()));
 }
 
 void Recorder::bind(const Tensor& t, ValueId value) { know(t, value); }
@@ -83,6 +132,14 @@ std::vector<Tensor> Recorder::leaves_with_dry_grad() const {
 
 ValueId Recorder::value_of(const Tensor& t) {
   if (!t.defined()) return no_value;
+  if (auto own = own_.find(t.impl()); own != own_.end()) return own->second.value;
+  if (has_outer_history(t)) {
+    const ValueId v = graph_.add_input(t.type());
+    captured_.push_back({t, t, v, false, -1, capture_source()});
+    own_[t.impl()] = {t, v};
+    own_storages_.insert(t.storage()->id());
+    return v;
+  }
   auto it = known_.find(t.storage()->id());
   if (it == known_.end()) {
     if (t.storage()->is_literal() && t.rank() == 0) {
@@ -97,7 +154,7 @@ ValueId Recorder::value_of(const Tensor& t) {
       know(t, c);
       return c;
     }
-    if (t.is_dry())
+    if (t.is_dry() && !within_)
       fail<StateError>("record", "tensor from another recording: expected one with data, got {}",
                        to_string(t.type()));
     capture(t, false);
@@ -125,11 +182,14 @@ void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs&
   std::vector<TensorType> types;
   for (const Tensor& t : out) types.push_back(t.type());
   int n = graph_.append_typed(def, std::move(ins), attrs, types, capture_source());
+  track(n, in);
   for (size_t k = 0; k < out.size(); ++k) {
     ValueId v = graph_.nodes[n].out[k];
     const int j = updated_input(def, k, in.size(), out.size());
+    if (j >= 0 && in[size_t(j)].defined()) refuse_own(def, out[k]);
     if (j < 0 || !in[size_t(j)].defined()) {
-      know(out[k], v);
+      if (own_storages_.count(out[k].storage()->id())) own_[out[k].impl()] = {out[k], v};
+      else know(out[k], v);
       continue;
     }
     Known& known = known_.at(out[k].storage()->id());
@@ -147,11 +207,13 @@ void Recorder::record(const OpDef& def, std::span<const Tensor> in, const Attrs&
 
 void Recorder::record_into(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs,
                            const Tensor& out) {
+  refuse_own(def, out);
   std::vector<ValueId> ins;
   for (const Tensor& t : in) ins.push_back(value_of(t));
   if (!known_.count(out.storage()->id())) value_of(out);
   TensorType type = out.type();
   int n = graph_.append_typed(def, std::move(ins), attrs, {&type, 1}, capture_source());
+  track(n, in);
   ValueId v = graph_.nodes[n].out[0], written = v;
   Known& k = known_.at(out.storage()->id());
   if (out.layout().offset == k.root_layout.offset && out.is_contiguous() &&
@@ -180,6 +242,7 @@ void Recorder::record_into(const OpDef& def, std::span<const Tensor> in, const A
 
 Graph Recorder::finish(std::span<const Tensor> outputs) {
   for (const Tensor& t : outputs) graph_.outputs.push_back(value_of(t));
+  if (within_) tracked_.resize(graph_.nodes.size(), ~uint64_t(0));
   for (uint64_t id : changed_order_) {
     const Known& k = known_.at(id);
     if (k.captured < 0) continue;

@@ -3,7 +3,9 @@
 // views derive from it again.
 #pragma once
 
+#include <memory>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/graph.h"
 
@@ -30,6 +32,25 @@ class Recorder {
     ValueId constant;
     SourceMark source;
   };
+  // An op of Python's own, whose gradient the recorded nodes do not show.
+  struct Custom {
+    std::vector<ValueId> inputs;
+    SourceMark source;
+  };
+
+  Recorder() = default;
+  // `within` an evaluation that goes on (vmap): the graph is run at once, eagerly or for the recording around this
+  // one. So tensors without data are captured too; those with a history are inputs of their own, also where they
+  // share a storage; each node says which of its inputs gradients may flow to; and composites are recorded, and
+  // differentiated, as what they are made of.
+  static std::unique_ptr<Recorder> within();
+  bool is_within() const { return within_; }
+  void note_leaf(const Tensor& t) { leaves_.push_back(t); }  // made to require a gradient inside
+  void note_custom(std::span<const Tensor> inputs);
+  bool gradient_leaves(const Tensor& t) const;  // a gradient of t would leave the recording
+  // By node: bit i for input i (63 for those from there on).
+  const std::vector<uint64_t>& tracked() const { return tracked_; }
+  const std::vector<Custom>& customs() const { return customs_; }
 
   // Arguments become the first graph inputs, in order, whatever their use.
   ValueId add_argument(const Tensor& t);
@@ -77,6 +98,9 @@ class Recorder {
     SourceMark line;
   };
   Known& capture(const Tensor& t, bool argument);
+  bool has_outer_history(const Tensor& t) const;
+  void refuse_own(const OpDef& def, const Tensor& out) const;
+  void track(int node, std::span<const Tensor> in);
   void know(const Tensor& t, ValueId value);
 
   Graph graph_;
@@ -87,6 +111,14 @@ class Recorder {
   std::vector<Literal> literals_;
   std::vector<uint64_t> changed_order_;
   std::vector<std::pair<Tensor, Tensor>> grads_before_;
+  bool within_ = false;
+  uint64_t began_ = 0;                                     // tape nodes from there on are of this recording
+  struct Own { Tensor tensor; ValueId value; };
+  std::unordered_map<const TensorImpl*, Own> own_;         // with a history from outside, and views of them
+  std::unordered_set<uint64_t> own_storages_;
+  Tensors leaves_;
+  std::vector<uint64_t> tracked_;
+  std::vector<Custom> customs_;
   int arguments_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "core/apply.h"
+#include "core/record.h"
 
 namespace suan {
 
@@ -97,6 +98,7 @@ void rebase_history(const Tensor& out, const Ref<TapeNode>& node) {
 void attach_custom(std::span<const Tensor> inputs, std::span<const Tensor> outputs,
                    std::function<Tensors(std::span<const Tensor>)> backward,
                    std::function<void()> release) {
+  if (Recorder* r = context().recorder) r->note_custom(inputs);
   Ref<TapeNode> node(new TapeNode);
   for (const Tensor& t : inputs) {
     node->edges.push_back(t.defined() ? gradient_edge(t) : Edge{});

@@ -119,7 +119,9 @@ void Tensor::set_requires_grad(bool on) const {
                     name(dtype()));
   if (!on && has_history(*impl_))
     fail<StateError>("requires_grad_", "cannot switch off: expected a leaf, got the output of an op");
-  if (!has_history(*impl_)) impl_->requires_grad = on;
+  if (has_history(*impl_)) return;
+  impl_->requires_grad = on;
+  if (Recorder* r = context().recorder; on && r && r->is_within()) r->note_leaf(*this);
 }
 
 Tensor Tensor::grad() const { return impl_->autograd ? impl_->autograd->grad : Tensor(); }

@@ -5,13 +5,14 @@ A transform works on the tensors of its arguments (nested in tuples, lists and d
 What it returns keeps a history only where something could ask for it: inside another transform, when an argument
 requires a gradient, or when the function holds a tensor that does (a module's weights, say).
 
-There is no vmap: it needs batching rules over a recorded graph, and Python cannot read recordings yet. Jacobians
-therefore take one pass per row (jacrev) or column (jacfwd), over one evaluation of the function.
+vmap records its function for one example and runs the recorded ops for all of them at once (ops/batch.h); Jacobians
+are a vmap of one reverse pass over the rows (jacrev) or columns (jacfwd) of the identity.
 """
 
 import contextlib
 import functools
 import threading
+import warnings
 
 from . import _c
 from . import autograd as _autograd
@@ -337,11 +338,43 @@ def jvp(func, primals, tangents, *, has_aux=False):
 # ---- Jacobians ---------------------------------------------------------------------------------------------------
 
 
-def _units(t):
-    """For each element of a tensor: zeros of its shape, with one there."""
-    n = t.numel()
-    eye = _c.ops.eye(n, n, t.dtype)
-    return [_c.ops.reshape(_c.ops.select(eye, 0, i), t.shape) for i in range(n)]
+def _basis(tensors, first, last):
+    """Rows first to last of the identity over all elements of the tensors: for each tensor, [rows, *shape]."""
+    found, at = [], 0
+    for t in tensors:
+        n = t.numel()
+        rows = _c.ops.zeros([last - first, n], t.dtype)
+        inside = range(max(at, first), min(at + n, last))
+        if len(inside):
+            part = _c.ops.eye(len(inside), n, t.dtype)  # its diagonal, moved to the first column that is wanted
+            part = _c.ops.roll(part, [inside[0] - at], [1]) if inside[0] > at else part
+            above = _c.ops.zeros([inside[0] - first, n], t.dtype)
+            below = _c.ops.zeros([last - inside[-1] - 1, n], t.dtype)
+            rows = _c.ops.cat([above, part, below], 0)
+        found.append(_c.ops.reshape(rows, (last - first, *t.shape)))
+        at += n
+    return found
+
+
+def _rows(op, tensors, apply, chunk_size):
+    """apply(one row of the identity over the tensors' elements), a list of tensors, for all rows: for each tensor of
+    `tensors`, the results for its rows, [its elements, ...]."""
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"[{op}] bad chunk_size: expected 1 or more, got {chunk_size}")
+    n = sum(t.numel() for t in tensors)
+    chunk = max(1, n if chunk_size is None else chunk_size)
+    parts = []
+    for first in range(0, n, chunk):
+        basis = _basis(tensors, first, min(n, first + chunk))
+        if chunk == 1:
+            found = apply(*(_c.ops.select(b, 0, 0) for b in basis))
+            parts.append([_c.ops.unsqueeze(f, 0) for f in found])
+        else:
+            parts.append(vmap(lambda *unit: tuple(apply(*unit)))(*basis))
+    columns = [_c.ops.cat(list(p), 0) if len(p) > 1 else p[0] for p in zip(*parts)]
+    sizes = [t.numel() for t in tensors]
+    per_column = [_c.ops.split(c, None, sizes, 0) for c in columns]
+    return [[c[i] for c in per_column] for i in range(len(tensors))] if parts else [[] for _ in tensors]
 
 
 def _chosen(op, func, argnums, args, kwargs):
@@ -358,44 +391,39 @@ def _chosen(op, func, argnums, args, kwargs):
     return of_chosen, tuple(args[n] for n in numbers)
 
 
-def jacrev(func, argnums=0, has_aux=False):
+def jacrev(func, argnums=0, has_aux=False, *, chunk_size=None):
     """A function that returns the Jacobian: for each output tensor, for each argument tensor, one of the output's
-    shape followed by the argument's. One reverse pass per element of the output: for functions of few outputs."""
+    shape followed by the argument's. One reverse pass for all elements of the output, or for chunk_size at a time
+    (1: one after another, which also takes what vmap does not)."""
 
     @_wraps(func)
     def wrapped(*args, **kwargs):
         of_chosen, chosen = _chosen("jacrev", func, argnums, args, kwargs)
         output, pull, *aux = vjp(of_chosen, *chosen, has_aux=has_aux)
         roots, wanted = _tensors(output), _tensors(list(chosen))
-        tables = []
-        for i, root in enumerate(roots):
-            rows = []
-            for unit in _units(root):
-                rows.append(_tensors(list(pull(*(unit if j == i else _c.ops.zeros(r.shape, r.dtype)
-                                                 for j, r in enumerate(roots))))))
-            tables.append([_table([row[k] for row in rows], root, x) for k, x in enumerate(wanted)])
+        found = _rows("jacrev", roots, lambda *unit: _tensors(list(pull(*unit))), chunk_size)
+        tables = [[_table(f, root, x) for f, x in zip(row or [None] * len(wanted), wanted)]
+                  for row, root in zip(found, roots)]
         found = _nest(output, chosen, tables, isinstance(argnums, int))
         return (found, aux[0]) if has_aux else found
 
     return wrapped
 
 
-def jacfwd(func, argnums=0, has_aux=False):
-    """As jacrev, one pass per element of the arguments: for functions of few inputs."""
+def jacfwd(func, argnums=0, has_aux=False, *, chunk_size=None):
+    """As jacrev, by the columns: one pass for all elements of the arguments."""
 
     @_wraps(func)
     def wrapped(*args, **kwargs):
         of_chosen, chosen = _chosen("jacfwd", func, argnums, args, kwargs)
         output, push, aux, outer = _linear("jacfwd", of_chosen, chosen, has_aux)
         roots, wanted = _tensors(output), _tensors(list(chosen))
-        tables = [[] for _ in roots]
-        for i, x in enumerate(wanted):
-            columns = []
-            for unit in _units(x):
-                columns.append(push([unit if j == i else _c.ops.zeros(w.shape, w.dtype)
-                                     for j, w in enumerate(wanted)]))
-            for k, root in enumerate(roots):
-                stacked = _table([c[k] for c in columns], x, root)
+        found = _rows("jacfwd", wanted, lambda *unit: push(unit), chunk_size)
+        tables = []
+        for k, root in enumerate(roots):
+            tables.append([])
+            for row, x in zip(found, wanted):
+                stacked = _table(row[k] if row else None, x, root)
                 order = [*range(x.ndim, x.ndim + root.ndim), *range(x.ndim)]
                 tables[k].append(_c.ops.permute(stacked, order) if order else stacked)
         found = _nest(output, chosen, tables, isinstance(argnums, int))
@@ -405,8 +433,9 @@ def jacfwd(func, argnums=0, has_aux=False):
 
 
 def _table(rows, of, by):
+    """[elements of `of`, *shape of `by`] with the axes of `of` in place of its elements."""
     shape = tuple(of.shape) + tuple(by.shape)
-    return _c.ops.reshape(_c.ops.stack(rows, 0), shape) if rows else _c.ops.zeros(shape, by.dtype)
+    return _c.ops.zeros(shape, by.dtype) if rows is None else _c.ops.reshape(rows, shape)
 
 
 def _nest(output, chosen, tables, single):
@@ -423,7 +452,119 @@ def _nest(output, chosen, tables, single):
 
 def hessian(func, argnums=0):
     """A function that returns the second derivatives: the Jacobian of the Jacobian."""
-    return jacrev(jacrev(func, argnums), argnums)
+    return jacfwd(jacrev(func, argnums), argnums)
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
+
+_told = set()  # ops that a warning named
+
+
+def _mapped(op, dims, tree, name):
+    """Pairs of each tensor in the tree and its axis, from dims: an int or None for all below, or nested as the tree."""
+    if dims is None or isinstance(dims, int):
+        return [(t, dims) for t in _tensors(tree)]
+    if isinstance(dims, (list, tuple)) and isinstance(tree, (list, tuple)) and len(dims) == len(tree):
+        return [p for d, t in zip(dims, tree) for p in _mapped(op, d, t, name)]
+    if isinstance(dims, dict) and isinstance(tree, dict) and dims.keys() == tree.keys():
+        return [p for k, t in tree.items() for p in _mapped(op, dims[k], t, name)]
+    raise ValueError(f"[{op}] {name} does not fit: expected an int, None, or the structure of what it speaks of, got "
+                     f"{dims!r} for {type(tree).__name__}")
+
+
+def _axis(t, dim, name):
+    if not -t.ndim <= dim < t.ndim:
+        raise IndexError(f"[vmap] {name} out of range: expected an axis of {list(t.shape)}, got {dim}")
+    return dim % t.ndim
+
+
+def vmap(func, in_dims=0, out_dims=0, randomness="error", *, chunk_size=None):
+    """A function that applies func to every example of a batch, as torch.func.vmap.
+
+    Args:
+        func: a function of one example. It runs once, on tensors without values: what it does may depend on shapes,
+            not on values (.item(), `if tensor`).
+        in_dims: the axis of the tensors in each argument that counts the examples; None for what all share. One for
+            all arguments or nested as they are. Keyword arguments are mapped over axis 0.
+        out_dims: where that axis stands in the results; None for a result that does not depend on the batch.
+        randomness: "different" random numbers for each example, the "same" for all, or an "error".
+        chunk_size: so many examples at a time; None: all.
+
+    It nests, and mixes with grad, vjp, jvp and the others, inside and outside. Each op runs once for the whole batch.
+    One for which there is no rule runs once per example, and a warning names it the first time.
+    """
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"[vmap] bad chunk_size: expected 1 or more, got {chunk_size}")
+
+    @_wraps(func)
+    def wrapped(*args, **kwargs):
+        dims = in_dims if isinstance(in_dims, int) else tuple(in_dims) if isinstance(in_dims, list) else in_dims
+        pairs = _mapped("vmap", dims, args, "in_dims") + _mapped("vmap", 0, kwargs, "in_dims")
+        axes = [None if d is None else _axis(t, d, "in_dims") for t, d in pairs]
+        given = [(t, a) for (t, _), a in zip(pairs, axes) if a is not None]
+        if not given:
+            raise ValueError("[vmap] no batch: expected at least one tensor with an axis in in_dims, got none")
+        sizes = {t.shape[a] for t, a in given}
+        if len(sizes) > 1:
+            raise ValueError(f"[vmap] batches differ: expected one size, got {[t.shape[a] for t, a in given]}")
+        size = sizes.pop()
+        if chunk_size is None or size <= chunk_size:
+            return _run(axes, given, size, args, kwargs)
+        if not isinstance(out_dims, int):
+            raise ValueError(f"[vmap] chunks of results without an axis: expected an int as out_dims with chunk_size, got "
+                             f"{out_dims!r}")
+        parts = []
+        for first in range(0, size, chunk_size):
+            last = min(size, first + chunk_size)
+            parts.append(_run(axes, [(_c.ops.slice(t, a, first, last, 1), a) for t, a in given], last - first, args,
+                              kwargs))
+        found = iter([_c.ops.cat(list(p), _axis(p[0], out_dims, "out_dims")) for p in zip(*map(_tensors, parts))])
+        return _leaves(parts[0], lambda t: next(found))
+
+    def _run(axes, given, size, args, kwargs):
+        structure = None
+
+        def example(tensors):
+            nonlocal structure
+            each, which = iter(tensors), iter(axes)
+            one = _leaves((args, kwargs), lambda t: t if next(which) is None else next(each))
+            structure = func(*one[0], **one[1])
+            if wrong := _not_tensors(structure):
+                raise TypeError(f"[vmap] wrong result: expected tensors, got {wrong}")
+            return _tensors(structure)
+
+        found, looped = _c.vmap(example, [t for t, _ in given], [a for _, a in given], size, randomness)
+        for op in looped:
+            if op not in _told:
+                _told.add(op)
+                warnings.warn(f"[vmap] no rule for '{op}': it runs once per example", stacklevel=3)
+        each = iter(zip(found, (d for _, d in _mapped("vmap", out_dims, structure, "out_dims"))))
+
+        def placed(_):
+            (t, batched), dim = next(each)
+            if dim is None:
+                if batched:
+                    raise ValueError(f"[vmap] result depends on the batch: expected an axis in out_dims, got None for "
+                                     f"{list(t.shape[1:])}")
+                return t
+            t = t if batched else _c.ops.expand(t, (size, *t.shape))
+            dim = _axis(t, dim, "out_dims")
+            return _c.ops.movedim(t, [0], [dim]) if dim else t
+
+        return _leaves(structure, placed)
+
+    return wrapped
+
+
+def _not_tensors(tree):
+    """The type of something in the tree that is no tensor, or None."""
+    if isinstance(tree, Tensor):
+        return None
+    if isinstance(tree, (list, tuple)):
+        return next((w for w in map(_not_tensors, tree) if w), None)
+    if isinstance(tree, dict):
+        return next((w for w in map(_not_tensors, tree.values()) if w), None)
+    return type(tree).__name__
 
 
 # ---- modules as functions -------------------------------------------------------------------------------------------
