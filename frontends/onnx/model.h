@@ -29,6 +29,7 @@ struct Node {
   std::vector<int> in, out;             // slots; -1 where left out
   std::vector<int> reads;               // in, and what sub-graphs capture
   std::map<std::string, Attribute, std::less<>> attrs;
+  std::vector<std::pair<int, Port>> declared;   // types that the model says its outputs have
   std::vector<int> last_read;           // slots nobody reads after this node
 };
 
@@ -55,6 +56,8 @@ void find_last_reads(Graph& g);
 
 Model read_model(const std::filesystem::path& path);
 Model read_model(std::string_view bytes);
+// The same kind of error with another text; called while `e` is handled.
+[[noreturn]] void rethrow(const Error& e, const std::string& text);
 
 DType dtype_of_onnx(int elem_type);          // TypeError for those Suan has no kernels for
 bool is_string_type(int elem_type);
