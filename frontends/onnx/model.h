@@ -40,6 +40,7 @@ struct Graph {
   std::vector<std::pair<int, Value>> constants;      // initializers, then what folds at load
   std::vector<std::pair<int, int>> captures;         // slot outside -> slot here
   std::vector<Node> nodes;
+  std::vector<std::string> names;                    // of slots, for messages
 };
 
 struct Model {
@@ -54,8 +55,9 @@ struct Model {
 // When each value is read last, so that it can be let go.
 void find_last_reads(Graph& g);
 
-Model read_model(const std::filesystem::path& path);
-Model read_model(std::string_view bytes);
+// `memory_limit`: what computing with constants may take on the way.
+Model read_model(const std::filesystem::path& path, int64_t memory_limit);
+Model read_model(std::string_view bytes, int64_t memory_limit);
 // The same kind of error with another text; called while `e` is handled.
 [[noreturn]] void rethrow(const Error& e, const std::string& text);
 

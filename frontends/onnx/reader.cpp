@@ -8,6 +8,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "frontends/onnx/build.h"
 #include "frontends/onnx/check.h"
 #include "frontends/onnx/wire.h"
 
@@ -21,6 +22,7 @@ using ::onnx::NodeProto;
 using ::onnx::TypeProto;
 
 constexpr int max_nodes = 200'000, max_calls = 32;
+constexpr int64_t least_fold_bytes = 64 << 20;
 constexpr int64_t max_extra_items = 1 << 24;   // names and numbers beyond those that the file holds
 
 using AttrMap = std::map<std::string, Attribute, std::less<>>;
@@ -36,6 +38,7 @@ struct Scope {
   int define(const std::string& name, bool may_hide = false) {
     if (!slots.emplace(name, graph.n_slots).second || (!may_hide && parent && parent->visible(name)))
       fail<ValueError>("onnx", "value defined twice: expected one producer, got another for '{}'", name);
+    graph.names.push_back(name);
     return graph.n_slots++;
   }
   int find(const std::string& name) {
@@ -43,6 +46,7 @@ struct Scope {
     int outside = parent ? parent->find(name) : -1;
     if (outside < 0) return -1;
     graph.captures.emplace_back(outside, graph.n_slots);
+    graph.names.push_back(name);
     return slots[name] = graph.n_slots++;
   }
 };
@@ -71,6 +75,9 @@ class Importer {
     if (t.name().empty() || std::string_view(e.what()).find(named) != std::string_view::npos) throw;
     rethrow(e, fmt::format("{} (tensor {})", e.what(), named));
   }
+  void count_nodes(int64_t n) {
+    if ((nodes_ += n) > max_nodes) fail<ValueError>("onnx", "too many nodes: expected at most {}, got more", max_nodes);
+  }
   // Calls of functions repeat what stands once in the file: what they make of it is counted.
   void spend(int64_t items) {
     if ((items_left_ -= items) < 0)
@@ -84,7 +91,8 @@ class Importer {
   std::map<std::string, const FunctionProto*> functions_;
   std::set<const FunctionProto*> active_;
   std::unordered_map<const ::onnx::TensorProto*, Value> read_;   // attributes of functions, for their next call
-  int nodes_ = 0;
+  std::map<const FunctionProto*, std::pair<std::shared_ptr<const Graph>, int64_t>> made_;   // and its nodes
+  int64_t nodes_ = 0;
   int64_t items_left_ = 0;
 };
 
@@ -175,7 +183,7 @@ void Importer::nodes(Scope& scope, const google::protobuf::RepeatedPtrField<Node
 
 void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared) {
   spend(1 + p.input_size() + p.output_size());
-  if (++nodes_ > max_nodes) fail<ValueError>("onnx", "too many nodes: expected at most {}, got more", max_nodes);
+  count_nodes(1);
   Node n;
   n.name = p.name().empty() && p.output_size() ? p.output(0) : p.name();
   n.op = p.op_type();
@@ -263,6 +271,12 @@ Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opset
 }
 
 std::shared_ptr<const Graph> Importer::function(const FunctionProto& f, const AttrMap& given) {
+  // Without attributes every call means the same graph; it counts as often as it is called.
+  if (auto it = made_.find(&f); given.empty() && it != made_.end()) {
+    count_nodes(it->second.second);
+    return it->second.first;
+  }
+  const int64_t nodes_before = nodes_;
   if (int(active_.size()) >= max_calls)
     fail<ValueError>("onnx", "functions call one another too deeply: expected at most {} levels, got more at '{}'", max_calls,
                      f.name());
@@ -285,6 +299,7 @@ std::shared_ptr<const Graph> Importer::function(const FunctionProto& f, const At
   }
   find_last_reads(*g);
   active_.erase(&f);
+  if (given.empty()) made_.emplace(&f, std::pair(g, nodes_ - nodes_before));
   return g;
 }
 
@@ -297,7 +312,7 @@ std::string one_line(std::string text) {
   return text;
 }
 
-Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std::filesystem::path& folder) {
+Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std::filesystem::path& folder, int64_t memory_limit) {
   Skeleton skeleton = cut_weights(bytes);
   ::onnx::ModelProto proto;
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(skeleton.bytes.data()), int(std::min<size_t>(skeleton.bytes.size(), INT_MAX)));
@@ -316,6 +331,7 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   m.op_counts = std::move(importer.counts);
   m.weight_bytes = tensors.counted().all;
   m.mapped_bytes = tensors.counted().mapped;
+  fold_constants(m.graph, std::min(memory_limit, std::max(least_fold_bytes, 16 * m.weight_bytes)));
   return m;
 }
 
@@ -331,18 +347,18 @@ void rethrow(const Error& e, const std::string& text) {
   throw;
 }
 
-Model read_model(const std::filesystem::path& path) {
+Model read_model(const std::filesystem::path& path, int64_t memory_limit) {
   auto file = std::make_shared<MappedFile>(path);
   try {
-    return parse(file->bytes(), file, path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+    return parse(file->bytes(), file, path.has_parent_path() ? path.parent_path() : std::filesystem::path("."), memory_limit);
   } catch (const Interrupted&) {
     throw;
   } catch (const Error& e) {
     rethrow(e, one_line(fmt::format("{} (file '{}')", e.what(), path.string())));
   }
 }
-Model read_model(std::string_view bytes) try {
-  return parse(bytes, nullptr, {});
+Model read_model(std::string_view bytes, int64_t memory_limit) try {
+  return parse(bytes, nullptr, {}, memory_limit);
 } catch (const Interrupted&) {
   throw;
 } catch (const Error& e) {

@@ -112,7 +112,7 @@ def field(number, body):
 
 @hostile
 def nesting():
-    for levels in (20, 60, 2000, 20_000):  # bytes, as Python's own library refuses to make such a message
+    for levels in (40, 60, 2000, 20_000):  # bytes, as Python's own library refuses to make such a message
         graph = b""
         for _ in range(levels):
             graph = field(1, field(4, b"If") + field(5, field(1, b"then_branch") + b"\xa0\x01\x05" + field(6, graph)))
@@ -220,11 +220,11 @@ def dtype_codes():
     for code in (0, 77, -1, 2**31 - 1):
         m = relu(initializers=[array("w", [1.0], "f4")])
         m.graph.initializer[0].data_type = code
-        yield f"tensor {code}", m, f"'w'.*data type.*({code}|UNDEFINED)", None
+        yield f"tensor {code}", m, f"data type.*({code}|UNDEFINED).*'w'", None
     for code in (0, 77, -1):
         m = relu()
         m.graph.input[0].type.tensor_type.elem_type = code
-        yield f"input {code}", m, f"'x'.*type.*({code}|UNDEFINED|none)", None
+        yield f"input {code}", m, f"'x'.*type.*none|type.*{code}.*'x'", None
     m = relu()
     m.graph.input[0].ClearField("type")
     yield "input without type", m, "input 'x'.*type", None
@@ -233,14 +233,14 @@ def dtype_codes():
 
 @hostile
 def declared_types():
-    yield "graph output", relu(outputs=[ints("y", None, None)]), "'y'.*expected i64.*got f32", X
+    yield "graph output", relu(outputs=[ints("y", None, None)]), "'y'.*expected int64.*got.*f32", X
     m = model([h.make_node("Relu", ["x"], ["a"], name="first"), h.make_node("Neg", ["a"], ["y"])])
     m.graph.value_info.append(ints("a", None))
-    yield "value_info", m, "'a'.*expected i64.*got f32.*'first'", X
+    yield "value_info", m, "'a'.*expected int64.*got.*f32.*'first'", X
     two = [floats("x", 2, 4), floats("w", 3)]
-    yield "initializer's dtype", model([node("Add", ["x", "w"])], inputs=two, initializers=[array("w", [1, 2, 3])]), "'w'.*expected f32.*got.*i64", None
+    yield "initializer's dtype", model([node("Add", ["x", "w"])], inputs=two, initializers=[array("w", [1, 2, 3])]), "'w'.*expected float32.*got.*i64", None
     yield "initializer's shape", model([node("Add", ["x", "w"])], inputs=two, initializers=[array("w", [1, 2], "f4")]), "'w'.*expected.*3.*got.*2", None
-    yield "operand", model([node("Add", ["x", "w"])], initializers=[array("w", [1, 2, 3, 4])]), "f32.*i64.*'the_node'", X
+    yield "operand", model([node("Add", ["x", "w"])], initializers=[array("w", [1, 2, 3, 4])]), "float32.*int64.*'the_node'", X
 
 
 @hostile
@@ -413,7 +413,7 @@ def sub_graphs():
     inputs = [floats("x", "n", 4), COND]
     choose = lambda a, b: model([node("If", ["c"], then_branch=a, else_branch=b)], inputs=inputs)  # noqa: E731
     yield "branch arity", choose(one, two), "else_branch.*expected 1 output.*got 2.*'the_node'", None
-    yield "branch types", choose(one, whole), "branches.*f32.*i64.*'the_node'", None
+    yield "branch types", choose(one, whole), "branches.*float32.*int64.*'the_node'", None
     with_input = branch([h.make_node("Relu", ["i"], ["p"])], [floats("p", None)], [floats("i", None)])
     yield "branch with an input", choose(one, with_input), "else_branch.*expected 0 inputs, got 1.*'the_node'", None
     yield "no branch", model([node("If", ["c"], then_branch=one)], inputs=inputs), "missing attribute.*else_branch", None
@@ -428,10 +428,10 @@ def sub_graphs():
     wrong = onnx.GraphProto()
     wrong.CopyFrom(body)
     wrong.output[1].CopyFrom(ints("s2", None))
-    yield "loop types", loop(wrong), "body.*'s'.*f32.*i64.*'the_node'", None
+    yield "loop types", loop(wrong), "body.*'s'.*float32.*int64.*'the_node'", None
     wrong.CopyFrom(body)
     wrong.output[0].CopyFrom(floats("k2"))
-    yield "loop condition", loop(wrong), "body.*condition.*bool.*f32.*'the_node'", None
+    yield "loop condition", loop(wrong), "body.*condition.*bool.*float32.*'the_node'", None
     scan = branch([h.make_node("Add", ["s", "v"], ["t"]), h.make_node("Relu", ["v"], ["u"])], [floats("t", None), floats("u", None)], [floats("s", None), floats("v", None)])
     yield "scan inputs", model([node("Scan", ["x"], ["y"], body=scan, num_scan_inputs=1)]), "body.*expected 1 inputs?, got 2.*'the_node'", None
     yield "scan count", model([node("Scan", ["x", "x"], ["y", "z"], body=scan, num_scan_inputs=3)]), "num_scan_inputs.*got 3.*'the_node'", None
