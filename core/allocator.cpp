@@ -79,6 +79,9 @@ struct ThreadCache {
   int32_t count[n_small_classes] = {};
   FreeBlock* objects[2] = {};
   std::atomic<int64_t> in_use{0};
+  int64_t net = 0;                  // bytes that this thread took less those it gave back, of any size
+  int64_t cap = INT64_MAX / 2;      // of net; differences do not overflow
+  int64_t budget = 0;               // what the cap was asked for
 
   ThreadCache() {
     std::lock_guard lock(global().mutex);
@@ -98,6 +101,7 @@ struct ThreadCache {
       for (; head;) std::free(std::exchange(head, head->next));
   }
   void note(int64_t delta) {
+    net += delta;
     in_use.store(in_use.load(std::memory_order_relaxed) + delta, std::memory_order_relaxed);
   }
 };
@@ -165,6 +169,12 @@ std::string holders() {
                     limit.load() ? std::to_string(limit.load()) : "the system's", holders());
 }
 
+[[noreturn]] void over_budget(const ThreadCache& t, int64_t bytes) {
+  const int64_t held = t.net - (t.cap - t.budget);
+  fail<OutOfMemory>("allocate", "over the memory limit: expected at most {} bytes, got {} held and {} more asked for", t.budget, held,
+                    bytes);
+}
+
 void* system_allocate(int64_t bytes) {
   if (bytes >= map_limit) {
     // Aligned to a huge page and asking for them: first touch costs 512 times fewer faults.
@@ -195,6 +205,8 @@ void drop_cached_locked(Global& g) {
 void* allocate_large(int64_t size) {
   Global& g = global();
   const SourceMark line = executing_source();
+  ThreadCache* t = thread_cache();
+  if (t && size > t->cap - t->net) over_budget(*t, size);
   std::unique_lock lock(g.mutex);
   int64_t cap = limit.load(std::memory_order_relaxed);
   if (cap && total_in_use_locked(g) + size > cap) { lock.unlock(); out_of_memory(size); }
@@ -215,12 +227,14 @@ void* allocate_large(int64_t size) {
   }
   g.large_in_use += size;
   g.held[p] = {size, line};
+  if (t) t->net += size;
   g.peak = std::max(g.peak, total_in_use_locked(g));
   return p;
 }
 
 void free_large(void* p, int64_t size) {
   Global& g = global();
+  if (ThreadCache* t = thread_cache()) t->net -= size;
   std::lock_guard lock(g.mutex);
   g.large_in_use -= size;
   g.held.erase(p);
@@ -250,6 +264,7 @@ void* cpu_allocate(int64_t bytes) {
   int64_t size = class_bytes(c);
   ThreadCache* t = thread_cache();
   if (t) {
+    if (size > t->cap - t->net) [[unlikely]] over_budget(*t, size);
     t->note(size);
     if (FreeBlock* b = t->list[c]) {
       t->list[c] = b->next;
@@ -312,6 +327,27 @@ void trim_memory() {
   malloc_trim(0);  // blocks below map_limit come from malloc, which keeps what it was given back
 }
 
+MemoryBudget::MemoryBudget(int64_t bytes) : cap_(INT64_MAX / 2), bytes_(0) {
+  ThreadCache* t = thread_cache();
+  if (!t) return;
+  cap_ = t->cap;
+  bytes_ = t->budget;
+  bytes = std::max<int64_t>(bytes, 0);
+  if (t->net > t->cap - bytes) return;   // the one around is tighter
+  t->cap = t->net + bytes;
+  t->budget = bytes;
+}
+MemoryBudget::~MemoryBudget() {
+  if (ThreadCache* t = thread_cache()) {
+    t->cap = cap_;
+    t->budget = bytes_;
+  }
+}
+void require_memory(int64_t bytes) {
+  ThreadCache* t = thread_cache();
+  if (t && bytes > t->cap - t->net) over_budget(*t, bytes);
+}
+
 NoMappedCache::NoMappedCache() { ++keep_nothing; }
 NoMappedCache::~NoMappedCache() { --keep_nothing; }
 
@@ -322,6 +358,8 @@ constexpr size_t object_bytes[2] = {128, 320};
 
 void* object_allocate(int k) {
   ThreadCache* t = thread_cache();
+  if (t && int64_t(object_bytes[k]) > t->cap - t->net) [[unlikely]] over_budget(*t, int64_t(object_bytes[k]));
+  if (t) t->net += int64_t(object_bytes[k]);
   if (t && t->objects[k]) {
     FreeBlock* b = t->objects[k];
     t->objects[k] = b->next;
@@ -335,6 +373,7 @@ void* object_allocate(int k) {
 void object_free(void* p, int k) {
   ThreadCache* t = thread_cache();
   if (!t) return std::free(p);
+  t->net -= int64_t(object_bytes[k]);
   auto* b = static_cast<FreeBlock*>(p);
   b->next = t->objects[k];
   t->objects[k] = b;

@@ -26,6 +26,19 @@ struct NoMappedCache {
   NoMappedCache(const NoMappedCache&) = delete;
 };
 void set_memory_limit(int64_t bytes);        // 0: none; allocation past it is OutOfMemory
+// While one lives, its thread may hold at most so many bytes more than when it began: OutOfMemory. Counted are tensors'
+// bytes and handles; what other threads hold is not. One inside another never allows more.
+class MemoryBudget {
+ public:
+  explicit MemoryBudget(int64_t bytes);
+  ~MemoryBudget();
+  MemoryBudget(const MemoryBudget&) = delete;
+
+ private:
+  int64_t cap_, bytes_;  // of the one around
+};
+// OutOfMemory unless the thread's budget has room for so many bytes: asked before lists are made on the host.
+void require_memory(int64_t bytes);
 // Test hook: the n-th allocation from now (1 = next) fails; 0 switches it off.
 void fail_nth_allocation(int64_t n);
 

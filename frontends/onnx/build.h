@@ -85,6 +85,8 @@ class Eval {
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
   bool tracing() const { return tracing_; }
   bool open_sizes() const { return compared_; }
+  // A sub-graph is about to run for the next trip of a loop. Throws NeedsData where a recording grows too long by it.
+  void note_unrolled(const Node& loop, const Graph& body);
   void note_compared(int64_t a, int64_t b) const {
     if (compared_) compared_->emplace_back(a, b);
   }
@@ -106,6 +108,7 @@ class Eval {
   bool tracing_;
   Compared* compared_;
   int depth_ = 0;
+  int64_t unrolled_ = 0;
 };
 
 // Where a builder lists positions along an axis, a model may not ask for more.
@@ -128,8 +131,9 @@ Dims to_dims(const Call& c, const std::vector<int64_t>& v);              // Shap
 Tensor as_scalar(const Call& c, const Tensor& t);
 Tensor flatten_to(const Tensor& x, std::initializer_list<int64_t> shape);
 
-// Nodes that read constants only run once, for all shapes.
-void fold_constants(Graph& g);
+// Nodes that read constants only run once, for all shapes. What takes more than `bytes`, and what has graphs of its own
+// (loops may be long), is left to the call. Errors name the node.
+void fold_constants(Graph& g, int64_t bytes);
 
 // Tables, one for each file of builders.
 std::vector<Mapping> elementwise_ops();

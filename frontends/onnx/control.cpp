@@ -2,6 +2,7 @@
 // being translated that unrolls them; otherwise the model runs node by node.
 #include <algorithm>
 
+#include "core/allocator.h"
 #include "frontends/onnx/build.h"
 
 namespace suan::onnx {
@@ -39,6 +40,23 @@ Tensor nothing(Call& c, const Port& p) {
   return Tensor::empty({p.dtype, s, {}});
 }
 
+// A list of so many values is about to be made: sizes beside a zero cost no memory of their own.
+void require_list(int64_t n) {
+  constexpr int64_t each = 512;   // bytes, with the handle
+  require_memory(n > INT64_MAX / each ? INT64_MAX : n * each);
+}
+
+// The condition never changes from trip to trip.
+bool counts_only(const Graph& body) {
+  const int condition = body.out[0];
+  if (condition == body.in[1]) return true;
+  for (const auto& [slot, v] : body.constants)
+    if (slot == condition) return true;   // false would end it sooner, after a trip
+  for (const Node& n : body.nodes)
+    if (!n.out.empty() && n.out[0] == condition) return n.op == "Identity" && n.in[0] == body.in[1];
+  return false;
+}
+
 Values build_loop(Call& c) {
   const Graph& body = c.graph("body");
   const size_t carried = c.in.size() - std::min<size_t>(c.in.size(), 2);
@@ -49,8 +67,16 @@ Values build_loop(Call& c) {
   Value condition = c.has(1) ? c.value(1) : Value(Tensor::scalar_int(1, DType::boolean));
   std::vector<Value> state(c.in.begin() + 2, c.in.end());
   std::vector<std::vector<Value>> scans(body.out.size() - carried - 1);
+  if (c.has(0) && counts_only(body)) {   // as many trips as it says: known to be too many before the first
+    constexpr int64_t most_nodes = 1'000'000'000;
+    const int64_t each = int64_t(body.nodes.size()) + 1;
+    if (most > most_nodes / each)
+      c.fail<ValueError>("too many trips: expected at most {} of {} nodes, got {}", most_nodes / each, body.nodes.size(), most);
+    if (!scans.empty() && most > 0 && truth(c, condition)) require_list(most * int64_t(scans.size()));
+  }
   for (int64_t i = 0; i < most && truth(c, condition); ++i) {
     if (c.eval.tracing() && i >= longest_unrolled) throw NeedsData{c.node.name};
+    c.eval.note_unrolled(c.node, body);
     std::vector<Value> in{Tensor::scalar_int(i, DType::i64), condition};
     in.insert(in.end(), state.begin(), state.end());
     std::vector<Value> out = c.run(body, std::move(in));
@@ -85,7 +111,9 @@ Values scan(Call& c, const Graph& body, const ScanPlan& p, std::vector<Value> st
   }
   if (c.eval.tracing() && trips > longest_unrolled) throw NeedsData{c.node.name};
   std::vector<std::vector<Value>> scans(n_out);
+  require_list(trips);
   for (int64_t t = 0; t < trips; ++t) {
+    c.eval.note_unrolled(c.node, body);
     std::vector<Value> in = state;
     for (size_t k = 0; k < xs.size(); ++k) {
       const bool back = !p.in_back.empty() && p.in_back.at(k);
@@ -125,6 +153,7 @@ Values build_scan(Call& c) {
   if (c.has(0)) c.fail<TypeError>("unsupported sequence lengths: expected none, got some");
   p.in_back = list("directions");
   const int64_t batch = xs[0].dim(0);
+  require_list(batch);
   std::vector<Values> each;
   for (int64_t b = 0; b < batch; ++b) {
     std::vector<Value> s;
@@ -188,12 +217,14 @@ Values build_split_to_sequence(Call& c) {
   const bool keep = c.has(1) || c.integer("keepdims", 1);
   std::vector<int64_t> sizes;
   if (!c.has(1)) {
+    require_list(x.dim(axis));
     sizes.assign(size_t(x.dim(axis)), 1);
   } else {
     sizes = c.host_ints(1);
     if (c[1].rank() == 0) {
       const int64_t each = sizes[0];
       if (each < 1) c.fail<ValueError>("piece too small: expected 1 or more, got {}", each);
+      require_list(x.dim(axis) / each);
       sizes.clear();
       for (int64_t left = x.dim(axis); left > 0; left -= each) sizes.push_back(std::min(left, each));
     }
@@ -201,7 +232,7 @@ Values build_split_to_sequence(Call& c) {
   Sequence s;
   int64_t at = 0;
   for (int64_t n : sizes) {
-    if (n < 0 || at + n > x.dim(axis)) c.fail<ShapeError>("pieces do not fit: expected at most {}, got more", x.dim(axis));
+    if (n < 0 || n > x.dim(axis) - at) c.fail<ShapeError>("pieces do not fit: expected at most {}, got more", x.dim(axis));
     s.emplace_back(keep ? slice(x, axis, at, at + n) : at_step(x, axis, at));
     at += n;
   }
@@ -214,6 +245,7 @@ Values build_sequence_map(Call& c) {
   std::vector<Sequence> out(body.out.size());
   for (size_t i = 0; i < n; ++i) {
     std::vector<Value> in;
+    c.eval.note_unrolled(c.node, body);
     for (int k = 0; k < c.n_in(); ++k) {
       const Value& v = c.value(k);
       if (v.is_sequence() && i >= v.sequence().size()) c.fail<ShapeError>("sequences differ in length: expected {}, got {}", n, v.sequence().size());

@@ -4,9 +4,11 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "core/allocator.h"
 #include "core/interrupt.h"
 #include "core/record.h"
 #include "frontends/onnx/build.h"
+#include "frontends/onnx/check.h"
 
 namespace suan::onnx {
 
@@ -218,6 +220,31 @@ void Eval::compare(const Value& a, const Value& b) const {
   }
 }
 
+namespace {
+
+// Which node: the engine's message names its own op, which may be another. Once is enough, at the innermost.
+[[noreturn]] void rethrow_at(const Error& e, const Graph& g, const Node& n, const std::vector<Value>& env) {
+  std::string text = e.what();
+  const std::string own = fmt::format(" (node '{}')", n.name);   // as builders put it
+  if (text.ends_with(own)) text.resize(text.size() - own.size());
+  else if (text.find("(node '") != std::string::npos) throw;
+  constexpr size_t most_inputs = 8;
+  std::string inputs;
+  for (size_t k = 0; k < std::min(n.in.size(), most_inputs); ++k) {
+    const int slot = n.in[k];
+    if (slot >= 0) inputs += fmt::format("{} {}: {}", inputs.empty() ? ";" : ",", g.names[size_t(slot)], describe(env[size_t(slot)]));
+  }
+  rethrow(e, fmt::format("{} (node '{}', {}{})", text, n.name, n.op, inputs));
+}
+
+}  // namespace
+
+void Eval::note_unrolled(const Node& loop, const Graph& body) {
+  constexpr int64_t most_unrolled = 20'000;   // nodes
+  check_interrupt();
+  if (tracing_ && (unrolled_ += int64_t(body.nodes.size()) + 1) > most_unrolled) throw NeedsData{loop.name};
+}
+
 std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside) {
   constexpr int deepest = 128;
   if (depth_ >= deepest) fail<ValueError>("onnx", "graphs nest too deeply: expected at most {} levels", deepest);
@@ -263,20 +290,16 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
     std::vector<Value> out;
     try {
       out = tracing_ && known ? eagerly(build) : build();
-    } catch (const Error& e) {
-      // Which node: the engine's message names its own op, which may be another. Once is enough.
-      if (std::string_view(e.what()).find("(node '") != std::string_view::npos) throw;
-      std::string text = fmt::format("{} (node '{}', {})", e.what(), n.name, n.op);
-      if (dynamic_cast<const ShapeError*>(&e)) throw ShapeError(text);
-      if (dynamic_cast<const TypeError*>(&e)) throw TypeError(text);
-      if (dynamic_cast<const ValueError*>(&e)) throw ValueError(text);
-      if (dynamic_cast<const IndexError*>(&e)) throw IndexError(text);
+      if (out.size() < n.out.size())
+        for (size_t k = out.size(); k < n.out.size(); ++k)
+          if (n.out[k] >= 0)
+            fail<TypeError>(n.op, "unsupported output: expected at most {}, got one more wanted", out.size());
+      for (const auto& [k, port] : n.declared) check_declared(port, out[size_t(k)], "value");
+    } catch (const Interrupted&) {
       throw;
+    } catch (const Error& e) {
+      rethrow_at(e, g, n, env);
     }
-    if (out.size() < n.out.size())
-      for (size_t k = out.size(); k < n.out.size(); ++k)
-        if (n.out[k] >= 0)
-          fail<TypeError>(n.op, "unsupported output: expected at most {}, got one more wanted (node '{}')", out.size(), n.name);
     for (size_t k = 0; k < n.out.size(); ++k)
       if (n.out[k] >= 0) {
         Value& v = env[size_t(n.out[k])] = tracing_ ? settled(std::move(out[k])) : std::move(out[k]);
@@ -307,14 +330,15 @@ void find_last_reads(Graph& g) {
     if (last[slot] >= 0) g.nodes[size_t(last[slot])].last_read.push_back(int(slot));
 }
 
-// Nodes that read constants only run now, once for all shapes. One that fails stays, to fail where it is called.
-void fold_constants(Graph& g) {
+void fold_constants(Graph& g, int64_t bytes) {
+  const MemoryBudget budget(bytes);
   std::unordered_map<int, Value> known(g.constants.begin(), g.constants.end());
   std::vector<Value> env(static_cast<size_t>(g.n_slots));
   for (const auto& [slot, v] : known) env[size_t(slot)] = v;
   std::vector<Node> left;
   for (Node& n : g.nodes) {
     bool foldable = !n.random && !n.body;
+    for (const auto& [name, a] : n.attrs) foldable = foldable && !std::holds_alternative<std::shared_ptr<const Graph>>(a.data);
     for (int slot : n.reads) foldable = foldable && known.count(slot);
     if (foldable) try {
         std::vector<Value> in;
@@ -329,9 +353,11 @@ void fold_constants(Graph& g) {
             if (n.out[k] >= 0) known[n.out[k]] = env[size_t(n.out[k])] = settled(std::move(out[k]));
           continue;
         }
+      } catch (const OutOfMemory&) {   // left to the call, whose budget is larger
       } catch (const Interrupted&) {
         throw;
-      } catch (const Error&) {
+      } catch (const Error& e) {
+        rethrow_at(e, g, n, env);
       }
     left.push_back(std::move(n));
   }

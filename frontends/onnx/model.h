@@ -36,6 +36,7 @@ struct Node {
   std::vector<int> in, out;             // slots; -1 where left out
   std::vector<int> reads;               // in, and what sub-graphs capture
   std::map<std::string, Attribute, std::less<>> attrs;
+  std::vector<std::pair<int, Port>> declared;   // types that the model says its outputs have
   std::vector<int> last_read;           // slots nobody reads after this node
   std::shared_ptr<Prepared> prepared = std::make_shared<Prepared>();
 };
@@ -47,6 +48,7 @@ struct Graph {
   std::vector<std::pair<int, Value>> constants;      // initializers, then what folds at load
   std::vector<std::pair<int, int>> captures;         // slot outside -> slot here
   std::vector<Node> nodes;
+  std::vector<std::string> names;                    // of slots, for messages
 };
 
 struct Model {
@@ -61,8 +63,11 @@ struct Model {
 // When each value is read last, so that it can be let go.
 void find_last_reads(Graph& g);
 
-Model read_model(const std::filesystem::path& path);
-Model read_model(std::string_view bytes);
+// `memory_limit`: what computing with constants may take on the way.
+Model read_model(const std::filesystem::path& path, int64_t memory_limit);
+Model read_model(std::string_view bytes, int64_t memory_limit);
+// The same kind of error with another text; called while `e` is handled.
+[[noreturn]] void rethrow(const Error& e, const std::string& text);
 
 DType dtype_of_onnx(int elem_type);          // TypeError for those Suan has no kernels for
 bool is_string_type(int elem_type);

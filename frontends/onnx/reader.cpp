@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <climits>
+#include <set>
+#include <unordered_map>
 
-#include "frontends/onnx/model.h"
+#include "frontends/onnx/build.h"
+#include "frontends/onnx/check.h"
 #include "frontends/onnx/wire.h"
-#include "onnx-ml.pb.h"
 
 namespace suan::onnx {
 namespace {
@@ -20,18 +22,10 @@ using ::onnx::NodeProto;
 using ::onnx::TypeProto;
 
 constexpr int max_nodes = 200'000, max_calls = 32;
+constexpr int64_t least_fold_bytes = 64 << 20;
+constexpr int64_t max_extra_items = 1 << 24;   // names and numbers beyond those that the file holds
 
-using Opsets = std::map<std::string, int64_t>;
 using AttrMap = std::map<std::string, Attribute, std::less<>>;
-
-std::string plain_domain(const std::string& d) { return d == "ai.onnx" ? "" : d; }
-
-template <class Imports>
-Opsets opsets_of(const Imports& imports) {
-  Opsets out;
-  for (const auto& o : imports) out[plain_domain(o.domain())] = o.version();
-  return out;
-}
 
 // Names of one graph. What is not found here is captured from around.
 struct Scope {
@@ -39,9 +33,12 @@ struct Scope {
   Scope* parent = nullptr;
   std::map<std::string, int, std::less<>> slots;
 
-  int define(const std::string& name) {
-    if (!slots.emplace(name, graph.n_slots).second)
+  bool visible(const std::string& name) const { return slots.count(name) || (parent && parent->visible(name)); }
+  // Inputs may hide a value around them; results may not.
+  int define(const std::string& name, bool may_hide = false) {
+    if (!slots.emplace(name, graph.n_slots).second || (!may_hide && parent && parent->visible(name)))
       fail<ValueError>("onnx", "value defined twice: expected one producer, got another for '{}'", name);
+    graph.names.push_back(name);
     return graph.n_slots++;
   }
   int find(const std::string& name) {
@@ -49,6 +46,7 @@ struct Scope {
     int outside = parent ? parent->find(name) : -1;
     if (outside < 0) return -1;
     graph.captures.emplace_back(outside, graph.n_slots);
+    graph.names.push_back(name);
     return slots[name] = graph.n_slots++;
   }
 };
@@ -57,25 +55,50 @@ class Importer {
  public:
   Importer(TensorReader& tensors, const ::onnx::ModelProto& proto) : tensors_(tensors), proto_(proto) {
     for (const FunctionProto& f : proto.functions())
-      functions_[plain_domain(f.domain()) + "." + f.name() + "." + f.overload()] = &f;
+      if (!functions_.emplace(plain_domain(f.domain()) + "." + f.name() + "." + f.overload(), &f).second)
+        fail<ValueError>("onnx", "function '{}' is defined twice: expected one body, got another", f.name());
+    items_left_ = max_extra_items + int64_t(proto.ByteSizeLong());
   }
   void graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const std::vector<Cut>* cuts,
              std::string_view bytes, const AttrMap* arguments);
   std::map<std::string, int> counts;
 
  private:
-  void node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments);
+  using Ports = std::map<std::string, Port, std::less<>>;
+  void node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared);
+  void nodes(Scope& scope, const google::protobuf::RepeatedPtrField<NodeProto>& list, const Opsets& opsets,
+             const AttrMap* arguments, const Ports& declared);
+  Value tensor(const ::onnx::TensorProto& t, std::string_view raw = {}) try {
+    return tensors_.read(t, raw);
+  } catch (const Error& e) {
+    const std::string named = fmt::format("'{}'", t.name());
+    if (t.name().empty() || std::string_view(e.what()).find(named) != std::string_view::npos) throw;
+    rethrow(e, fmt::format("{} (tensor {})", e.what(), named));
+  }
+  void count_nodes(int64_t n) {
+    if ((nodes_ += n) > max_nodes) fail<ValueError>("onnx", "too many nodes: expected at most {}, got more", max_nodes);
+  }
+  // Calls of functions repeat what stands once in the file: what they make of it is counted.
+  void spend(int64_t items) {
+    if ((items_left_ -= items) < 0)
+      fail<ValueError>("onnx", "functions make the model too large: expected at most {} names and numbers beyond its own, got more",
+                       max_extra_items);
+  }
   Attribute attribute(const AttributeProto& a, Scope& scope, const Opsets& opsets, const AttrMap* arguments, Node& n);
   std::shared_ptr<const Graph> function(const FunctionProto& f, const AttrMap& given);
   TensorReader& tensors_;
   const ::onnx::ModelProto& proto_;
   std::map<std::string, const FunctionProto*> functions_;
-  int nodes_ = 0, calls_ = 0;
+  std::set<const FunctionProto*> active_;
+  std::unordered_map<const ::onnx::TensorProto*, Value> read_;   // attributes of functions, for their next call
+  std::map<const FunctionProto*, std::pair<std::shared_ptr<const Graph>, int64_t>> made_;   // and its nodes
+  int64_t nodes_ = 0;
+  int64_t items_left_ = 0;
 };
 
 void cut_differentiated(Scope& scope, Node& n);
 
-Port port_of(const ::onnx::ValueInfoProto& v) {
+Port port_of(const ::onnx::ValueInfoProto& v) try {
   Port p;
   p.name = v.name();
   const TypeProto& t = v.type();
@@ -86,6 +109,8 @@ Port port_of(const ::onnx::ValueInfoProto& v) {
     if (p.kind == Port::Kind::tensor) p.dtype = dtype_of_onnx(elem);
     p.has_shape = t.tensor_type().has_shape();
     for (const auto& d : t.tensor_type().shape().dim()) {
+      if (d.dim_value() < -1)   // some exporters write -1 for one that is not known
+        fail<ShapeError>("onnx", "negative dimension of '{}': expected 0 or more, got {}", v.name(), d.dim_value());
       p.dims.push_back(d.has_dim_value() && d.dim_value() >= 0 ? d.dim_value() : -1);
       p.dim_names.push_back(d.dim_param());
     }
@@ -100,6 +125,16 @@ Port port_of(const ::onnx::ValueInfoProto& v) {
                     v.name());
   }
   return p;
+} catch (const TypeError& e) {
+  if (std::string_view(e.what()).find('\'' + v.name() + '\'') != std::string_view::npos) throw;
+  throw TypeError(fmt::format("{} (value '{}')", e.what(), v.name()));
+}
+
+int64_t items_of(const Attribute& a) {
+  return std::visit([](const auto& v) -> int64_t {
+    if constexpr (requires { v.size(); }) return int64_t(v.size());
+    else return 1;
+  }, a.data);
 }
 
 void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const std::vector<Cut>* cuts,
@@ -109,18 +144,31 @@ void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope*
     fail<TypeError>("onnx", "unsupported sparse initializer: expected dense ones, got '{}'", p.sparse_initializer(0).values().name());
   for (int i = 0; i < p.initializer_size(); ++i) {
     const auto& t = p.initializer(i);
+    if (t.name().empty()) fail<ValueError>("onnx", "initializer {} has no name: expected one, got none", i);
     std::string_view raw;
     if (cuts && (*cuts)[size_t(i)].bytes) raw = bytes.substr((*cuts)[size_t(i)].offset, (*cuts)[size_t(i)].bytes);
-    g.constants.emplace_back(scope.define(t.name()), tensors_.read(t, raw));
+    g.constants.emplace_back(scope.define(t.name()), tensor(t, raw));
   }
+  std::set<std::string_view> seen;
   for (const auto& v : p.input()) {
-    if (scope.slots.count(v.name())) continue;  // an initializer's declaration
-    g.inputs.push_back(port_of(v));
-    g.in.push_back(scope.define(v.name()));
+    if (!seen.insert(v.name()).second || v.name().empty())
+      fail<ValueError>("onnx", "input named twice or not at all: expected a name of its own, got '{}'", v.name());
+    Port port = port_of(v);
+    if (auto it = scope.slots.find(v.name()); it != scope.slots.end()) {  // an initializer's declaration
+      check_declared(port, g.constants[size_t(it->second)].second, "initializer", true);
+      continue;
+    }
+    if (!parent && (v.type().value_case() == TypeProto::VALUE_NOT_SET || (v.type().has_tensor_type() && !v.type().tensor_type().elem_type())))
+      fail<TypeError>("onnx", "input '{}' has no type: expected one, got none", v.name());
+    g.inputs.push_back(std::move(port));
+    g.in.push_back(scope.define(v.name(), true));
   }
-  for (const NodeProto& n : p.node()) node(scope, n, opsets, arguments);
+  Ports declared;
+  for (const auto& v : p.value_info()) declared.emplace(v.name(), port_of(v));
+  for (const auto& v : p.output()) declared.insert_or_assign(v.name(), port_of(v));
+  nodes(scope, p.node(), opsets, arguments, declared);
   for (const auto& v : p.output()) {
-    g.outputs.push_back(port_of(v));
+    g.outputs.push_back(declared.find(v.name())->second);
     int slot = v.name().empty() ? -1 : scope.find(v.name());
     if (slot < 0) fail<ValueError>("onnx", "graph output '{}': expected a value some node makes, got none", v.name());
     g.out.push_back(slot);
@@ -128,12 +176,28 @@ void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope*
   find_last_reads(g);
 }
 
-void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments) {
-  if (++nodes_ > max_nodes) fail<ValueError>("onnx", "too many nodes: expected at most {}, got more", max_nodes);
+void Importer::nodes(Scope& scope, const google::protobuf::RepeatedPtrField<NodeProto>& list, const Opsets& opsets,
+                     const AttrMap* arguments, const Ports& declared) {
+  for (int i = 0; i < list.size(); ++i) {
+    for (const std::string& name : list[i].input())
+      if (!name.empty() && scope.find(name) < 0) fail_unknown(list, i, name);
+    node(scope, list[i], opsets, arguments, declared);
+  }
+}
+
+void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared) {
+  spend(1 + p.input_size() + p.output_size());
+  count_nodes(1);
   Node n;
   n.name = p.name().empty() && p.output_size() ? p.output(0) : p.name();
   n.op = p.op_type();
   n.domain = plain_domain(p.domain());
+  const auto imported = opsets.find(n.domain);
+  if (imported != opsets.end()) n.version = int(std::min<int64_t>(imported->second, 1 << 20));
+  else
+    fail<ValueError>("onnx", "operator set not imported: expected an import of domain '{}', got none (node '{}', {})", n.domain,
+                     n.name, n.op);
+  check_node(p, n, arguments);
   for (const AttributeProto& a : p.attribute()) {
     if (!a.ref_attr_name().empty()) {  // of the function around; left out where the call left it out
       auto it = arguments ? arguments->find(a.ref_attr_name()) : AttrMap::const_iterator{};
@@ -141,16 +205,14 @@ void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, cons
       if (std::holds_alternative<std::shared_ptr<const Graph>>(it->second.data))
         fail<TypeError>("onnx", "unsupported graph as a function's attribute: expected numbers, strings or a tensor, got '{}'",
                         a.name());
+      spend(items_of(it->second));
       n.attrs[a.name()] = it->second;
       continue;
     }
     n.attrs[a.name()] = attribute(a, scope, opsets, arguments, n);
   }
   for (const std::string& name : p.input()) {
-    int slot = name.empty() ? -1 : scope.find(name);
-    if (!name.empty() && slot < 0)
-      fail<ValueError>("onnx", "unknown value: expected the name of an earlier one, got '{}' as an input of {} '{}'", name, n.op,
-                       n.name);
+    const int slot = name.empty() ? -1 : scope.find(name);
     n.in.push_back(slot);
     if (slot >= 0) n.reads.push_back(slot);
   }
@@ -163,8 +225,6 @@ void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, cons
     n.body = function(body, n.attrs);
   } else {
     ++counts[(n.domain.empty() ? "" : n.domain + ".") + n.op];
-    auto v = opsets.find(n.domain);
-    n.version = v == opsets.end() ? 1 : int(std::min<int64_t>(v->second, 1 << 20));
     n.build = find_builder(n.domain, n.op, n.version);
     if (!n.build)
       fail<TypeError>("onnx", "unsupported operator: expected one that `suan inspect --supported` lists, got {}{} of opset {} "
@@ -175,7 +235,12 @@ void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, cons
     if (auto g = std::get_if<std::shared_ptr<const Graph>>(&a.data))
       for (auto [outside, inside] : (*g)->captures) n.reads.push_back(outside);
   n.random = n.op.starts_with("Random") || n.op == "Bernoulli" || n.op == "Multinomial" || n.op == "Dropout";
-  for (const std::string& name : p.output()) n.out.push_back(name.empty() ? -1 : scope.define(name));
+  for (const std::string& name : p.output()) {
+    n.out.push_back(name.empty() ? -1 : scope.define(name));
+    if (auto it = declared.find(name); it != declared.end() && it->second.kind != Port::Kind::unknown)
+      n.declared.emplace_back(int(n.out.size()) - 1, it->second);
+  }
+  check_sub_graphs(n);
   scope.graph.nodes.push_back(std::move(n));
 }
 
@@ -254,6 +319,7 @@ void cut_differentiated(Scope& scope, Node& n) {
 }
 
 Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opsets& opsets, const AttrMap* arguments, Node& n) {
+  spend(a.ints_size() + a.floats_size() + a.strings_size() + int64_t(a.s().size()));
   switch (a.type()) {
     case AttributeProto::INT: return {int64_t(a.i())};
     case AttributeProto::FLOAT: return {double(a.f())};
@@ -261,7 +327,12 @@ Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opset
     case AttributeProto::INTS: return {std::vector<int64_t>(a.ints().begin(), a.ints().end())};
     case AttributeProto::FLOATS: return {std::vector<double>(a.floats().begin(), a.floats().end())};
     case AttributeProto::STRINGS: return {std::vector<std::string>(a.strings().begin(), a.strings().end())};
-    case AttributeProto::TENSOR: return {tensors_.read(a.t())};
+    case AttributeProto::TENSOR: {
+      if (active_.empty()) return {tensor(a.t())};
+      auto [it, fresh] = read_.try_emplace(&a.t());
+      if (fresh) it->second = tensor(a.t());
+      return {it->second};
+    }
     case AttributeProto::GRAPH: {
       auto g = std::make_shared<Graph>();
       graph(*g, a.g(), opsets, &scope, nullptr, {}, arguments);
@@ -279,30 +350,48 @@ Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opset
 }
 
 std::shared_ptr<const Graph> Importer::function(const FunctionProto& f, const AttrMap& given) {
-  if (calls_ >= max_calls)
+  // Without attributes every call means the same graph; it counts as often as it is called.
+  if (auto it = made_.find(&f); given.empty() && it != made_.end()) {
+    count_nodes(it->second.second);
+    return it->second.first;
+  }
+  const int64_t nodes_before = nodes_;
+  if (int(active_.size()) >= max_calls)
     fail<ValueError>("onnx", "functions call one another too deeply: expected at most {} levels, got more at '{}'", max_calls,
                      f.name());
-  ++calls_;
+  if (!active_.insert(&f).second)
+    fail<ValueError>("onnx", "function '{}' calls itself: expected no recursion, got it after {} calls", f.name(), active_.size());
   auto g = std::make_shared<Graph>();
   Scope scope{*g, nullptr, {}};
-  Opsets opsets = opsets_of(f.opset_import());
+  const Opsets opsets = opsets_of(f.opset_import());
   AttrMap arguments = given;
   Node unused;
   for (const AttributeProto& a : f.attribute_proto())
     if (!arguments.count(a.name())) arguments[a.name()] = attribute(a, scope, opsets, nullptr, unused);
   for (const std::string& name : f.input()) g->in.push_back(scope.define(name));
-  for (const NodeProto& n : f.node()) node(scope, n, opsets, &arguments);
+  Ports declared;
+  nodes(scope, f.node(), opsets, &arguments, declared);
   for (const std::string& name : f.output()) {
     int slot = scope.find(name);
     if (slot < 0) fail<ValueError>("onnx", "function '{}': expected a value for output '{}', got none", f.name(), name);
     g->out.push_back(slot);
   }
   find_last_reads(*g);
-  --calls_;
+  active_.erase(&f);
+  if (given.empty()) made_.emplace(&f, std::pair(g, nodes_ - nodes_before));
   return g;
 }
 
-Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std::filesystem::path& folder) {
+// What a file says comes back in messages: on one line, and not all of it.
+std::string one_line(std::string text) {
+  constexpr size_t most = 2000;
+  if (text.size() > most) text.replace(most / 2, text.size() - most, " ... ");
+  for (char& c : text)
+    if (uint8_t(c) < 32 || c == 127) c = '?';
+  return text;
+}
+
+Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std::filesystem::path& folder, int64_t memory_limit) {
   Skeleton skeleton = cut_weights(bytes);
   ::onnx::ModelProto proto;
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(skeleton.bytes.data()), int(std::min<size_t>(skeleton.bytes.size(), INT_MAX)));
@@ -313,6 +402,7 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   m.ir_version = proto.ir_version();
   m.producer = proto.producer_name();
   m.opsets = opsets_of(proto.opset_import());
+  check_versions(proto, m.opsets);
   if (m.opsets.empty()) m.opsets[""] = 1;
   TensorReader tensors(bytes, std::move(file), folder);
   Importer importer(tensors, proto);
@@ -320,15 +410,38 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   m.op_counts = std::move(importer.counts);
   m.weight_bytes = tensors.counted().all;
   m.mapped_bytes = tensors.counted().mapped;
+  fold_constants(m.graph, std::min(memory_limit, std::max(least_fold_bytes, 16 * m.weight_bytes)));
   return m;
 }
 
 }  // namespace
 
-Model read_model(const std::filesystem::path& path) {
-  auto file = std::make_shared<MappedFile>(path);
-  return parse(file->bytes(), file, path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+void rethrow(const Error& e, const std::string& text) {
+  if (dynamic_cast<const ShapeError*>(&e)) throw ShapeError(text);
+  if (dynamic_cast<const ValueError*>(&e)) throw ValueError(text);
+  if (dynamic_cast<const TypeError*>(&e)) throw TypeError(text);
+  if (dynamic_cast<const IndexError*>(&e)) throw IndexError(text);
+  if (dynamic_cast<const IoError*>(&e)) throw IoError(text);
+  if (dynamic_cast<const OutOfMemory*>(&e)) throw OutOfMemory(text);
+  throw;
 }
-Model read_model(std::string_view bytes) { return parse(bytes, nullptr, {}); }
+
+Model read_model(const std::filesystem::path& path, int64_t memory_limit) {
+  auto file = std::make_shared<MappedFile>(path);
+  try {
+    return parse(file->bytes(), file, path.has_parent_path() ? path.parent_path() : std::filesystem::path("."), memory_limit);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& e) {
+    rethrow(e, one_line(fmt::format("{} (file '{}')", e.what(), path.string())));
+  }
+}
+Model read_model(std::string_view bytes, int64_t memory_limit) try {
+  return parse(bytes, nullptr, {}, memory_limit);
+} catch (const Interrupted&) {
+  throw;
+} catch (const Error& e) {
+  rethrow(e, one_line(e.what()));
+}
 
 }  // namespace suan::onnx

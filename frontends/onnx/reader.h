@@ -18,11 +18,14 @@ namespace suan::onnx {
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);  // IoError
+  // A file somewhere below the folder, reached without "..", links of any kind or anything but folders: IoError.
+  MappedFile(const std::filesystem::path& folder, const std::string& below);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
 
  private:
+  void map(int file, const std::string& path);
   void* data_ = nullptr;
   size_t size_ = 0;
 };
@@ -45,7 +48,11 @@ class TensorReader {
   std::string_view model_;
   std::shared_ptr<MappedFile> file_;
   std::filesystem::path folder_;
-  std::map<std::string, std::shared_ptr<MappedFile>> external_;
+  struct External {
+    std::shared_ptr<MappedFile> file;
+    std::map<int64_t, std::pair<int64_t, std::string>> used;   // begin -> end, tensor
+  };
+  std::map<std::string, External> external_;
   ByteCount counted_;
 };
 

@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <chrono>
+#include <fstream>
 #include <list>
 #include <map>
 #include <mutex>
 
+#include "core/allocator.h"
 #include "core/compile.h"
 #include "core/open_program.h"
 #include "core/pass.h"
@@ -63,7 +66,12 @@ struct Session::State {
   std::atomic<uint64_t> laid_out{0};
   double planning_seconds = 0;
 
+  template <class Source>
+  void load(const Source& source, const SessionOptions& given);
   void find_symbols();
+  std::string sizes_of(std::span<const Value> in) const;
+  void check_peak(const Plan& plan) const;
+  std::vector<Value> run(std::vector<Value> in);
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types);
   std::shared_ptr<Planned> kept();
   suan::Graph record(const std::vector<TensorType>& types, Planned& planned, Eval&& eval);
@@ -123,7 +131,24 @@ suan::Graph Session::State::record(const std::vector<TensorType>& types, Planned
 void Session::State::lay_out(suan::Graph g, Planned& planned) const {
   if (interpret_requested()) planned.graph = g;
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
-  planned.pool = std::make_unique<RunPool>(std::make_shared<const Plan>(std::move(g), plan_options));
+  auto plan = std::make_shared<const Plan>(std::move(g), plan_options);
+  check_peak(*plan);
+  planned.pool = std::make_unique<RunPool>(std::move(plan));
+}
+
+// Before anything of that size is asked for; the message names what is largest.
+void Session::State::check_peak(const Plan& plan) const {
+  if (plan.peak_bytes() <= options.memory_limit) return;
+  const Buffer* largest = nullptr;
+  for (const Buffer& b : plan.buffers())
+    if ((b.home == Home::arena || b.home == Home::output) && (!largest || b.bytes > largest->bytes)) largest = &b;
+  std::string what;
+  if (largest && largest->value >= 0)
+    for (const suan::Node& n : plan.graph().nodes)
+      if (std::find(n.out.begin(), n.out.end(), largest->value) != n.out.end())
+        what = fmt::format(" (the largest value: {} of {})", to_string(plan.graph().values[size_t(largest->value)].type), n.op->name);
+  fail<OutOfMemory>("onnx", "plan does not fit memory_limit: expected at most {} bytes, got {}{}", options.memory_limit,
+                    plan.peak_bytes(), what);
 }
 
 std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>& types) {
@@ -239,18 +264,47 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
   return kept();
 }
 
-Session::Session(const std::filesystem::path& path, const SessionOptions& options)
-    : state_(std::make_unique<State>()) {
-  state_->model = read_model(path);
-  state_->options = options;
-  fold_constants(state_->model.graph);
-  state_->find_symbols();
+namespace {
+
+int64_t number_in(const char* path, std::string_view key = {}) {   // -1 where there is none
+  std::ifstream file(path);
+  for (std::string word; file >> word;) {
+    if (!key.empty() && word != key) continue;
+    if (!key.empty()) file >> word;
+    int64_t n = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), n);
+    return error == std::errc{} && end == word.data() + word.size() ? n : -1;
+  }
+  return -1;
+}
+
+int64_t free_memory() {
+  const int64_t kib = number_in("/proc/meminfo", "MemAvailable:");
+  int64_t bytes = kib < 0 ? int64_t(1) << 40 : kib * 1024;
+  for (const auto& [limit, used] : {std::pair("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+                                    std::pair("/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                                              "/sys/fs/cgroup/memory/memory.usage_in_bytes")})
+    if (const int64_t most = number_in(limit), now = number_in(used); most > 0 && now >= 0) bytes = std::min(bytes, std::max<int64_t>(most - now, 0));
+  return bytes;
+}
+
+}  // namespace
+
+template <class Source>
+void Session::State::load(const Source& source, const SessionOptions& given) {
+  options = given;
+  if (options.memory_limit < 0)
+    fail<ValueError>("onnx", "memory_limit out of range: expected 0 or more, got {}", options.memory_limit);
+  if (options.memory_limit == 0) options.memory_limit = free_memory() / 4 * 3;
+  model = read_model(source, options.memory_limit);
+  find_symbols();
+}
+
+Session::Session(const std::filesystem::path& path, const SessionOptions& options) : state_(std::make_unique<State>()) {
+  state_->load(path, options);
 }
 Session::Session(std::string_view bytes, const SessionOptions& options) : state_(std::make_unique<State>()) {
-  state_->model = read_model(bytes);
-  state_->options = options;
-  fold_constants(state_->model.graph);
-  state_->find_symbols();
+  state_->load(bytes, options);
 }
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
@@ -282,6 +336,62 @@ void check_input(const Port& p, const Value& v) {
 
 }  // namespace
 
+// Where open dimensions have their sizes from: "n=4 (dimension 0 of 'x')".
+std::string Session::State::sizes_of(std::span<const Value> in) const {
+  std::string text;
+  std::vector<char> told(size_t(n_symbols), 0);
+  for (size_t i = 0; i < symbols.size() && i < in.size(); ++i)
+    for (size_t d = 0; d < symbols[i].size() && in[i].is_tensor(); ++d) {
+      const int symbol = symbols[i][d];
+      if (symbol < 0 || std::exchange(told[size_t(symbol)], 1)) continue;
+      const Port& p = model.graph.inputs[i];
+      text += fmt::format("{}{}={} (dimension {} of '{}')", text.empty() ? "" : ", ", p.dim_names[d].empty() ? "?" : p.dim_names[d],
+                          in[i].tensor().dim(int(d)), d, p.name);
+    }
+  return text;
+}
+
+std::vector<Value> Session::State::run(std::vector<Value> in) {
+  const Graph& g = model.graph;
+  bool plannable = true;
+  std::vector<TensorType> types;
+  Tensors tensors;
+  for (const Value& v : in) {
+    plannable = plannable && v.is_tensor();
+    if (!plannable) break;
+    types.push_back(v.tensor().type());
+    tensors.push_back(v.tensor());
+  }
+  const auto step = [&] {
+    std::vector<Value> out = Eval(false).run(g, in, nullptr);
+    for (Value& v : out)  // a view of an input would change with it
+      if (v.is_tensor()) v = ops::copy(v.tensor());
+    return out;
+  };
+  const MemoryBudget budget(options.memory_limit);
+  std::shared_ptr<Planned> p = plannable ? plan(types) : nullptr;
+  if (!p) {
+    ++stepped;
+    return step();
+  }
+  ++replayed;
+  std::vector<Value> out = p->known;
+  Tensors made;
+  if (p->pool) try {
+      made = interpret_requested() ? interpret(p->graph, tensors) : (*p->pool)(tensors);
+    } catch (const IndexError&) {   // in a step of the plan: node by node it fails with a name
+      step();
+      throw;
+    } catch (const ValueError&) {
+      step();
+      throw;
+    }
+  for (Value& v : out)
+    if (v.is_tensor()) v = ops::copy(v.tensor());
+  for (size_t k = 0; k < made.size(); ++k) out[size_t(p->from_plan[k])] = made[k];
+  return out;
+}
+
 std::vector<Value> Session::run(std::span<const Value> inputs) const {
   State& s = *state_;
   const Graph& g = s.model.graph;
@@ -289,34 +399,18 @@ std::vector<Value> Session::run(std::span<const Value> inputs) const {
     fail<ValueError>("onnx", "too many inputs: expected {}, got {}", g.inputs.size(), inputs.size());
   std::vector<Value> in(inputs.begin(), inputs.end());
   in.resize(g.inputs.size());
-  bool plannable = true;
-  std::vector<TensorType> types;
-  Tensors tensors;
-  for (size_t i = 0; i < in.size(); ++i) {
-    check_input(g.inputs[i], in[i]);
-    plannable = plannable && in[i].is_tensor();
-    if (!plannable) continue;
-    types.push_back(in[i].tensor().type());
-    tensors.push_back(in[i].tensor());
-  }
+  for (size_t i = 0; i < in.size(); ++i) check_input(g.inputs[i], in[i]);
   ContextScope scope;
   context() = Context{.grad_enabled = false, .inference = true};
-  std::shared_ptr<Planned> p = plannable ? s.plan(types) : nullptr;
-  if (!p) {
-    ++s.stepped;
-    std::vector<Value> out = Eval(false).run(g, in, nullptr);
-    for (Value& v : out)  // a view of an input would change with it
-      if (v.is_tensor()) v = ops::copy(v.tensor());
-    return out;
+  try {
+    return s.run(in);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& e) {
+    const std::string sizes = s.sizes_of(in);
+    if (sizes.empty()) throw;
+    rethrow(e, fmt::format("{}; sizes: {}", e.what(), sizes));
   }
-  ++s.replayed;
-  std::vector<Value> out = p->known;
-  Tensors made;
-  if (p->pool) made = interpret_requested() ? interpret(p->graph, tensors) : (*p->pool)(tensors);
-  for (Value& v : out)
-    if (v.is_tensor()) v = ops::copy(v.tensor());
-  for (size_t k = 0; k < made.size(); ++k) out[size_t(p->from_plan[k])] = made[k];
-  return out;
 }
 
 SessionStats Session::stats() const {

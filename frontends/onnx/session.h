@@ -28,6 +28,9 @@ struct Port {
 struct SessionOptions {
   size_t max_plans = 16;   // shapes whose plans are kept; the one unused for longest leaves first
   bool exact = false;      // true: no pass may change a bit (batch norms stay outside the weights before them)
+  // Bytes that a call may take beyond inputs and weights, and that computing with constants may take when the model is
+  // loaded: OutOfMemory. 0: three quarters of what the machine (and its cgroup) has free when the session is made.
+  int64_t memory_limit = 0;
 };
 
 struct SessionStats {

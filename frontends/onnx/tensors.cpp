@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -15,20 +16,57 @@ namespace suan::onnx {
 
 using ::onnx::TensorProto;
 
-MappedFile::MappedFile(const std::filesystem::path& path) {
-  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat st;
-  if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-    std::string why = fd < 0 ? std::strerror(errno) : "not a regular file";
+namespace {
+struct Descriptor {
+  int fd = -1;
+  explicit Descriptor(int fd) : fd(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  ~Descriptor() {
     if (fd >= 0) ::close(fd);
-    fail<IoError>("onnx", "cannot open '{}': {}", path.string(), why);
   }
+};
+[[noreturn]] void cannot_open(const std::string& path, const std::string& why) {
+  fail<IoError>("onnx", "cannot open '{}': expected a regular file, got {}", path, why);
+}
+constexpr int open_flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;   // a FIFO would wait for its writer
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  Descriptor file(::open(path.c_str(), open_flags));
+  if (file.fd < 0) cannot_open(path.string(), std::strerror(errno));
+  map(file.fd, path.string());
+}
+
+MappedFile::MappedFile(const std::filesystem::path& folder, const std::string& below) {
+  auto at = std::make_unique<Descriptor>(::open(folder.c_str(), open_flags | O_DIRECTORY));
+  if (at->fd < 0) cannot_open(folder.string(), std::strerror(errno));
+  const std::filesystem::path path(below);
+  for (auto part = path.begin(); part != path.end(); ++part) {
+    const bool last = std::next(part) == path.end();
+    auto next = std::make_unique<Descriptor>(::openat(at->fd, part->c_str(), open_flags | O_NOFOLLOW | (last ? 0 : O_DIRECTORY)));
+    if (next->fd < 0) {
+      const int error = errno;
+      struct stat st;
+      const bool link = fstatat(at->fd, part->c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+      cannot_open((folder / path).string(), link ? "a symbolic link" : std::strerror(error));
+    }
+    at = std::move(next);
+  }
+  struct stat st;
+  if (fstat(at->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1)
+    cannot_open((folder / path).string(), fmt::format("one of {} hard links to it (a copy would do)", st.st_nlink));
+  map(at->fd, (folder / path).string());
+}
+
+void MappedFile::map(int file, const std::string& path) {
+  struct stat st;
+  if (fstat(file, &st) < 0) cannot_open(path, std::strerror(errno));
+  if (!S_ISREG(st.st_mode)) cannot_open(path, S_ISDIR(st.st_mode) ? "a folder, not a regular file" : "not a regular file");
   size_ = size_t(st.st_size);
-  if (size_) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
-  ::close(fd);
+  if (size_) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
   if (data_ == MAP_FAILED) {
     data_ = nullptr;
-    fail<IoError>("onnx", "cannot map '{}': {}", path.string(), std::strerror(errno));
+    fail<IoError>("onnx", "cannot map '{}': {}", path, std::strerror(errno));
   }
 }
 
@@ -100,13 +138,34 @@ std::string_view entry(const TensorProto& t, std::string_view key) {
   return {};
 }
 
+void check_entries(const TensorProto& t) {
+  for (int i = 0; i < t.external_data_size(); ++i) {
+    const std::string& key = t.external_data(i).key();
+    if (key != "location" && key != "offset" && key != "length" && key != "checksum")
+      fail<ValueError>("onnx", "external data of '{}' has an unknown entry: expected location, offset, length or checksum, got '{}'",
+                       t.name(), key);
+    for (int j = 0; j < i; ++j)
+      if (t.external_data(j).key() == key)
+        fail<ValueError>("onnx", "external data of '{}' says '{}' twice: expected it once, got it again", t.name(), key);
+  }
+}
+
+// One field holds a tensor's content. `cut`: raw data was cut out of the message.
+void check_fields(const TensorProto& t, bool cut) {
+  const bool fields[] = {cut, !t.raw_data().empty(), t.float_data_size() > 0, t.int32_data_size() > 0, t.string_data_size() > 0,
+                         t.int64_data_size() > 0, t.double_data_size() > 0, t.uint64_data_size() > 0,
+                         t.data_location() == TensorProto::EXTERNAL};
+  const auto set = std::count(std::begin(fields), std::end(fields), true);
+  if (set > 1) fail<ValueError>("onnx", "tensor '{}' is ambiguous: expected one field of data, got {}", t.name(), set);
+}
+
 int64_t entry_number(const TensorProto& t, std::string_view key, int64_t fallback) {
   std::string_view s = entry(t, key);
   if (s.empty()) return fallback;
   int64_t v = 0;
   auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), v);
   if (error != std::errc{} || end != s.data() + s.size() || v < 0)
-    fail<ValueError>("onnx", "external data of '{}': expected a number for {}, got '{}'", t.name(), key, s);
+    fail<ValueError>("onnx", "external data of '{}' has a bad {}: expected a number, 0 or more, got '{}'", t.name(), key, s);
   return v;
 }
 
@@ -142,27 +201,37 @@ Tensor TensorReader::in_place_or_copied(std::string_view bytes, DType t, const S
 Value TensorReader::read_external(const TensorProto& t, DType dtype, const Shape& shape) {
   std::string location(entry(t, "location"));
   if (!file_) fail<ValueError>("onnx", "tensor '{}' is in another file: expected a model read from its folder, got bytes", t.name());
-  std::filesystem::path relative(location);
-  std::error_code ignored;
-  auto whole = std::filesystem::weakly_canonical(folder_ / relative, ignored);
-  auto root = std::filesystem::weakly_canonical(folder_, ignored);
-  auto [end, in_whole] = std::mismatch(root.begin(), root.end(), whole.begin(), whole.end());
-  if (location.empty() || relative.is_absolute() || end != root.end() || in_whole == whole.end())
+  check_entries(t);
+  const std::filesystem::path relative(location);
+  const bool plain = std::find(relative.begin(), relative.end(), "..") == relative.end() && location.find('\0') == std::string::npos;
+  if (location.empty() || relative.is_absolute() || !plain)
     fail<ValueError>("onnx", "external data of '{}' leaves the model's folder: expected a path inside it, got '{}'", t.name(),
                      location);
-  auto& file = external_[whole.string()];
-  if (!file) file = std::make_shared<MappedFile>(whole);
+  External& external = external_[relative.lexically_normal().string()];
+  std::shared_ptr<MappedFile>& file = external.file;
+  if (!file) file = std::make_shared<MappedFile>(folder_, location);
   const int64_t want = file_bytes(dtype, numel(shape)), offset = entry_number(t, "offset", 0),
                 length = entry_number(t, "length", want), size = int64_t(file->bytes().size());
   if (length != want) wrong_size(t, want, length);
   if (offset > size || length > size - offset)
     fail<ValueError>("onnx", "external data of '{}' ends early: expected {} bytes from {}, got a file of {}", t.name(), length,
                      offset, size);
+  // Tensors may be the same bytes, as tied weights are, but not parts of one another.
+  if (length > 0) {
+    const auto next = external.used.lower_bound(offset);
+    const auto* hit = next != external.used.end() && next->first < offset + length ? &*next : nullptr;
+    if (!hit && next != external.used.begin() && std::prev(next)->second.first > offset) hit = &*std::prev(next);
+    if (hit && (hit->first != offset || hit->second.first != offset + length))
+      fail<ValueError>("onnx", "external data of '{}' overlaps: expected bytes of its own, got {} to {} where '{}' has {} to {}", t.name(),
+                       offset, offset + length, hit->second.second, hit->first, hit->second.first);
+    external.used.try_emplace(offset, offset + length, t.name());
+  }
   return in_place_or_copied(file->bytes().substr(size_t(offset), size_t(length)), dtype, shape, file);
 }
 
 Value TensorReader::read(const TensorProto& t, std::string_view raw) {
   if (t.has_segment()) fail<TypeError>("onnx", "tensor '{}' is segmented: expected a whole one", t.name());
+  check_fields(t, !raw.empty());
   const Shape shape = shape_of(t);
   if (is_string_type(t.data_type())) {
     if (int64_t(t.string_data_size()) != numel(shape)) wrong_size(t, numel(shape), t.string_data_size());

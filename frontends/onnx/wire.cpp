@@ -8,7 +8,12 @@ namespace suan::onnx {
 namespace {
 
 constexpr size_t smallest_cut = 4096;  // smaller weights are not worth the book-keeping
-constexpr uint32_t model_graph = 7, graph_initializer = 5, tensor_raw_data = 9;
+constexpr uint32_t model_ir_version = 1, model_graph = 7, model_functions = 25, graph_node = 1, graph_initializer = 5,
+                   graph_input = 11, graph_output = 12, graph_value_info = 13, function_node = 7, node_attribute = 5,
+                   attribute_graph = 6, attribute_graphs = 11, value_type = 2, type_sequence = 4, type_map = 5,
+                   type_optional = 9, tensor_raw_data = 9;
+// Protocol Buffers itself stops at 100 messages within one another, and does not say so.
+constexpr int deepest_graphs = 24, deepest_types = 16;
 
 [[noreturn]] void malformed(size_t at) {
   fail<ValueError>("onnx", "malformed model: expected a Protocol Buffers field, got a truncated or invalid one at byte {}", at);
@@ -35,6 +40,7 @@ class Fields {
     return true;
   }
   bool is(uint32_t number) const { return kind_ == 2 && number_ == number; }
+  uint32_t number() const { return number_; }
   size_t value() const { return value_; }                        // of a length-delimited field
   size_t end() const { return at_; }
   std::string_view whole() const { return all_.substr(begin_, at_ - begin_); }
@@ -71,11 +77,43 @@ void put_message(std::string& out, uint32_t number, const std::string& body) {
   out += body;
 }
 
+void check_type_depth(std::string_view all, size_t begin, size_t end, int depth) {
+  if (depth > deepest_types) fail<ValueError>("onnx", "types nest too deeply: expected at most {} levels, got more", deepest_types);
+  for (Fields f(all, begin, end); f.next();)
+    if (f.is(type_sequence) || f.is(type_map) || f.is(type_optional))
+      for (Fields e(all, f.value(), f.end()); e.next();)
+        if (e.is(1) || e.is(2)) check_type_depth(all, e.value(), e.end(), depth + 1);
+}
+// A graph's nodes and values, or a function's nodes.
+void check_depth(std::string_view all, size_t begin, size_t end, uint32_t nodes, int depth) {
+  if (depth > deepest_graphs)
+    fail<ValueError>("onnx", "graphs nest too deeply: expected at most {} levels, got more", deepest_graphs);
+  for (Fields f(all, begin, end); f.next();) {
+    if (f.is(nodes))
+      for (Fields n(all, f.value(), f.end()); n.next();)
+        if (n.is(node_attribute))
+          for (Fields a(all, n.value(), n.end()); a.next();)
+            if (a.is(attribute_graph) || a.is(attribute_graphs)) check_depth(all, a.value(), a.end(), graph_node, depth + 1);
+    if (nodes == graph_node && (f.is(graph_input) || f.is(graph_output) || f.is(graph_value_info)))
+      for (Fields v(all, f.value(), f.end()); v.next();)
+        if (v.is(value_type)) check_type_depth(all, v.value(), v.end(), 1);
+  }
+}
+
 }  // namespace
 
 Skeleton cut_weights(std::string_view model) {
   Skeleton s;
+  int graphs = 0, versions = 0;
   for (Fields f(model, 0, model.size()); f.next();) {
+    versions += f.number() == model_ir_version;
+    if (f.is(model_functions)) check_depth(model, f.value(), f.end(), function_node, 1);
+    if (f.is(model_graph)) {
+      check_depth(model, f.value(), f.end(), graph_node, 1);
+      ++graphs;
+    }
+    if (versions > 1 || graphs > 1)
+      fail<ValueError>("onnx", "model is ambiguous: expected one {}, got 2", versions > 1 ? "IR version" : "graph");
     if (!f.is(model_graph)) {
       s.bytes += f.whole();
       continue;
