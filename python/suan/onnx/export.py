@@ -38,6 +38,10 @@ class _Call:
         self.writer, self.op, self.attrs, self._in, self._out = writer, op, attrs, inputs, outputs
         self.opset = writer.opset
 
+    def seen_as(self, dtype, wide):
+        """The same node with the inputs of one dtype in another."""
+        return _WideCall(self, dtype, wide)
+
     def has(self, i):
         return i < len(self._in) and self._in[i] is not None
 
@@ -91,6 +95,19 @@ class _Call:
 
     def cast(self, name, dtype):
         return self.emit("Cast", name, to=proto.ELEM_TYPES[dtype])
+
+
+class _WideCall(_Call):
+    def __init__(self, call, dtype, wide):
+        super().__init__(call.writer, call.op, call.attrs, call._in, call._out)
+        self._narrow, self._wide = dtype, wide
+
+    def x(self, i=0):
+        name = super().x(i)
+        return self.cast(name, self._wide) if name and super().dtype(i) == self._narrow else name
+
+    def dtype(self, i=0):
+        return self._wide if super().dtype(i) == self._narrow else super().dtype(i)
 
 
 class _Writer:

@@ -23,8 +23,27 @@ def _same(op, **attributes):
     return lambda c: c.emit(op, *c.xs(), **attributes)
 
 
-def _through(c):
+def _identity(c):
     return c.x()
+
+
+def _through(wide, row):
+    """Dtypes that ONNX's operator lacks, in some version or most runtimes, go through wider ones."""
+
+    def wrapped(c):
+        dtype = c.dtype()
+        if dtype not in wide:
+            return row(c)
+        made = row(c.seen_as(dtype, wide[dtype]))
+        back = lambda k, m: c.cast(m, dtype) if m and c.out_dtype(k) == dtype else m  # noqa: E731
+        return tuple(back(k, m) for k, m in enumerate(made)) if isinstance(made, tuple) else back(0, made)
+
+    return wrapped
+
+
+_BFLOAT16 = {"bfloat16": "float32"}
+_HALVES = {"float16": "float32", **_BFLOAT16}
+_NARROW = dict.fromkeys(("int8", "uint8", "int16", "uint16"), "int32")  # which keeps their bits
 
 
 # ---- element by element --------------------------------------------------------------------------
@@ -161,6 +180,12 @@ def _atan2(c):
     # Both 0: 0, where the quotient is no number.
     none = c.emit("And", c.emit("Equal", x, zero), c.emit("Equal", y, zero))
     return c.emit("Where", none, zero, behind)
+
+
+def _pow(c):
+    if c.dtype() == "uint64":
+        raise NotExportable("ONNX has no powers of uint64")
+    return c.emit("Pow", *c.xs())
 
 
 def _clamp(c):
@@ -333,7 +358,8 @@ def _expand(c):
         return c.x()
     lead = len(out) - len(shape)
     # A 1 leaves the input's dimension as it is.
-    return c.emit("Expand", c.x(), c.ints([1 if i >= lead and shape[i - lead] == d else d for i, d in enumerate(out)]))
+    kept = lambda i, d: isinstance(d, Size) and i >= lead and shape[i - lead] == d  # noqa: E731
+    return c.emit("Expand", c.x(), c.ints([1 if kept(i, d) else d for i, d in enumerate(out)]))
 
 
 def _slice(c):
@@ -515,15 +541,13 @@ def _max_pool(c):
     attributes = dict(kernel_shape=list(c.attrs["kernel"]), ceil_mode=int(c.attrs["ceil_mode"]),
                       strides=list(c.attrs["strides"]) or list(c.attrs["kernel"]), pads=list(c.attrs["padding"]) or None,
                       dilations=list(c.attrs["dilation"]) or None)
-    x = c.x() if c.dtype() != "bfloat16" else c.cast(c.x(), "float32")
-    narrow = lambda v: v if c.dtype() != "bfloat16" else c.cast(v, "bfloat16")  # noqa: E731
     if not c.used(1):
-        return narrow(c.emit("MaxPool", x, **attributes)), None
-    values, at = c.emit("MaxPool", x, n_out=2, **attributes)
+        return c.emit("MaxPool", c.x(), **attributes), None
+    values, at = c.emit("MaxPool", c.x(), n_out=2, **attributes)
     plane = Size.of([1])
     for d in c.shape()[2:]:
         plane = plane * d
-    return narrow(values), c.emit("Mod", at, c.scalar(plane, "int64"))  # ONNX counts through the whole tensor
+    return values, c.emit("Mod", at, c.scalar(plane, "int64"))  # ONNX counts through the whole tensor
 
 
 def _batch_norm_train(c):
@@ -540,15 +564,20 @@ def _batch_norm_train(c):
 
 
 def _layer_norm(c):
-    n = c.attrs["n_dims"]
-    scale = c.x(1) or c.scalar(1)
-    n_out = 3 if c.used(1) or c.used(2) else 1
-    if not c.x(1):  # any shape that broadcasts
-        scale = c.emit("Reshape", scale, c.ints([1]))
-    made = c.emit("LayerNormalization", c.x(), scale, c.x(2), n_out=n_out, axis=-n, epsilon=float(c.attrs["eps"]))
-    if n_out == 1:
-        return made, None, None
-    return made[0], *(_reshape_to(c, made[k], c.out_shape(k), c.shape()) for k in (1, 2))
+    n, rank = c.attrs["n_dims"], len(c.shape())
+    if not (c.used(1) or c.used(2) or c.dtype() == "float64"):
+        scale = c.x(1) or c.writer.array([1], c.dtype(), (1,))
+        return c.emit("LayerNormalization", c.x(), scale, c.x(2), axis=-n, epsilon=float(c.attrs["eps"])), None, None
+    # ONNX's operator may work in float32 and gives its statistics so.
+    mean, var = _variance(c, _wide(c), list(range(rank - n, rank)), 0, True, _wide_dtype(c))
+    rstd = c.emit("Reciprocal", c.emit("Sqrt", c.emit("Add", var, c.scalar(c.attrs["eps"], _wide_dtype(c)))))
+    out = c.emit("Mul", c.emit("Sub", _wide(c), mean), rstd)
+    if c.has(1):
+        out = c.emit("Mul", out, _wide(c, 1))
+    if c.has(2):
+        out = c.emit("Add", out, _wide(c, 2))
+    return _narrow(c, out), *(_reshape_to(c, v, c.out_shape(k), c.shape()) if c.used(k) else None
+                              for k, v in ((1, mean), (2, rstd)))
 
 
 def _rms_norm(c):
@@ -613,24 +642,26 @@ def _cross_entropy(c):
     if c.attrs["label_smoothing"]:
         raise NotExportable("ONNX's loss has no label smoothing")
     loss = c.emit("SoftmaxCrossEntropyLoss", *c.xs(), ignore_index=c.attrs["ignore_index"], reduction=c.attrs["reduction"])
-    return loss, _reduce(c, "ReduceLogSumExp", c.x(), [1], False) if c.used(1) else None
+    return loss, _reduce(c, "ReduceLogSumExp", _wide(c), [1], False) if c.used(1) else None
 
 
 TABLE = {
     **{op: _same(name) for op, name in {
-        "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "abs": "Abs", "sign": "Sign", "sqrt": "Sqrt",
-        "reciprocal": "Reciprocal", "relu": "Relu", "floor": "Floor", "ceil": "Ceil", "round": "Round", "isnan": "IsNaN",
-        "exp": "Exp", "log": "Log", "sin": "Sin", "cos": "Cos", "tan": "Tan", "tanh": "Tanh", "sinh": "Sinh", "cosh": "Cosh",
-        "asin": "Asin", "acos": "Acos", "atan": "Atan", "erf": "Erf", "sigmoid": "Sigmoid", "matmul": "MatMul",
-        "where": "Where",
+        "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "abs": "Abs", "sign": "Sign", "sqrt": "Sqrt",
+        "reciprocal": "Reciprocal", "floor": "Floor", "ceil": "Ceil", "isnan": "IsNaN", "exp": "Exp", "log": "Log",
+        "tanh": "Tanh", "erf": "Erf", "sigmoid": "Sigmoid", "where": "Where",
     }.items()},
-    **dict.fromkeys(("clone", "copy", "contiguous"), _through),
+    **dict.fromkeys(("clone", "copy", "contiguous"), _identity),
+    **{op: _through(_BFLOAT16, _same(op.capitalize())) for op in (
+        "sin", "cos", "tan", "sinh", "cosh", "asin", "acos", "atan", "round")},
+    "relu": lambda c: c.x() if c.dtype() in _UNSIGNED else c.emit("Relu", c.x()),
+    "pow": _through({**_NARROW, "uint32": "int64"}, _pow),
     "neg": _neg,
     "trunc": _trunc,
     "rsqrt": lambda c: c.emit("Reciprocal", c.emit("Sqrt", c.x())),
     "square": lambda c: c.emit("Mul", c.x(), c.x()),
     "exp2": lambda c: c.emit("Pow", c.scalar(2), c.x()),
-    "expm1": _expm1,
+    "expm1": _through(_BFLOAT16, _expm1),
     "log1p": _log1p,
     "log2": _log_to(2),
     "log10": _log_to(10),
@@ -661,7 +692,7 @@ TABLE = {
     "floor_divide": _floor_divide,
     "remainder": _remainder,
     "fmod": _fmod,
-    "atan2": _atan2,
+    "atan2": _through(_BFLOAT16, _atan2),
     "cast": _cast,
     "sum": _reduction("ReduceSum"),
     "mean": _reduction("ReduceMean"),
@@ -676,7 +707,7 @@ TABLE = {
     "all": _all,
     "var": _var,
     "cumsum": _cumsum,
-    "topk": _topk,
+    "topk": _through(_BFLOAT16, _topk),
     "reshape": _reshape,
     "expand": _expand,
     "permute": _permute,
@@ -684,23 +715,24 @@ TABLE = {
     "as_strided": _as_strided,
     "as_strided_copy": _as_strided,
     "as_strided_scatter": _as_strided_scatter("none"),
-    "as_strided_scatter_add": _as_strided_scatter("add"),
+    "as_strided_scatter_add": _through(_HALVES, _as_strided_scatter("add")),
     "diagonal": _diagonal,
     "arange": _arange,
     "full": _full,
     "cat": lambda c: c.emit("Concat", *c.xs(), axis=c.axis()),
     "pad_constant": _pad,
-    "gather": lambda c: c.emit("GatherElements", *c.xs(), axis=c.axis()),
+    "gather": lambda c: c.emit("GatherElements", *c.xs(), axis=c.axis()) if c.shape() else c.x(),
     "scatter": lambda c: c.emit("ScatterElements", *c.xs(), axis=c.axis()),
-    "scatter_add": lambda c: c.emit("ScatterElements", *c.xs(), axis=c.axis(), reduction="add"),
+    "scatter_add": _through(_HALVES, lambda c: c.emit("ScatterElements", *c.xs(), axis=c.axis(), reduction="add")),
     "embedding": lambda c: c.emit("Gather", *c.xs(), axis=0),
     "index": _index,
-    "index_put": _index_put,
-    "linear": _linear,
-    "conv": _conv,
-    "conv_input_grad": _conv_transpose,
-    "avg_pool": _avg_pool,
-    "max_pool": _max_pool,
+    "index_put": _through(_HALVES, _index_put),
+    "matmul": _through(_NARROW, _same("MatMul")),
+    "linear": _through(_NARROW, _linear),
+    "conv": _through(_BFLOAT16, _conv),
+    "conv_input_grad": _through(_BFLOAT16, _conv_transpose),
+    "avg_pool": _through(_BFLOAT16, _avg_pool),
+    "max_pool": _through(_BFLOAT16, _max_pool),
     "softmax": _softmax("Softmax"),
     "log_softmax": _softmax("LogSoftmax"),
     "batch_norm_train": _batch_norm_train,
