@@ -3,6 +3,7 @@ written as an ONNX file. Nothing but the engine is needed."""
 
 import contextlib
 import inspect
+import itertools
 import math
 import os
 
@@ -117,10 +118,11 @@ class _Writer:
         self.recorded = records[0]
         self.opset = opset
         self.symbols = symbols              # [(name, sizes by recording)]
-        self.symbol_at = {}                 # symbol's index -> (input's name, axis)
         self.names, self.nodes, self.initializers = {}, [], {}
         self.constants, self.counts, self.sized = {}, {}, {}
         self.shapes = {}                    # value -> dims as int or Size
+        self.numbers = {}                   # constant -> Size
+        self.known = {}                     # Size -> (name, axis) of a value made before
         self.check_alike()
         self.find_needed()
 
@@ -140,15 +142,23 @@ class _Writer:
                     self.refuse("what the function does depends on a size", i)
             if len(r["nodes"]) != len(first["nodes"]) or r["outputs"] != first["outputs"]:
                 self.refuse("what the function does depends on a size", min(len(r["nodes"]), len(first["nodes"])) - 1)
-            same = r["constants"].keys() == first["constants"].keys() and len(r["captured"]) == len(first["captured"])
-            pairs = [(first["constants"][k], r["constants"][k]) for k in first["constants"]] if same else []
-            pairs += zip(first["captured"], r["captured"]) if same else []
-            for a, b in pairs:
-                if a is not b and (a.dtype != b.dtype or a.shape != b.shape or
-                                   (a.data_ptr() != b.data_ptr() and _bytes(a) != _bytes(b))):
-                    same = False
-            if not same:
-                self.refuse("a constant depends on a size")
+            kept = list(zip(first["inputs"][-len(first["captured"]) :], first["captured"], r["captured"]))
+            kept += [(v, t, r["constants"].get(v, t)) for v, t in first["constants"].items()]
+            differs = [v for v, a, b in kept if not _equal(a, b) and not self.is_number(v)]
+            if differs or len(r["captured"]) != len(first["captured"]) or r["constants"].keys() != first["constants"].keys():
+                reader = next((i for i, n in enumerate(first["nodes"]) if set(n[2]).intersection(differs)), None)
+                self.refuse("a number or a tensor from outside depends on a size", reader)
+
+    def is_number(self, value):
+        """Notes a 0-d constant that is a whole number computed from sizes."""
+        found = [r["constants"].get(value) for r in self.records]
+        if any(t is None or t.numel() != 1 or t.dim() for t in found):
+            return False
+        numbers = [t.item() for t in found]
+        if isinstance(numbers[0], bool) or not all(math.isfinite(v) and v == math.floor(v) for v in numbers):
+            return False
+        self.numbers[value] = Size.of(int(v) for v in numbers)
+        return True
 
     def find_needed(self):
         self.needed = set(self.records[0]["outputs"])
@@ -192,6 +202,8 @@ class _Writer:
         return f"{stem}_{n}" if n else stem
 
     def name_of(self, value):
+        if value not in self.names:  # a number computed from sizes, which are there now
+            self.names[value] = self.scalar(self.numbers[value], self.dtype(value))
         return self.names[value]
 
     def emit(self, op, inputs, n_out, attributes):
@@ -242,11 +254,8 @@ class _Writer:
             return self.sized[size]
         sizes = [s for _, s in self.symbols]
         dims = [(v, axis) for v in inputs if v is not None for axis in range(len(self.shape(v)))]
-        bases = [(s, self.symbol_at[i]) for i, s in enumerate(sizes)]
-        bases += [(d.values, (self.names[v], a)) for v, a in dims if isinstance(d := self.shape(v)[a], Size)]
-        exact = next((at for values, at in bases if values == size.values), None)
-        if exact:
-            found = self.dim_of(*exact)
+        if size in self.known:
+            found = self.dim_of(*self.known[size])
         elif product := next(((v, a, b) for v, a in dims for b in range(a + 2, len(self.shape(v)) + 1)
                               if math.prod(self.shape(v)[a:b], start=1) == size), None):
             v, a, b = product
@@ -254,11 +263,13 @@ class _Writer:
             found = self.reduce_prod(shape)
         elif follows := formula(size.values, sizes):
             factors, scale, shift = follows
-            found = self.dim_of(*self.symbol_at[factors[0]])
+            found = self.dim_of(*self.known[Size(sizes[factors[0]])])
             for f in factors[1:]:
-                found = self.emit("Mul", (found, self.dim_of(*self.symbol_at[f])), 1, {})
+                found = self.emit("Mul", (found, self.dim_of(*self.known[Size(sizes[f])])), 1, {})
             found = self.scaled(found, scale, shift)
-        elif follows := next(((at, fit) for values, at in bases if (fit := linear(size.values, values))), None):
+        elif pair := next((p for p in itertools.combinations_with_replacement(self.known, 2) if p[0] * p[1] == size), None):
+            found = self.emit("Mul", [self.dim_of(*self.known[d]) for d in pair], 1, {})
+        elif follows := next(((at, fit) for base, at in self.known.items() if (fit := linear(size.values, base.values))), None):
             found = self.scaled(self.dim_of(*follows[0]), *follows[1])
         else:
             raise NotExportable(f"the number {size} (at the sizes tried) follows no formula of the dynamic sizes")
@@ -287,16 +298,13 @@ class _Writer:
         first = self.records[0]
         for value, name in zip(first["inputs"], input_names):
             self.names[value] = name
-            for axis, d in enumerate(self.shape(value)):
-                for i, (_, sizes) in enumerate(self.symbols):
-                    if isinstance(d, Size) and d.values == sizes:
-                        self.symbol_at.setdefault(i, (name, axis))
+            self.remember(value)
         for value, t in zip(first["inputs"][len(first["inputs"]) - len(first["captured"]) :], first["captured"]):
             if value in self.needed:
                 name = names_of_tensors.get(_identity(t))
                 self.names[value] = self.initializer(t, name or self.fresh("captured"))
         for value, t in first["constants"].items():
-            if value in self.needed:
+            if value in self.needed and value not in self.numbers:
                 self.names[value] = self.initializer(t)
         for i in self.live:
             op, _, inputs, outputs = first["nodes"][i]
@@ -309,15 +317,22 @@ class _Writer:
                 raise NotImplementedError(f"[onnx.export] {op} cannot be exported: {e} ({self.recorded.source(i)})") from None
             for value, name in zip(outputs, made if isinstance(made, tuple) else (made,)):
                 self.names[value] = name
+                if name:
+                    self.remember(value)
+
+    def remember(self, value):
+        for axis, d in enumerate(self.shape(value)):
+            if isinstance(d, Size):
+                self.known.setdefault(d, (self.names[value], axis))
 
     def outputs(self, names):
         """Gives the results their names."""
         rename = {}
         taken = set(self.initializers) | {self.names[v] for v in self.records[0]["inputs"] if v in self.names}
         made_here = {o for n in self.nodes for o in n[2]}
-        others = (made_here | taken) - {self.names[v] for v in self.records[0]["outputs"]}
+        others = (made_here | taken) - {self.name_of(v) for v in self.records[0]["outputs"]}
         for value, name in zip(self.records[0]["outputs"], names):
-            at = self.names[value]
+            at = self.name_of(value)
             if at in made_here and at not in rename and name not in others:
                 rename[at] = name
             elif name in others:
@@ -344,6 +359,11 @@ class _Writer:
 
 def _bytes(t):
     return _c.to_bytes(t.contiguous())
+
+
+def _equal(a, b):
+    alike = a.dtype == b.dtype and a.shape == b.shape
+    return a is b or alike and (a.data_ptr() == b.data_ptr() or _bytes(a) == _bytes(b))
 
 
 def _identity(t):
