@@ -4,6 +4,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+
 #include "core/apply.h"
 #include "core/record.h"
 #include "python/bindings/binding.h"
@@ -32,9 +34,20 @@ nb::list ids(const std::vector<ValueId>& list) {
   return l;
 }
 
+// Ops that are recorded as they are, though they are defined by others; in training they may write to inputs.
+thread_local const std::vector<std::string>* kept_whole = nullptr;
+bool is_kept(const OpDef& op, const Attrs& attrs) {
+  const int training = op.find_attr("training");
+  if (training >= 0 && attrs.boolean(training)) return false;
+  return std::find(kept_whole->begin(), kept_whole->end(), op.name) != kept_whole->end();
+}
+
 // Nothing is computed: every argument, and what follows from it, has a type and no data.
-RecordedGraph record(nb::callable fn, const Tensors& like, const std::vector<std::vector<int64_t>>& shapes) {
+RecordedGraph record(nb::callable fn, const Tensors& like, const std::vector<std::vector<int64_t>>& shapes,
+                     const std::vector<std::string>& whole) {
   Recorder recorder;
+  kept_whole = &whole;
+  recorder.whole = is_kept;
   Tensors own;
   for (size_t i = 0; i < like.size(); ++i) {
     const TensorType t{like[i].dtype(), Shape(std::span<const int64_t>(shapes.at(i))), like[i].device()};
@@ -96,8 +109,9 @@ void bind_graph(nb::module_& m) {
            "which the last len(captured) are tensors of the outside; outputs; constants.")
       .def("source", [](const RecordedGraph& r, size_t node) { return to_string(r.graph.nodes.at(node).source); },
            "The Python line that made a node.");
-  m.def("record", &record, nb::arg("fn"), nb::arg("like"), nb::arg("shapes"),
-        "Records fn(list of tensors) -> list of tensors, for arguments of these dtypes and shapes.");
+  m.def("record", &record, nb::arg("fn"), nb::arg("like"), nb::arg("shapes"), nb::arg("whole"),
+        "Records fn(list of tensors) -> list of tensors, for arguments of these dtypes and shapes; the ops named in "
+        "`whole` as they are.");
 }
 
 }  // namespace suan::py

@@ -11,7 +11,7 @@ from .. import _c
 from ..compile import CompiledFunction, _flatten, _unflatten
 from . import proto
 from .sizes import MOST_SYMBOLS, N_SAMPLES, Size, formula, linear, sample_sizes
-from .translations import NOT_EXPORTED, TABLE, NotExportable
+from .translations import NOT_EXPORTED, TABLE, WHOLE, NotExportable
 
 #: Operator set versions that can be written, each with the version of the file format it came with.
 OPSETS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}
@@ -447,7 +447,7 @@ def _find_symbols(dynamic_shapes, names, leaves):
 def _record(call, leaves, at, symbols):
     """Recordings with the sizes they were made at."""
     if not symbols:
-        return [_c.record(call, leaves, [list(t.shape) for t in leaves])], []
+        return [_c.record(call, leaves, [list(t.shape) for t in leaves], WHOLE)], []
     problem = None
     for sizes in sample_sizes([size for _, size in symbols]):
         try:
@@ -456,7 +456,7 @@ def _record(call, leaves, at, symbols):
                 shapes = [list(t.shape) for t in leaves]
                 for (leaf, axis), symbol in at.items():
                     shapes[leaf][axis] = sizes[symbol][k]
-                records.append(_c.record(call, leaves, shapes))
+                records.append(_c.record(call, leaves, shapes, WHOLE))
             return records, [(name, sizes[i]) for i, (name, _) in enumerate(symbols)]
         except (ValueError, RuntimeError, IndexError, TypeError) as e:
             problem = problem or (dict(zip((n for n, _ in symbols), (s[k] for s in sizes))), e)

@@ -550,6 +550,13 @@ def _max_pool(c):
     return values, c.emit("Mod", at, c.scalar(plane, "int64"))  # ONNX counts through the whole tensor
 
 
+def _batch_norm(c):
+    channels = c.static(c.shape()[1], "the number of channels")
+    scale = c.x(1) or c.writer.array([1] * channels, c.dtype(), (channels,))
+    shift = c.x(2) or c.writer.array([0] * channels, c.dtype(), (channels,))
+    return c.emit("BatchNormalization", c.x(), scale, shift, c.x(3), c.x(4), epsilon=float(c.attrs["eps"]))
+
+
 def _batch_norm_train(c):
     rank = len(c.shape())
     axes, wide = [0, *range(2, rank)], [1, -1] + [1] * (rank - 2)
@@ -735,12 +742,18 @@ TABLE = {
     "max_pool": _through(_BFLOAT16, _max_pool),
     "softmax": _softmax("Softmax"),
     "log_softmax": _softmax("LogSoftmax"),
+    "batch_norm": _batch_norm,
+    "leaky_relu": _through(_BFLOAT16, lambda c: c.emit("LeakyRelu", c.x(), alpha=float(c.attrs["negative_slope"]))),
+    "elu": _through(_BFLOAT16, lambda c: c.emit("Elu", c.x(), alpha=float(c.attrs["alpha"]))),
     "batch_norm_train": _batch_norm_train,
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "attention": _attention,
     "cross_entropy": _cross_entropy,
 }
+
+#: Composed ops that ONNX has an operator for.
+WHOLE = ["batch_norm", "elu", "leaky_relu"]
 
 _GRADIENT = "it is part of a gradient; export what is computed forward"
 _RANKS = "it talks to other ranks; export from one process"
