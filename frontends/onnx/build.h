@@ -74,10 +74,6 @@ class Eval {
   // operator does more with sizes than OpenProgram allows.
   using Compared = std::vector<std::pair<int64_t, int64_t>>;
   explicit Eval(bool tracing, Compared* compared = nullptr) : tracing_(tracing), compared_(compared) {}
-  // What follows from inputs runs in the caller's context; what follows from constants and shapes alone, outside
-  // of its recording and its tape.
-  struct Training {};
-  explicit Eval(Training) : tracing_(true), compared_(nullptr), training_(true) {}
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
   bool tracing() const { return tracing_; }
   void note_compared(int64_t a, int64_t b) const {
@@ -100,7 +96,6 @@ class Eval {
 
   bool tracing_;
   Compared* compared_;
-  bool training_ = false;
   int depth_ = 0;
 };
 

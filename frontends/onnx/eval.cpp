@@ -63,8 +63,6 @@ const Graph& Call::graph(std::string_view name) const {
 const Tensor& Call::concrete(int i) const {
   const Tensor& t = (*this)[i];
   if (t.is_dry()) throw NeedsData{node.name};
-  if (t.impl()->requires_grad)   // its gradient would be lost
-    fail<TypeError>("input {} is read as numbers: expected a constant, got a parameter {}", i, to_string(t.type()));
   return t;
 }
 
@@ -235,11 +233,6 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
   for (size_t i = 0; i < inputs.size(); ++i) env[size_t(g.in[i])] = std::move(inputs[i]);
   for (auto [from, to] : g.captures) env[size_t(to)] = (*outside)[size_t(from)];
   std::vector<char> sized(compared_ ? size_t(g.n_slots) : 0);
-  std::vector<char> flows(training_ ? size_t(g.n_slots) : 0);   // from the inputs
-  if (training_) {
-    for (int slot : g.in) flows[size_t(slot)] = 1;
-    for (auto [from, to] : g.captures) flows[size_t(to)] = 1;
-  }
   for (const Node& n : g.nodes) {
     check_interrupt();
     std::vector<Value> in;
@@ -247,8 +240,7 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
     bool known = !n.random;
     for (int slot : n.in) in.push_back(slot < 0 ? Value() : env[size_t(slot)]);
     if (tracing_)
-      for (int slot : n.reads)
-        known = known && is_concrete(env[size_t(slot)]) && !(training_ && flows[size_t(slot)] && n.op != "Shape" && n.op != "Size");
+      for (int slot : n.reads) known = known && is_concrete(env[size_t(slot)]);
     Sized how = Sized::no;
     if (compared_) {
       how = follows_sizes(n, sized, known);
@@ -287,9 +279,7 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
           fail<TypeError>(n.op, "unsupported output: expected at most {}, got one more wanted (node '{}')", out.size(), n.name);
     for (size_t k = 0; k < n.out.size(); ++k)
       if (n.out[k] >= 0) {
-        if (training_) flows[size_t(n.out[k])] = !known;
-        const bool settle = tracing_ && (known || !training_);   // which a value on the tape must not
-        Value& v = env[size_t(n.out[k])] = settle ? settled(std::move(out[k])) : std::move(out[k]);
+        Value& v = env[size_t(n.out[k])] = tracing_ ? settled(std::move(out[k])) : std::move(out[k]);
         if (!compared_) continue;
         const bool counts = (how == Sized::computes || how == Sized::chooses || how == Sized::divides) && is_concrete(v);
         if (counts && !(v.is_tensor() && is_integer(v.tensor().dtype()))) throw NotOpen{};  // rounds

@@ -37,7 +37,6 @@ struct Graph {
   std::vector<Port> inputs, outputs;
   std::vector<int> in, out;                          // slots
   std::vector<std::pair<int, Value>> constants;      // initializers, then what folds at load
-  std::vector<std::string> initializers;             // names of the first of these, until something folds
   std::vector<std::pair<int, int>> captures;         // slot outside -> slot here
   std::vector<Node> nodes;
 };

@@ -108,7 +108,6 @@ void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope*
     std::string_view raw;
     if (cuts && (*cuts)[size_t(i)].bytes) raw = bytes.substr((*cuts)[size_t(i)].offset, (*cuts)[size_t(i)].bytes);
     g.constants.emplace_back(scope.define(t.name()), tensors_.read(t, raw));
-    g.initializers.push_back(t.name());
   }
   for (const auto& v : p.input()) {
     if (scope.slots.count(v.name())) continue;  // an initializer's declaration

@@ -7,11 +7,15 @@ import itertools
 import math
 import os
 
+import suan
+
 from .. import _c
-from ..compile import CompiledFunction, _flatten, _unflatten
-from . import proto
-from .sizes import MOST_SYMBOLS, N_SAMPLES, Size, formula, linear, sample_sizes
-from .translations import NOT_EXPORTED, TABLE, WHOLE, NotExportable
+
+suan.compile  # the function takes its name before the module's import would
+from ..compile import CompiledFunction, _flatten, _unflatten  # noqa: E402
+from . import proto  # noqa: E402
+from .sizes import MOST_SYMBOLS, N_SAMPLES, Size, formula, linear, sample_sizes  # noqa: E402
+from .translations import NOT_EXPORTED, TABLE, WHOLE, NotExportable  # noqa: E402
 
 #: Operator set versions that can be written, each with the version of the file format it came with.
 OPSETS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}
@@ -385,8 +389,6 @@ def _write_model(path, graph, weights, opset):
             out.write(raw)
             out.write(bytes(-len(raw) % 64))  # so that a reader can map them in place
             offset += len(raw) + -len(raw) % 64
-    import suan
-
     head = [proto.integer(1, OPSETS[opset]), proto.text(2, "suan"), proto.text(3, suan.__version__),
             proto.message(8, [proto.integer(2, opset)])]
     with open(path, "wb") as f:
