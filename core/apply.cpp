@@ -298,7 +298,8 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
       fail<TypeError>(def.name, "no kernel: expected one for these dtypes on {}, got none (first input {})",
                       to_string(in.empty() ? Device{} : in[0].device()),
                       in.empty() || !in[0].defined() ? "absent" : to_string(in[0].type()));
-    bool region = def.flags & op_region;
+    const bool whole = ctx.recorder && ctx.recorder->whole && ctx.recorder->whole(def, attrs);
+    const bool region = whole || def.flags & op_region;
     if (!region && (!def.vjp || !grad_mask || (ctx.recorder && ctx.recorder->is_within()))) {
       many = run_composite(def, in, attrs);
       return -1;
@@ -308,7 +309,7 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
     {
       NoGrad off;
       if (region) context().recorder = nullptr;
-      if (region && ctx.dry)
+      if (region && ctx.dry && !e.out_types.empty())
         for (const TensorType& t : e.out_types) many.push_back(stand_in(t));
       else
         many = run_composite(def, in, attrs);

@@ -52,6 +52,9 @@ class Recorder {
   const std::vector<uint64_t>& tracked() const { return tracked_; }
   const std::vector<Custom>& customs() const { return customs_; }
 
+  // Composites that the recording is to show as one node, if any.
+  bool (*whole)(const OpDef& op, const Attrs& attrs) = nullptr;
+
   // Arguments become the first graph inputs, in order, whatever their use.
   ValueId add_argument(const Tensor& t);
   ValueId value_of(const Tensor& t);

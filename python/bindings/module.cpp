@@ -24,6 +24,7 @@ void bind_compile(nb::module_& m);  // compile.cpp
 void bind_distributed(nb::module_& m);  // distributed.cpp
 void bind_samples(nb::module_& m);  // samples.cpp
 void bind_onnx(nb::module_& m);     // onnx.cpp
+void bind_graph(nb::module_& m);    // graph.cpp
 
 namespace {
 
@@ -182,4 +183,5 @@ NB_MODULE(_c, m) {
   bind_distributed(m);
   bind_samples(m);
   bind_onnx(m);
+  bind_graph(m);
 }

@@ -15,6 +15,9 @@ nb::list integers(std::span<const int64_t> values) {
   return l;
 }
 
+}  // namespace
+
+// An attribute as Python data; a graph as its text.
 nb::object attr_value(const Attr& a) {
   return std::visit([](const auto& v) -> nb::object {
     using T = std::decay_t<decltype(v)>;
@@ -27,6 +30,8 @@ nb::object attr_value(const Attr& a) {
     else return nb::cast(v);
   }, a);
 }
+
+namespace {
 
 const Sample& sample_of(const OpDef& op, size_t index) {
   static auto* all = [] {
