@@ -5,6 +5,11 @@
 #include "frontends/onnx/model.h"
 #include "ops/api.h"
 
+namespace suan {
+class ConstantCache;
+struct Graph;
+}  // namespace suan
+
 namespace suan::onnx {
 
 // A builder asked for the content of a value that only exists when the plan runs.
@@ -74,6 +79,11 @@ class Eval {
   // operator does more with sizes than OpenProgram allows.
   using Compared = std::vector<std::pair<int64_t, int64_t>>;
   explicit Eval(bool tracing, Compared* compared = nullptr) : tracing_(tracing), compared_(compared) {}
+  // Recorded nodes get the names of the model's nodes they come from, for profiles.
+  Eval&& naming(bool on) && {
+    naming_ = on;
+    return std::move(*this);
+  }
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
   bool tracing() const { return tracing_; }
   void note_compared(int64_t a, int64_t b) const {
@@ -94,7 +104,9 @@ class Eval {
   Sized follows_sizes(const Node& n, const std::vector<char>& sized, bool known) const;
   void compare(const Value& a, const Value& b) const;
 
-  bool tracing_;
+  void name_from(size_t first, const Node& n) const;
+
+  bool tracing_, naming_ = false;
   Compared* compared_;
   int depth_ = 0;
 };
@@ -116,6 +128,9 @@ Tensor flatten_to(const Tensor& x, std::initializer_list<int64_t> shape);
 
 // Nodes that read constants only run once, for all shapes.
 void fold_constants(Graph& g);
+
+// Products, convolutions and attention take bfloat16 operands and give float32; casts of weights are cached.
+void narrow_products(suan::Graph& g, ConstantCache& cache);
 
 // Tables, one for each file of builders.
 std::vector<Mapping> elementwise_ops();
