@@ -127,7 +127,9 @@ class Run {
   // Inputs in the graph's order, contiguous and of the planned types. Returns the outputs that are not commits.
   // A call that throws (an index out of range, Ctrl-C) leaves captured state as it was, up to the last steps,
   // which only commit and are not interrupted.
-  Tensors operator()(std::span<const Tensor> inputs);
+  // `into`, if not empty: by returned output, a contiguous tensor of its type that it is written to and is then
+  // returned, or nothing. It shares memory with no other operand. Only for plans whose outputs are their own.
+  Tensors operator()(std::span<const Tensor> inputs, std::span<const Tensor> into = {});
 
  private:
   // A committed input that is written before the last steps: kept to be put back.
@@ -137,7 +139,7 @@ class Run {
   // A device that can keep work as one unit gets the steps from the second call on, when kernels are loaded. The unit
   // holds addresses: an input that moves is copied to a place of its own first, as are results afterwards.
   bool capturable() const;
-  void replay_unit(std::span<const Ref<Storage>> results);
+  void replay_unit(std::span<std::byte* const> results);
 
   std::shared_ptr<const Plan> plan_;
   Ref<Storage> arena_;
@@ -161,12 +163,12 @@ Tensors run_once(const Plan& plan, std::vector<Ref<Storage>> inputs);
 class RunPool {
  public:
   explicit RunPool(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
-  Tensors operator()(std::span<const Tensor> inputs);
+  Tensors operator()(std::span<const Tensor> inputs, std::span<const Tensor> into = {});
   const Plan& plan() const { return *plan_; }
   void trim();
 
  private:
-  Tensors watched(std::span<const Tensor> inputs) const;
+  Tensors watched(std::span<const Tensor> inputs, std::span<const Tensor> into) const;
   std::shared_ptr<const Plan> plan_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Run>> idle_;

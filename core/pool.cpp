@@ -22,6 +22,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/thread_limit.h"
 
 namespace suan {
 namespace {
@@ -34,6 +35,7 @@ constexpr auto spin_time = std::chrono::milliseconds(1);
 
 thread_local int current_index = 0;
 thread_local bool inside_task = false;
+thread_local int thread_limit = 0;   // 0: none
 std::atomic<bool> forked{false};
 
 void relax() {
@@ -117,12 +119,14 @@ class Pool {
 
   void run(int64_t n, FunctionRef<void(int64_t)> fn) {
     std::unique_lock lock(caller_, std::defer_lock);
-    if (size() == 1 || !lock.try_lock()) {
+    const int wanted = num_threads();
+    if (wanted == 1 || !lock.try_lock()) {
       run_inline(n, fn);
       return;
     }
-    if (static_cast<int>(workers_.size()) + 1 != size()) start_workers();
+    if (static_cast<int>(workers_.size()) + 1 < wanted) start_workers(wanted);
 
+    limit_.store(wanted, std::memory_order_relaxed);
     fn_ = fn;
     n_ = n;
     next_.store(0, std::memory_order_relaxed);
@@ -177,6 +181,11 @@ class Pool {
       if (stop_.load(std::memory_order_acquire)) return;
       uint32_t s = state_.load(std::memory_order_acquire);
       while ((s & open_bit) && (s & ~active_mask) != seen) {
+        // Not wanted in this job. Should the number be a later job's, this one is over.
+        if (index >= limit_.load(std::memory_order_relaxed)) {
+          seen = s & ~active_mask;
+          break;
+        }
         if (!state_.compare_exchange_weak(s, s + 1, std::memory_order_acq_rel)) continue;
         seen = s & ~active_mask;
         work();
@@ -189,21 +198,21 @@ class Pool {
     }
   }
 
-  void start_workers() {
+  void start_workers(int n) {
     // Registered once, when there is something a fork would lose.
     static const int registered = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
     (void)registered;
-    spin_ = size() <= available_cpus();
+    spin_ = n <= available_cpus();
     const uint32_t seen = state_.load(std::memory_order_relaxed) & ~active_mask;
     try {
-      for (int i = 1; i < size(); ++i) {
+      for (int i = static_cast<int>(workers_.size()) + 1; i < n; ++i) {
         workers_.emplace_back([this, i, seen] { worker(i, seen); });
         if (pin_) pin(workers_.back(), i);
       }
     } catch (const std::system_error&) {
       const size_t got = workers_.size() + 1;
       stop_workers();
-      fail<StateError>("parallel_for", "cannot start threads: expected {}, got {}", size(), got);
+      fail<StateError>("parallel_for", "cannot start threads: expected {}, got {}", n, got);
     }
   }
 
@@ -232,7 +241,8 @@ class Pool {
   std::mutex caller_;
   std::atomic<int> size_;
   bool pin_ = false;
-  bool spin_ = true;
+  std::atomic<bool> spin_{true};
+  std::atomic<int> limit_{0};   // threads wanted in the open job
   std::vector<std::thread> workers_;
   std::atomic<bool> stop_{false};
 
@@ -270,7 +280,13 @@ void parallel_for(int64_t n, FunctionRef<void(int64_t)> fn) {
   Pool::get().run(n, fn);
 }
 
-int num_threads() { return Pool::get().size(); }
+int num_threads() { return thread_limit ? thread_limit : Pool::get().size(); }
+
+ThreadLimit::ThreadLimit(int n) : before_(thread_limit) {
+  if (n < 0 || n > max_threads) fail("threads", "bad number of threads: expected 0 to {}, got {}", max_threads, n);
+  if (n) thread_limit = n;
+}
+ThreadLimit::~ThreadLimit() { thread_limit = before_; }
 
 void set_num_threads(int n, bool pin_to_cpus) {
   if (n < 1 || n > max_threads) {

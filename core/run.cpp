@@ -112,7 +112,7 @@ void Run::find_early_commits() {
   if (bytes) kept_ = Storage::allocate(plan_->device_, int64_t(bytes));
 }
 
-Tensors Run::operator()(std::span<const Tensor> inputs) {
+Tensors Run::operator()(std::span<const Tensor> inputs, std::span<const Tensor> into) {
   const Plan& p = *plan_;
   if (inputs.size() != p.graph_.inputs.size())
     fail<ValueError>("run", "wrong number of inputs: expected {}, got {}", p.graph_.inputs.size(), inputs.size());
@@ -127,21 +127,38 @@ Tensors Run::operator()(std::span<const Tensor> inputs) {
       kept[i] = apply(op("copy"), {inputs[i]});
     }
   }
-  std::vector<Ref<Storage>> outs;
-  for (int b : p.output_buffers_) outs.push_back(Storage::allocate(p.device_, p.buffers_[size_t(b)].bytes));
+  if (!into.empty() && (into.size() != p.results_.size() || !p.options_.own_outputs))
+    fail<ValueError>("run", "places for outputs: expected {} of a plan with outputs of their own, got {}", p.results_.size(),
+                     into.size());
+  std::vector<Ref<Storage>> outs(p.output_buffers_.size());
+  std::vector<std::byte*> out_at(outs.size());
+  for (size_t k = 0; k < into.size(); ++k)
+    if (const Tensor& t = into[k]; t.defined()) {
+      const TensorType& want = p.graph_.values[size_t(p.graph_.outputs[size_t(p.results_[k].output)])].type;
+      if (!(t.type() == want) || !t.is_contiguous())
+        fail<TypeError>("run", "output {} does not fit its place: expected a contiguous {}, got {}", k, to_string(want),
+                        to_string(t.type()));
+      out_at[size_t(p.buffers_[size_t(p.results_[k].buffer)].index)] = t.raw();
+    }
+  for (size_t k = 0; k < outs.size(); ++k)
+    if (!out_at[k]) {
+      outs[k] = Storage::allocate(p.device_, p.buffers_[size_t(p.output_buffers_[k])].bytes);
+      out_at[k] = outs[k]->data();
+    }
   for (size_t i = 0; i < base_.size(); ++i) {
     const Buffer& b = p.buffers_[i];
     if (b.home == Home::input) base_[i] = kept[size_t(b.index)].raw();
-    if (b.home == Home::output) base_[i] = outs[size_t(b.index)]->data();
+    if (b.home == Home::output) base_[i] = out_at[size_t(b.index)];
   }
   apply_counters().kernels_on[int(p.device_.type)] += p.n_kernels_;
-  if (captures_ && warm_) replay_unit(outs);
+  if (captures_ && warm_) replay_unit(out_at);
   else run_steps();
   warm_ = true;
   Tensors result;
   for (const Plan::Result& r : p.results_) {
     const TensorType& t = p.graph_.values[size_t(p.graph_.outputs[size_t(r.output)])].type;
-    result.push_back(Tensor::over(outs[size_t(p.buffers_[size_t(r.buffer)].index)], r.layout, t.dtype));
+    if (const size_t k = result.size(); k < into.size() && into[k].defined()) result.push_back(into[k]);
+    else result.push_back(Tensor::over(outs[size_t(p.buffers_[size_t(r.buffer)].index)], r.layout, t.dtype));
   }
   return result;
 }
@@ -311,7 +328,7 @@ bool Run::capturable() const {
   });
 }
 
-void Run::replay_unit(std::span<const Ref<Storage>> results) {
+void Run::replay_unit(std::span<std::byte* const> results) {
   const Plan& p = *plan_;
   const DeviceCapture& capture = *backend(p.device_.type).capture();
   const int index = p.device_.index;
@@ -347,22 +364,27 @@ void Run::replay_unit(std::span<const Ref<Storage>> results) {
   ++replay_counters().unit_replays;
   for (size_t i = 0; i < base_.size(); ++i)
     if (const Buffer& b = p.buffers_[i]; b.home == Home::output)
-      copy_on(p.device_, results[size_t(b.index)]->data(), own_[i]->data(), b.bytes);
+      copy_on(p.device_, results[size_t(b.index)], own_[i]->data(), b.bytes);
 }
 
 // Node by node through apply(), for a hook that wants to see each result.
-Tensors RunPool::watched(std::span<const Tensor> inputs) const {
+Tensors RunPool::watched(std::span<const Tensor> inputs, std::span<const Tensor> into) const {
   NoGrad off;
   Tensors all = interpret(plan_->graph(), inputs), out;
   InterruptShield commit;
   for (size_t k = 0; k < all.size(); ++k)
     if (int to = plan_->commits()[k]; to >= 0) apply_into(op("copy"), {all[k]}, {}, inputs[size_t(to)]);
     else out.push_back(all[k]);
+  for (size_t k = 0; k < into.size(); ++k)
+    if (into[k].defined()) {
+      apply_into(op("copy"), {out[k]}, {}, into[k]);
+      out[k] = into[k];
+    }
   return out;
 }
 
-Tensors RunPool::operator()(std::span<const Tensor> inputs) {
-  if (result_hook()) return watched(inputs);
+Tensors RunPool::operator()(std::span<const Tensor> inputs, std::span<const Tensor> into) {
+  if (result_hook()) return watched(inputs, into);
   std::unique_ptr<Run> run;
   {
     std::lock_guard lock(mutex_);
@@ -373,10 +395,10 @@ Tensors RunPool::operator()(std::span<const Tensor> inputs) {
     }
   }
   if (!run) run = std::make_unique<Run>(plan_);
-  Tensors out = (*run)(inputs);
+  Tensors out = (*run)(inputs, into);
   std::lock_guard lock(mutex_);
   // Callers beyond the threads that can run at once take their arenas with them.
-  if (idle_.size() < size_t(num_threads())) idle_.push_back(std::move(run));
+  if (idle_.size() < size_t(std::max(num_threads(), available_cpus()))) idle_.push_back(std::move(run));
   return out;
 }
 

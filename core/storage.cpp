@@ -2,17 +2,32 @@
 #include "core/storage.h"
 
 #include <atomic>
+#include <mutex>
 #include <new>
+#include <unordered_set>
 
 #include "core/allocator.h"
 #include "core/backend.h"
 #include "core/error.h"
+#include "core/node_mark.h"
 
 namespace suan {
 
 SourceHooks source_hooks;
 
+namespace {
+constexpr int32_t is_name = INT32_MIN;   // no position in code
+}
+SourceMark named_mark(std::string_view name) {
+  static std::mutex mutex;
+  static auto& names = *new std::unordered_set<std::string>;
+  std::lock_guard lock(mutex);
+  return {&*names.emplace(name).first, is_name};
+}
+bool is_named(const SourceMark& mark) { return mark && mark.position == is_name; }
+
 std::string to_string(const SourceMark& mark) {
+  if (is_named(mark)) return *static_cast<const std::string*>(mark.code);
   return mark && source_hooks.format ? source_hooks.format(mark) : "unknown line";
 }
 

@@ -5,6 +5,11 @@
 #include "frontends/onnx/model.h"
 #include "ops/api.h"
 
+namespace suan {
+class ConstantCache;
+struct Graph;
+}  // namespace suan
+
 namespace suan::onnx {
 
 // A builder asked for the content of a value that only exists when the plan runs.
@@ -82,6 +87,11 @@ class Eval {
   // operator does more with sizes than OpenProgram allows.
   using Compared = std::vector<std::pair<int64_t, int64_t>>;
   explicit Eval(bool tracing, Compared* compared = nullptr) : tracing_(tracing), compared_(compared) {}
+  // Recorded nodes get the names of the model's nodes they come from, for profiles.
+  Eval&& naming(bool on) && {
+    naming_ = on;
+    return std::move(*this);
+  }
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
   bool tracing() const { return tracing_; }
   bool open_sizes() const { return compared_; }
@@ -105,7 +115,9 @@ class Eval {
   Sized follows_sizes(const Node& n, const std::vector<char>& sized, bool known) const;
   void compare(const Value& a, const Value& b) const;
 
-  bool tracing_;
+  void name_from(size_t first, const Node& n) const;
+
+  bool tracing_, naming_ = false;
   Compared* compared_;
   int depth_ = 0;
   int64_t unrolled_ = 0;
@@ -134,6 +146,9 @@ Tensor flatten_to(const Tensor& x, std::initializer_list<int64_t> shape);
 // Nodes that read constants only run once, for all shapes. What takes more than `bytes`, and what has graphs of its own
 // (loops may be long), is left to the call. Errors name the node.
 void fold_constants(Graph& g, int64_t bytes);
+
+// Products, convolutions and attention take bfloat16 operands and give float32; casts of weights are cached.
+void narrow_products(suan::Graph& g, ConstantCache& cache);
 
 // Tables, one for each file of builders.
 std::vector<Mapping> elementwise_ops();

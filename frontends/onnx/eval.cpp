@@ -6,6 +6,7 @@
 
 #include "core/allocator.h"
 #include "core/interrupt.h"
+#include "core/node_mark.h"
 #include "core/record.h"
 #include "frontends/onnx/build.h"
 #include "frontends/onnx/check.h"
@@ -207,6 +208,13 @@ Eval::Sized Eval::follows_sizes(const Node& n, const std::vector<char>& sized, b
   return Sized::computes;
 }
 
+// Those of a sub-graph or a function have theirs already.
+void Eval::name_from(size_t first, const Node& n) const {
+  std::vector<suan::Node>& nodes = context().recorder->graph().nodes;
+  for (size_t i = first; i < nodes.size(); ++i)
+    if (!nodes[i].source || !is_named(nodes[i].source)) nodes[i].source = named_mark(n.name);
+}
+
 // Notes how the elements of two known values compare.
 void Eval::compare(const Value& a, const Value& b) const {
   if (!a.is_tensor() || !b.is_tensor()) throw NotOpen{};
@@ -287,9 +295,12 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
       Call c(n, std::move(in), *this, env);
       return n.build(c);
     };
+    const bool naming = naming_ && context().recorder;
+    const size_t recorded = naming ? context().recorder->graph().nodes.size() : 0;
     std::vector<Value> out;
     try {
       out = tracing_ && known ? eagerly(build) : build();
+      if (naming) name_from(recorded, n);
       if (out.size() < n.out.size())
         for (size_t k = out.size(); k < n.out.size(); ++k)
           if (n.out[k] >= 0)

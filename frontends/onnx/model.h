@@ -53,9 +53,7 @@ struct Graph {
 
 struct Model {
   Graph graph;
-  int64_t ir_version = 0;
-  std::string producer;
-  std::map<std::string, int64_t> opsets;
+  Metadata meta;
   std::map<std::string, int> op_counts;
   int64_t weight_bytes = 0, mapped_bytes = 0;
 };

@@ -96,12 +96,34 @@ class Importer {
   int64_t items_left_ = 0;
 };
 
+// The names that ONNX Runtime prints.
+std::string element_text(int elem) {
+  static const char* const names[] = {"undefined", "float",   "uint8",      "int8",           "uint16",     "int16",
+                                      "int32",     "int64",   "string",     "bool",           "float16",    "double",
+                                      "uint32",    "uint64",  "complex64",  "complex128",     "bfloat16",   "float8e4m3fn",
+                                      "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4", "int4", "float4e2m1",
+                                      "float8e8m0", "uint2", "int2"};
+  return elem >= 0 && elem < int(std::size(names)) ? names[elem] : std::to_string(elem);
+}
+std::string type_text(const TypeProto& t, int depth = 0) {
+  constexpr int deepest = 32;
+  if (depth > deepest) fail<ValueError>("onnx", "types nest too deeply: expected at most {} levels", deepest);
+  if (t.has_tensor_type()) return "tensor(" + element_text(t.tensor_type().elem_type()) + ")";
+  if (t.has_sparse_tensor_type()) return "sparse_tensor(" + element_text(t.sparse_tensor_type().elem_type()) + ")";
+  if (t.has_sequence_type()) return "seq(" + type_text(t.sequence_type().elem_type(), depth + 1) + ")";
+  if (t.has_optional_type()) return "optional(" + type_text(t.optional_type().elem_type(), depth + 1) + ")";
+  if (t.has_map_type())
+    return "map(" + element_text(t.map_type().key_type()) + "," + type_text(t.map_type().value_type(), depth + 1) + ")";
+  return "undefined";
+}
+
 void cut_differentiated(Scope& scope, Node& n);
 
 Port port_of(const ::onnx::ValueInfoProto& v) try {
   Port p;
   p.name = v.name();
   const TypeProto& t = v.type();
+  p.type = type_text(t);
   if (t.has_tensor_type()) {
     const int elem = t.tensor_type().elem_type();
     p.kind = is_string_type(elem) ? Port::Kind::strings : Port::Kind::tensor;
@@ -113,6 +135,7 @@ Port port_of(const ::onnx::ValueInfoProto& v) try {
         fail<ShapeError>("onnx", "negative dimension of '{}': expected 0 or more, got {}", v.name(), d.dim_value());
       p.dims.push_back(d.has_dim_value() && d.dim_value() >= 0 ? d.dim_value() : -1);
       p.dim_names.push_back(d.dim_param());
+      p.dim_denotations.push_back(d.denotation());
     }
   } else if (t.has_sequence_type()) {
     p.kind = Port::Kind::sequence;
@@ -399,14 +422,15 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   if (skeleton.bytes.size() > INT_MAX || !proto.ParseFromCodedStream(&in) || !in.ConsumedEntireMessage() || !proto.has_graph())
     fail<ValueError>("onnx", "not a model: expected an ONNX ModelProto with a graph, got {} bytes that are none", bytes.size());
   Model m;
-  m.ir_version = proto.ir_version();
-  m.producer = proto.producer_name();
-  m.opsets = opsets_of(proto.opset_import());
-  check_versions(proto, m.opsets);
-  if (m.opsets.empty()) m.opsets[""] = 1;
+  Metadata& meta = m.meta;
+  meta = {proto.ir_version(), proto.model_version(), opsets_of(proto.opset_import()), proto.producer_name(),
+          proto.producer_version(), proto.domain(), proto.doc_string(), proto.graph().name(), proto.graph().doc_string(), {}};
+  for (const auto& p : proto.metadata_props()) meta.custom[p.key()] = p.value();
+  check_versions(proto, meta.opsets);
+  if (meta.opsets.empty()) meta.opsets[""] = 1;
   TensorReader tensors(bytes, std::move(file), folder);
   Importer importer(tensors, proto);
-  importer.graph(m.graph, proto.graph(), m.opsets, nullptr, &skeleton.cuts, bytes, nullptr);
+  importer.graph(m.graph, proto.graph(), meta.opsets, nullptr, &skeleton.cuts, bytes, nullptr);
   m.op_counts = std::move(importer.counts);
   m.weight_bytes = tensors.counted().all;
   m.mapped_bytes = tensors.counted().mapped;

@@ -12,8 +12,10 @@
 
 #include "core/allocator.h"
 #include "core/compile.h"
+#include "core/interrupt.h"
 #include "core/open_program.h"
 #include "core/pass.h"
+#include "core/thread_limit.h"
 #include "frontends/onnx/build.h"
 
 namespace suan::onnx {
@@ -47,6 +49,8 @@ void captured_to_constants(suan::Graph& g, const std::vector<Recorder::Captured>
   g.inputs = std::move(inputs);
 }
 
+class Places;
+
 }  // namespace
 
 struct Session::State {
@@ -54,24 +58,32 @@ struct Session::State {
   SessionOptions options;
   std::mutex mutex;                                       // of what follows
   std::list<std::shared_ptr<Planned>> plans;              // last used first
-  ConstantCache constants;                                // packed weights
-  bool stepwise = false;                                  // data decides: nothing can be planned
-  std::string stepwise_node;
+  double planning_seconds = 0;
+  std::atomic<bool> stepwise{false};                      // data decides: nothing can be planned
   std::atomic<uint64_t> translated{0}, replayed{0}, stepped{0};
+
+  std::timed_mutex planning;                              // of what follows; plans made before go on meanwhile
+  std::string stepwise_node;
+  ConstantCache constants;                                // packed weights
 
   std::vector<std::vector<int>> symbols;                  // by input and dimension; -1 for a number
   int n_symbols = 0;
   bool openable = true;                                   // so far
   std::vector<Opened> opened;
   std::atomic<uint64_t> laid_out{0};
-  double planning_seconds = 0;
 
   template <class Source>
   void load(const Source& source, const SessionOptions& given);
-  void find_symbols();
-  std::string sizes_of(std::span<const Value> in) const;
   void check_peak(const Plan& plan) const;
-  std::vector<Value> run(std::vector<Value> in);
+  std::string sizes_of(std::span<const Value> in) const;
+  std::vector<Value> run(std::vector<Value> in, const Places& places);
+  template <class... A>
+  void say(int severity, fmt::format_string<A...> text, A&&... a) const {
+    if (options.log) options.log(severity, fmt::format(text, std::forward<A>(a)...));
+  }
+  void fix_sizes();
+  void find_symbols();
+  std::shared_ptr<Planned> find(const std::vector<TensorType>& types);
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types);
   std::shared_ptr<Planned> kept();
   suan::Graph record(const std::vector<TensorType>& types, Planned& planned, Eval&& eval);
@@ -80,6 +92,29 @@ struct Session::State {
   std::shared_ptr<Planned> from_open(const std::vector<TensorType>& types);
   const OpenProgram* open(const std::vector<TensorType>& types, const std::vector<int64_t>& closed);
 };
+
+// Dimensions that the options give sizes to become numbers.
+void Session::State::fix_sizes() {
+  std::map<std::string, int64_t> names = options.sizes, kinds = options.sizes_by_denotation;
+  const auto fix = [&](std::vector<Port>& ports, auto used) {
+    for (Port& p : ports)
+      for (size_t i = 0; i < p.dims.size(); ++i)
+        for (auto [sizes, text] : {std::pair(&options.sizes, &p.dim_names[i]), {&options.sizes_by_denotation, &p.dim_denotations[i]}})
+          if (auto it = sizes->find(*text); it != sizes->end() && p.dims[i] < 0) {
+            p.dims[i] = it->second;
+            used(sizes == &options.sizes ? names : kinds, it->first);
+          }
+  };
+  for (const auto& sizes : {options.sizes, options.sizes_by_denotation})
+    for (const auto& [name, size] : sizes)
+      if (size < 0) fail<ValueError>("onnx", "bad size of dimension '{}': expected 0 or more, got {}", name, size);
+  fix(model.graph.inputs, [](auto& left, const std::string& name) { left.erase(name); });
+  fix(model.graph.outputs, [](auto&, const std::string&) {});
+  for (const auto& left : {names, kinds})
+    if (!left.empty())
+      fail<ValueError>("onnx", "no dimension '{}': expected a name or denotation that an input's dimensions have, got one that none has",
+                       left.begin()->first);
+}
 
 // Dimensions of one name have one size; those without a name have their own.
 void Session::State::find_symbols() {
@@ -125,6 +160,7 @@ suan::Graph Session::State::record(const std::vector<TensorType>& types, Planned
   if (planned_outputs.empty()) return {};
   suan::Graph g = recorder.finish(planned_outputs);
   captured_to_constants(g, recorder.captured());
+  if (options.bf16) narrow_products(g, constants);
   return g;
 }
 
@@ -154,7 +190,7 @@ void Session::State::check_peak(const Plan& plan) const {
 std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>& types) {
   auto planned = std::make_shared<Planned>();
   planned->types = types;
-  suan::Graph g = record(types, *planned, Eval(true));
+  suan::Graph g = record(types, *planned, Eval(true).naming(options.name_nodes));
   if (planned->from_plan.empty()) return planned;
   optimize(g, {.constants = &constants, .exact = options.exact});
   lay_out(std::move(g), *planned);
@@ -181,7 +217,7 @@ const OpenProgram* Session::State::open(const std::vector<TensorType>& types, co
         if (const int symbol = symbols[i][size_t(d)]; symbol >= 0) at[i].shape[d] = sizes[size_t(symbol)];
     try {
       Planned ignored;
-      sample.graph = record(at, ignored, Eval(true, &sample.compared));
+      sample.graph = record(at, ignored, Eval(true, &sample.compared).naming(options.name_nodes));
       failed = int(ignored.from_plan.size()) != int(model.graph.outputs.size());
       if (!failed) optimize(sample.graph, {.constants = &constants, .exact = options.exact, .open_sizes = true});
       samples.push_back(std::move(sample));
@@ -240,28 +276,60 @@ std::shared_ptr<Planned> Session::State::kept() {
   return plans.front();
 }
 
-std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& types) {
+std::shared_ptr<Planned> Session::State::find(const std::vector<TensorType>& types) {
   std::lock_guard lock(mutex);
   for (auto it = plans.begin(); it != plans.end(); ++it)
     if ((*it)->types == types) {
       plans.splice(plans.begin(), plans, it);
       return kept();
     }
+  return nullptr;
+}
+
+// Null where data decides.
+std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& types) {
+  if (std::shared_ptr<Planned> p = find(types)) return p;
+  if (stepwise) return nullptr;
+  std::unique_lock one(planning, std::defer_lock);
+  while (!one.try_lock_for(std::chrono::milliseconds(5))) check_interrupt();
+  if (std::shared_ptr<Planned> p = find(types)) return p;  // another thread met the same shapes
   if (stepwise) return nullptr;
   using Clock = std::chrono::steady_clock;
   const Clock::time_point began = Clock::now();
+  std::shared_ptr<Planned> made;
+  bool first = false;
+  {
+    std::lock_guard lock(mutex);
+    first = plans.empty();
+  }
+  const uint64_t translations = translated;
   try {
     // One shape alone is best served by a program of its own: more is known then.
-    std::shared_ptr<Planned> made = plans.empty() ? nullptr : from_open(types);
-    plans.push_front(made ? made : translate(types));
-    planning_seconds += std::chrono::duration<double>(Clock::now() - began).count();
+    if (!first) made = from_open(types);
+    if (!made) made = translate(types);
   } catch (const NeedsData& e) {
-    stepwise = true;
     stepwise_node = e.node;
+    stepwise = true;
+    one.unlock();
+    say(2, "data decides at node '{}': this model runs node by node, without plans", e.node);
     return nullptr;
   }
-  while (plans.size() > std::max<size_t>(options.max_plans, 1)) plans.pop_back();
-  return kept();
+  const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  {
+    std::lock_guard lock(mutex);
+    planning_seconds += seconds;
+    plans.push_front(made);
+    while (plans.size() > std::max<size_t>(options.max_plans, 1)) plans.pop_back();
+    kept();
+  }
+  one.unlock();
+  if (options.log) {
+    std::string text;
+    for (size_t i = 0; i < types.size(); ++i) text += fmt::format("{}'{}' {}", i ? ", " : "", model.graph.inputs[i].name, to_string(types[i]));
+    say(1, "planned for {}: {} in {:.1f} ms, {} bytes for a call", text.empty() ? "no inputs" : text,
+        translated > translations ? "translated" : "laid out", seconds * 1e3, made->pool ? made->pool->plan().peak_bytes() : 0);
+  }
+  return made;
 }
 
 namespace {
@@ -296,8 +364,15 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   if (options.memory_limit < 0)
     fail<ValueError>("onnx", "memory_limit out of range: expected 0 or more, got {}", options.memory_limit);
   if (options.memory_limit == 0) options.memory_limit = free_memory() / 4 * 3;
+  const ThreadLimit threads(options.threads);
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point began = Clock::now();
   model = read_model(source, options.memory_limit);
+  fix_sizes();
   find_symbols();
+  say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",
+      std::chrono::duration<double>(Clock::now() - began).count() * 1e3, model.graph.nodes.size(), model.weight_bytes,
+      model.mapped_bytes);
 }
 
 Session::Session(const std::filesystem::path& path, const SessionOptions& options) : state_(std::make_unique<State>()) {
@@ -314,25 +389,92 @@ const std::vector<Port>& Session::outputs() const { return state_->model.graph.o
 
 namespace {
 
+void check_type(const Port& p, const TensorType& t) {
+  auto bad = [&](const std::string& want) {
+    suan::fail<TypeError>("onnx", "input '{}' does not fit: expected {}, got {}", p.name, want, to_string(t));
+  };
+  if (p.kind == Port::Kind::strings) bad("strings");
+  if (p.kind == Port::Kind::sequence) bad("a sequence");
+  if (p.kind != Port::Kind::tensor) return;
+  if (t.dtype != p.dtype) bad("a tensor of " + std::string(name(p.dtype)));
+  if (!p.has_shape) return;
+  if (t.shape.size() != int(p.dims.size())) bad(fmt::format("{} dimensions", p.dims.size()));
+  for (int i = 0; i < t.shape.size(); ++i)
+    if (p.dims[size_t(i)] >= 0 && t.shape[i] != p.dims[size_t(i)])
+      suan::fail<ShapeError>("onnx", "input '{}' does not fit: expected {} in dimension {}, got {}", p.name, p.dims[size_t(i)], i,
+                             to_string(t));
+}
+
 void check_input(const Port& p, const Value& v) {
+  if (v.is_tensor()) return check_type(p, v.tensor().type());
   auto bad = [&](const std::string& want) {
     suan::fail<TypeError>("onnx", "input '{}' does not fit: expected {}, got {}", p.name, want, onnx::describe(v));
   };
-  if (p.kind == Port::Kind::tensor) {
-    if (!v.is_tensor()) bad("a tensor of " + std::string(name(p.dtype)));
-    const Tensor& t = v.tensor();
-    if (t.dtype() != p.dtype) bad("a tensor of " + std::string(name(p.dtype)));
-    if (!p.has_shape) return;
-    if (t.rank() != int(p.dims.size())) bad(fmt::format("{} dimensions", p.dims.size()));
-    for (int i = 0; i < t.rank(); ++i)
-      if (p.dims[size_t(i)] >= 0 && t.dim(i) != p.dims[size_t(i)])
-        suan::fail<ShapeError>("onnx", "input '{}' does not fit: expected {} in dimension {}, got {}", p.name, p.dims[size_t(i)], i,
-                               to_string(t.type()));
-  }
+  if (p.kind == Port::Kind::tensor) bad("a tensor of " + std::string(name(p.dtype)));
   if (p.kind == Port::Kind::strings && !v.is_strings()) bad("strings");
   if (p.kind == Port::Kind::sequence && !v.is_sequence()) bad("a sequence");
   if (p.kind == Port::Kind::map && !v.is_map()) bad("a map");
 }
+
+std::pair<const std::byte*, const std::byte*> bytes_of(const Tensor& t) {
+  const auto [low, high] = t.layout().extent();
+  const int64_t size = item_size(t.dtype());
+  const std::byte* base = t.storage()->data();
+  return {base + low * size, base + high * size};
+}
+bool overlap(const Tensor& a, const Tensor& b) {
+  const auto [a_low, a_high] = bytes_of(a);
+  const auto [b_low, b_high] = bytes_of(b);
+  return a_low < b_high && b_low < a_high;
+}
+
+// Where the caller wants results: each fits no other, and none of the values that are read meanwhile.
+class Places {
+ public:
+  Places(std::span<const Value> into, std::span<const Port> outputs) : into_(into), outputs_(outputs) {
+    if (into.size() > outputs.size())
+      fail<ValueError>("onnx", "too many places for outputs: expected at most {}, got {}", outputs.size(), into.size());
+    for (size_t k = 0; k < into.size(); ++k) {
+      if (into[k].absent()) continue;
+      if (!into[k].is_tensor() || !into[k].tensor().is_contiguous())
+        fail<TypeError>("onnx", "place of output '{}': expected a contiguous tensor, got {}", outputs[k].name, onnx::describe(into[k]));
+      for (size_t j = 0; j < k; ++j)
+        if (has(j) && overlap(into[j].tensor(), into[k].tensor()))
+          fail<ValueError>("onnx", "places of outputs '{}' and '{}' overlap: expected memory of their own", outputs[j].name,
+                           outputs[k].name);
+    }
+  }
+  bool any() const { return !into_.empty(); }
+  bool has(size_t k) const { return k < into_.size() && into_[k].is_tensor(); }
+  // The tensor to be written by a plan; none where it has to be copied to later.
+  Tensor at(size_t k, const TensorType& type, const Tensors& read) const {
+    if (!has(k)) return {};
+    check(k, type);
+    const Tensor& t = into_[k].tensor();
+    for (const Tensor& r : read)
+      if (overlap(t, r)) return {};
+    return t;
+  }
+  // The value that is returned for output k.
+  Value finish(size_t k, Value v) const {
+    if (!has(k)) return v;
+    if (!v.is_tensor()) fail<TypeError>("onnx", "place of output '{}': expected a tensor as the result, got {}", outputs_[k].name, onnx::describe(v));
+    const Tensor& t = into_[k].tensor();
+    if (v.tensor().storage() == t.storage() && v.tensor().offset() == t.offset()) return v;
+    check(k, v.tensor().type());
+    apply_into(op("copy"), {v.tensor()}, {}, t);
+    return t;
+  }
+
+ private:
+  void check(size_t k, const TensorType& type) const {
+    if (!(into_[k].tensor().type() == type))
+      fail<TypeError>("onnx", "place of output '{}' does not fit: expected {}, got {}", outputs_[k].name, to_string(type),
+                      to_string(into_[k].tensor().type()));
+  }
+  std::span<const Value> into_;
+  std::span<const Port> outputs_;
+};
 
 }  // namespace
 
@@ -351,7 +493,7 @@ std::string Session::State::sizes_of(std::span<const Value> in) const {
   return text;
 }
 
-std::vector<Value> Session::State::run(std::vector<Value> in) {
+std::vector<Value> Session::State::run(std::vector<Value> in, const Places& places) {
   const Graph& g = model.graph;
   bool plannable = true;
   std::vector<TensorType> types;
@@ -362,37 +504,45 @@ std::vector<Value> Session::State::run(std::vector<Value> in) {
     types.push_back(v.tensor().type());
     tensors.push_back(v.tensor());
   }
-  const auto step = [&] {
-    std::vector<Value> out = Eval(false).run(g, in, nullptr);
-    for (Value& v : out)  // a view of an input would change with it
-      if (v.is_tensor()) v = ops::copy(v.tensor());
-    return out;
-  };
   const MemoryBudget budget(options.memory_limit);
   std::shared_ptr<Planned> p = plannable ? plan(types) : nullptr;
   if (!p) {
     ++stepped;
-    return step();
+    std::vector<Value> out = Eval(false).run(g, in, nullptr);
+    for (size_t k = 0; k < out.size(); ++k)  // a view of an input would change with it
+      if (places.has(k)) out[k] = places.finish(k, out[k]);
+      else if (out[k].is_tensor()) out[k] = ops::copy(out[k].tensor());
+    return out;
   }
   ++replayed;
   std::vector<Value> out = p->known;
   Tensors made;
-  if (p->pool) try {
-      made = interpret_requested() ? interpret(p->graph, tensors) : (*p->pool)(tensors);
+  if (p->pool) {
+    Tensors into;
+    if (places.any()) {
+      const suan::Graph& program = p->pool->plan().graph();
+      for (size_t k = 0; k < p->from_plan.size(); ++k)
+        into.push_back(places.at(size_t(p->from_plan[k]), program.values[size_t(program.outputs[k])].type, tensors));
+    }
+    try {
+      made = interpret_requested() ? interpret(p->graph, tensors) : (*p->pool)(tensors, into);
     } catch (const IndexError&) {   // in a step of the plan: node by node it fails with a name
-      step();
+      Eval(false).run(g, in, nullptr);
       throw;
     } catch (const ValueError&) {
-      step();
+      Eval(false).run(g, in, nullptr);
       throw;
     }
-  for (Value& v : out)
-    if (v.is_tensor()) v = ops::copy(v.tensor());
+  }
+  for (size_t k = 0; k < out.size(); ++k)
+    if (out[k].is_tensor() && !places.has(k)) out[k] = ops::copy(out[k].tensor());
   for (size_t k = 0; k < made.size(); ++k) out[size_t(p->from_plan[k])] = made[k];
+  if (places.any())
+    for (size_t k = 0; k < out.size(); ++k) out[k] = places.finish(k, std::move(out[k]));
   return out;
 }
 
-std::vector<Value> Session::run(std::span<const Value> inputs) const {
+std::vector<Value> Session::run(std::span<const Value> inputs, const RunOptions& options) const {
   State& s = *state_;
   const Graph& g = s.model.graph;
   if (inputs.size() > g.inputs.size())
@@ -400,10 +550,13 @@ std::vector<Value> Session::run(std::span<const Value> inputs) const {
   std::vector<Value> in(inputs.begin(), inputs.end());
   in.resize(g.inputs.size());
   for (size_t i = 0; i < in.size(); ++i) check_input(g.inputs[i], in[i]);
+  const Places places(options.into, g.outputs);
+  const ThreadLimit threads(s.options.threads);
+  const CallLimit limit(options.cancel, options.timeout);
   ContextScope scope;
   context() = Context{.grad_enabled = false, .inference = true};
   try {
-    return s.run(in);
+    return s.run(in, places);
   } catch (const Interrupted&) {
     throw;
   } catch (const Error& e) {
@@ -412,6 +565,33 @@ std::vector<Value> Session::run(std::span<const Value> inputs) const {
     rethrow(e, fmt::format("{}; sizes: {}", e.what(), sizes));
   }
 }
+
+MemoryNeed Session::memory(std::span<const TensorType> inputs) const {
+  State& s = *state_;
+  const Graph& g = s.model.graph;
+  if (inputs.size() != g.inputs.size())
+    fail<ValueError>("onnx", "wrong number of inputs: expected {}, got {}", g.inputs.size(), inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) check_type(g.inputs[i], inputs[i]);
+  const ThreadLimit threads(s.options.threads);
+  const std::shared_ptr<Planned> p = s.plan({inputs.begin(), inputs.end()});
+  if (!p)
+    fail<StateError>("onnx", "memory not known before a call: expected shapes that follow from the inputs' shapes, got node '{}' "
+                             "where data decides", s.stepwise_node);
+  if (!p->pool) return {};
+  const Plan& plan = p->pool->plan();
+  return {plan.arena_bytes(), plan.output_bytes(), plan.constant_bytes()};
+}
+
+void Session::trim() const {
+  {
+    std::lock_guard lock(state_->mutex);
+    for (const std::shared_ptr<Planned>& p : state_->plans)
+      if (p->pool) p->pool->trim();
+  }
+  trim_memory();
+}
+
+const Metadata& Session::metadata() const { return state_->model.meta; }
 
 SessionStats Session::stats() const {
   State& s = *state_;
@@ -443,8 +623,9 @@ std::string port_text(const Port& p) {
 
 std::string Session::describe() const {
   const Model& m = state_->model;
-  std::string out = fmt::format("ir version {}, made by {}\n", m.ir_version, m.producer.empty() ? "?" : m.producer);
-  for (const auto& [domain, version] : m.opsets) out += fmt::format("opset {}{}\n", domain.empty() ? "" : domain + " ", version);
+  const Metadata& meta = m.meta;
+  std::string out = fmt::format("ir version {}, made by {}\n", meta.ir_version, meta.producer.empty() ? "?" : meta.producer);
+  for (const auto& [domain, version] : meta.opsets) out += fmt::format("opset {}{}\n", domain.empty() ? "" : domain + " ", version);
   for (const Port& p : m.graph.inputs) out += "input  " + port_text(p) + "\n";
   for (const Port& p : m.graph.outputs) out += "output " + port_text(p) + "\n";
   out += fmt::format("weights {} bytes, {} of them in place\n", m.weight_bytes, m.mapped_bytes);

@@ -3,7 +3,10 @@
 // kept under a bound. One session serves any number of threads.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <span>
 
 #include "frontends/onnx/value.h"
@@ -19,10 +22,11 @@ struct Port {
   enum class Kind : uint8_t { tensor, strings, sequence, optional, unknown, map };
   std::string name;
   Kind kind = Kind::unknown;
+  std::string type;                     // as text: "tensor(float)", "seq(tensor(int64))"
   DType dtype = DType::f32;             // of a tensor
   bool has_shape = false;
   std::vector<int64_t> dims;            // -1: symbolic
-  std::vector<std::string> dim_names;
+  std::vector<std::string> dim_names, dim_denotations;
 };
 
 struct SessionOptions {
@@ -31,6 +35,34 @@ struct SessionOptions {
   // Bytes that a call may take beyond inputs and weights, and that computing with constants may take when the model is
   // loaded: OutOfMemory. 0: three quarters of what the machine (and its cgroup) has free when the session is made.
   int64_t memory_limit = 0;
+  bool bf16 = false;       // products and convolutions of float32 values multiply in bfloat16 and add up in float32
+  int threads = 0;         // that work on one call, its caller included; 0: as many as num_threads()
+  // Sizes of dimensions by their name, and by their denotation ("DATA_BATCH"): the model then has these sizes only.
+  std::map<std::string, int64_t> sizes, sizes_by_denotation;
+  bool name_nodes = false;    // profiles name the model's nodes; the names are kept until the process ends
+  // Told what the session does: 0 details, 1 facts, 2 warnings. Called on the thread that uses the session.
+  std::function<void(int severity, const std::string& message)> log;
+};
+
+struct RunOptions {
+  double timeout = 0;                          // seconds after which TimedOut is thrown; 0: none
+  const std::atomic<bool>* cancel = nullptr;   // once another thread sets it, Cancelled is thrown
+  // By output: a contiguous tensor that the result is written to and that is returned; or nothing. TypeError where it
+  // does not fit. When a run fails its content is undefined. One that shares memory with an input gets a copy.
+  std::span<const Value> into;
+};
+
+// What one call takes, in bytes, and what all plans share.
+struct MemoryNeed {
+  int64_t arena = 0, outputs = 0;
+  int64_t weights = 0;     // that the plan reads, as they are packed
+};
+
+struct Metadata {
+  int64_t ir_version = 0, model_version = 0;
+  std::map<std::string, int64_t> opsets;
+  std::string producer, producer_version, domain, description, graph, graph_description;
+  std::map<std::string, std::string> custom;
 };
 
 struct SessionStats {
@@ -57,8 +89,13 @@ class SUAN_ONNX_API Session {
   const std::vector<Port>& inputs() const;    // without initializers
   const std::vector<Port>& outputs() const;
   // Values in the order of inputs(); trailing optional ones may be left out. Outputs in the order of outputs().
-  std::vector<Value> run(std::span<const Value> inputs) const;
+  std::vector<Value> run(std::span<const Value> inputs, const RunOptions& options = {}) const;
+  // Plans for inputs of these types, and says what a call will take. StateError where that depends on data.
+  MemoryNeed memory(std::span<const TensorType> inputs) const;
+  // Gives the working memory of all plans, and what the allocator keeps, back to the system.
+  void trim() const;
   SessionStats stats() const;
+  const Metadata& metadata() const;
   // Text for people: versions, inputs, outputs, operators and their counts.
   std::string describe() const;
   std::vector<std::pair<std::string, int>> operators() const;  // name and count, sub-graphs included

@@ -5,13 +5,14 @@
 #include <unordered_map>
 
 #include "core/communicator.h"
+#include "core/interrupt.h"
 #include "core/source.h"
 #include "python/bindings/binding.h"
 
 namespace suan::py {
 namespace {
 
-PyObject *shape_error, *device_error, *memory_error, *state_error, *internal_error;
+PyObject *shape_error, *device_error, *memory_error, *state_error, *internal_error, *cancelled_error;
 PyObject *distributed_error, *mismatch_error, *peer_lost_error, *peer_timeout_error;
 
 PyObject* python_type(const std::exception& e) {
@@ -27,6 +28,8 @@ PyObject* python_type(const std::exception& e) {
   if (dynamic_cast<const PeerLostError*>(&e)) return peer_lost_error;
   if (dynamic_cast<const PeerTimeoutError*>(&e)) return peer_timeout_error;
   if (dynamic_cast<const DistributedError*>(&e)) return distributed_error;
+  if (dynamic_cast<const TimedOut*>(&e)) return PyExc_TimeoutError;
+  if (dynamic_cast<const Cancelled*>(&e)) return cancelled_error;
   if (dynamic_cast<const Interrupted*>(&e)) return PyExc_KeyboardInterrupt;
   if (dynamic_cast<const Error*>(&e)) return internal_error;
   if (dynamic_cast<const std::bad_alloc*>(&e)) return memory_error;
@@ -80,6 +83,7 @@ void make_errors(nb::module_& m) {
   memory_error = make("OutOfMemoryError", PyExc_MemoryError, "Memory is exhausted or past its limit.");
   state_error = make("StateError", PyExc_RuntimeError,
                      "A valid request at the wrong time, such as a second backward.");
+  cancelled_error = make("CancelledError", PyExc_RuntimeError, "Work that another thread asked to stop.");
   internal_error = make("InternalError", PyExc_RuntimeError, "A defect of Suan itself: please report it.");
   distributed_error = make("DistributedError", PyExc_RuntimeError, "Ranks of a program that cannot work together.");
   mismatch_error = make("MismatchError", distributed_error, "Ranks that called different things; nothing was moved.");

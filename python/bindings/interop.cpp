@@ -212,6 +212,17 @@ Tensor tensor_from_data(PyObject* data, std::optional<DType> dtype) {
   return Nested().build(data, dtype);
 }
 
+// A NumPy array's memory, writable or not; a copy where its elements do not lie at multiples of their size.
+Tensor tensor_over_array(PyObject* array, bool allow_read_only) {
+  if (!has_interface(array)) fail<TypeError>("from_numpy", "not an array: expected numpy.ndarray, got {}", type_name(array));
+  Tensor shared = from_interface(array, allow_read_only);
+  if (reinterpret_cast<uintptr_t>(shared.numel() ? shared.raw() : nullptr) % uintptr_t(item_size(shared.dtype())) == 0) return shared;
+  if (!allow_read_only)
+    fail<ValueError>("from_numpy", "array is not aligned: expected elements at multiples of their size, got others");
+  NoGrad off;
+  return ops::copy(shared);
+}
+
 void bind_interop(nb::module_& m) {
   m.def("tensor_from_data", [](nb::handle data, nb::handle dtype) {
     return tensor_from_data(data.ptr(), maybe_dtype(dtype));

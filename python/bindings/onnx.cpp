@@ -1,5 +1,5 @@
-// ONNX sessions for Python. A value is a Tensor, None, a list (a sequence), a dict of numbers and str (a map), or a pair
-// (shape, list of bytes) of strings.
+// ONNX sessions for Python. A value is a Tensor, a NumPy array (its memory is read in place), None, a list (a sequence),
+// a dict of numbers and str (a map), or a pair (shape, list of bytes) of strings.
 #include <nanobind/stl/string.h>
 
 #include "core/convert.h"
@@ -7,6 +7,9 @@
 #include "python/bindings/binding.h"
 
 namespace suan::py {
+
+Tensor tensor_over_array(PyObject* array, bool allow_read_only);
+
 namespace {
 
 using onnx::Port;
@@ -76,7 +79,8 @@ Value value_from(nb::handle o, int depth = 0) {
       fail<ShapeError>("onnx", "strings do not fill the shape: expected {}, got {}", numel(s.shape), s.data.size());
     return s;
   }
-  fail<TypeError>("onnx", "not a value: expected a Tensor, a list, a dict, strings or None, got {}", type_name(o.ptr()));
+  if (PyObject_HasAttrString(o.ptr(), "__array_interface__")) return tensor_over_array(o.ptr(), true);
+  fail<TypeError>("onnx", "not a value: expected a Tensor, an array, a list, a dict, strings or None, got {}", type_name(o.ptr()));
 }
 
 nb::object value_to(const Value& v) {
@@ -113,50 +117,152 @@ nb::list ports(const std::vector<Port>& list) {
       shape = dims;
     }
     out.append(nb::make_tuple(p.name, kinds[int(p.kind)], p.kind == Port::Kind::tensor ? nb::steal(dtype_object(p.dtype)) : nb::none(),
-                              shape));
+                              shape, p.type));
   }
   return out;
+}
+
+struct CancelFlag {
+  std::atomic<bool> set{false};
+};
+
+std::map<std::string, int64_t> sizes_from(nb::handle given) {
+  std::map<std::string, int64_t> out;
+  for (auto [name, size] : nb::cast<nb::dict>(given)) out[nb::cast<std::string>(name)] = nb::cast<int64_t>(size);
+  return out;
+}
+
+onnx::SessionOptions options_from(const nb::dict& given) {
+  onnx::SessionOptions o;
+  for (auto [key, value] : given) {
+    const std::string name = nb::cast<std::string>(key);
+    if (name == "max_plans") o.max_plans = nb::cast<size_t>(value);
+    else if (name == "exact") o.exact = nb::cast<bool>(value);
+    else if (name == "bf16") o.bf16 = nb::cast<bool>(value);
+    else if (name == "threads") o.threads = nb::cast<int>(value);
+    else if (name == "memory_limit") o.memory_limit = nb::cast<int64_t>(value);
+    else if (name == "sizes") o.sizes = sizes_from(value);
+    else if (name == "sizes_by_denotation") o.sizes_by_denotation = sizes_from(value);
+    else if (name == "name_nodes") o.name_nodes = nb::cast<bool>(value);
+    else if (name != "log")
+      fail<ValueError>("onnx", "unknown option: expected one of Session's, got '{}'", name);
+  }
+  return o;
+}
+
+// A session and the Python callable that it tells what it does.
+struct PySession {
+  nb::object log;
+  std::optional<Session> session;
+
+  PySession(nb::handle source, const nb::dict& given) {
+    onnx::SessionOptions options = options_from(given);
+    if (given.contains("log") && !given["log"].is_none()) {
+      log = given["log"];
+      options.log = [this](int severity, const std::string& message) {
+        if (!Py_IsInitialized()) return;
+        HoldGil hold;
+        if (!log.is_valid()) return;
+        Owned result(PyObject_CallFunction(log.ptr(), "is", severity, message.c_str()));
+        if (!result) PyErr_WriteUnraisable(log.ptr());
+      };
+    }
+    if (PyBytes_Check(source.ptr())) {
+      char* data = nullptr;
+      Py_ssize_t size = 0;
+      check(PyBytes_AsStringAndSize(source.ptr(), &data, &size));
+      ReleaseGil release;
+      session.emplace(std::string_view(data, size_t(size)), options);
+    } else {
+      std::string path = nb::cast<std::string>(source);
+      ReleaseGil release;
+      session.emplace(std::filesystem::path(path), options);
+    }
+  }
+};
+
+// The callable often leads back to the session.
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  if (nb::inst_ready(self)) Py_VISIT(nb::inst_ptr<PySession>(self)->log.ptr());
+  return 0;
+}
+int clear(PyObject* self) {
+  nb::inst_ptr<PySession>(self)->log.reset();
+  return 0;
+}
+PyType_Slot slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse)}, {Py_tp_clear, reinterpret_cast<void*>(clear)}, {0, nullptr}};
+
+nb::dict metadata_of(const Session& s) {
+  const onnx::Metadata& m = s.metadata();
+  const auto text = [](const std::string& t) { return nb::steal(check(PyUnicode_DecodeUTF8(t.data(), Py_ssize_t(t.size()), "replace"))); };
+  nb::dict d, opsets, custom;
+  d["ir_version"] = m.ir_version;
+  d["model_version"] = m.model_version;
+  d["producer"] = text(m.producer);
+  d["producer_version"] = text(m.producer_version);
+  d["domain"] = text(m.domain);
+  d["description"] = text(m.description);
+  d["graph"] = text(m.graph);
+  d["graph_description"] = text(m.graph_description);
+  for (const auto& [domain, version] : m.opsets) opsets[text(domain)] = version;
+  for (const auto& [key, value] : m.custom) custom[text(key)] = text(value);
+  d["opsets"] = opsets;
+  d["custom"] = custom;
+  return d;
 }
 
 }  // namespace
 
 void bind_onnx(nb::module_& m) {
-  nb::class_<Session>(m, "OnnxSession", "An ONNX model; see suan.onnx.")
-      .def("__init__", [](Session* self, nb::handle source, size_t max_plans, bool exact) {
-        onnx::SessionOptions options{.max_plans = max_plans, .exact = exact};
-        if (PyBytes_Check(source.ptr())) {
-          char* data = nullptr;
-          Py_ssize_t size = 0;
-          check(PyBytes_AsStringAndSize(source.ptr(), &data, &size));
-          ReleaseGil release;
-          new (self) Session(std::string_view(data, size_t(size)), options);
-        } else {
-          std::string path = nb::cast<std::string>(source);
-          ReleaseGil release;
-          new (self) Session(std::filesystem::path(path), options);
-        }
-      }, nb::arg("source"), nb::arg("max_plans"), nb::arg("exact"))
-      .def("run", [](const Session& s, nb::list inputs) {
-        std::vector<Value> in, out;
+  nb::class_<CancelFlag>(m, "CancelFlag", "What another thread sets to end a run.")
+      .def(nb::init<>())
+      .def_prop_rw("set", [](const CancelFlag& f) { return f.set.load(); }, [](CancelFlag& f, bool on) { f.set = on; });
+  nb::class_<PySession>(m, "OnnxSession", nb::type_slots(slots), "An ONNX model; see suan.onnx.")
+      .def(nb::init<nb::handle, const nb::dict&>(), nb::arg("source"), nb::arg("options"))
+      .def("run", [](const PySession& py, nb::list inputs, nb::handle into, double timeout, const CancelFlag* cancel) {
+        std::vector<Value> in, places, out;
         for (nb::handle o : inputs) in.push_back(value_from(o));
+        if (!into.is_none())
+          for (nb::handle o : nb::cast<nb::list>(into))
+            places.push_back(o.is_none() ? Value() : Value(is_tensor(o.ptr()) ? unwrap(o.ptr()).detach() : tensor_over_array(o.ptr(), false)));
         {
           ReleaseGil release;
-          out = s.run(in);
+          out = py.session->run(in, {.timeout = timeout, .cancel = cancel ? &cancel->set : nullptr, .into = places});
         }
         nb::list result;
         for (const Value& v : out) result.append(value_to(v));
         return result;
-      })
-      .def("inputs", [](const Session& s) { return ports(s.inputs()); })
-      .def("outputs", [](const Session& s) { return ports(s.outputs()); })
-      .def("operators", [](const Session& s) {
+      }, nb::arg("inputs"), nb::arg("into").none() = nb::none(), nb::arg("timeout") = 0.0, nb::arg("cancel").none() = nb::none())
+      .def("memory", [](const PySession& py, nb::list types) {
+        std::vector<TensorType> in;
+        for (nb::handle pair : types) {
+          nb::tuple t = nb::cast<nb::tuple>(pair);
+          in.push_back({dtype_of(nb::handle(t[0]).ptr()), to_dims(nb::handle(t[1]).ptr(), "onnx", "shape"), {}});
+        }
+        onnx::MemoryNeed need;
+        {
+          ReleaseGil release;
+          need = py.session->memory(in);
+        }
         nb::dict d;
-        for (const auto& [name, n] : s.operators()) d[name.c_str()] = n;
+        d["arena"] = need.arena;
+        d["outputs"] = need.outputs;
+        d["weights"] = need.weights;
+        return d;
+      }, nb::arg("types"))
+      .def("trim", [](const PySession& py) { py.session->trim(); }, nb::call_guard<nb::gil_scoped_release>())
+      .def("metadata", [](const PySession& py) { return metadata_of(*py.session); })
+      .def("inputs", [](const PySession& py) { return ports(py.session->inputs()); })
+      .def("outputs", [](const PySession& py) { return ports(py.session->outputs()); })
+      .def("operators", [](const PySession& py) {
+        nb::dict d;
+        for (const auto& [name, n] : py.session->operators()) d[name.c_str()] = n;
         return d;
       })
-      .def("describe", &Session::describe)
-      .def("stats", [](const Session& s) {
-        const onnx::SessionStats t = s.stats();
+      .def("describe", [](const PySession& py) { return py.session->describe(); })
+      .def("stats", [](const PySession& py) {
+        const onnx::SessionStats t = py.session->stats();
         nb::dict d;
         d["plans"] = t.plans;
         d["translated"] = t.translated;

@@ -27,6 +27,7 @@ from .saving import load, save  # noqa: F401
 from . import autograd, debug  # noqa: F401
 from . import generator as random  # noqa: F401
 
+CancelledError = _c.CancelledError
 DeviceError = _c.DeviceError
 InternalError = _c.InternalError
 OutOfMemoryError = _c.OutOfMemoryError

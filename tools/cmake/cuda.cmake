@@ -116,7 +116,7 @@ if(SUAN_NVCC)
   suan_cuda_library(suan_cuda)
   target_compile_definitions(suan_cuda PRIVATE SUAN_CUDA_VERSION=${cuda_version})
   set_target_properties(suan_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/python/suan)
-  install(TARGETS suan_cuda LIBRARY DESTINATION suan)
+  install(TARGETS suan_cuda LIBRARY DESTINATION suan COMPONENT python)
 endif()
 
 # The runtime's tests: a driver and a cuBLASLt without a card, and the runtime with the emulation's kernels, which run
@@ -142,4 +142,4 @@ if(SUAN_TESTS)
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fake_cuda)
 endif()
 
-install(TARGETS suan_cuda_emulated LIBRARY DESTINATION suan)
+install(TARGETS suan_cuda_emulated LIBRARY DESTINATION suan COMPONENT python)

@@ -2,9 +2,26 @@
 
 >>> model = suan.onnx.load("model.onnx")
 >>> logits = model(tokens)          # suan tensors or NumPy arrays, in the order of model.inputs
+
+Programs written for ONNX Runtime: `import suan.onnx as onnxruntime`.
 """
 
+from .. import __version__  # noqa: F401
+from .._c import CancelFlag
+from . import capi  # noqa: F401
 from .export import export
-from .session import InferenceSession, NodeArg, Session, load, supported_ops
+from .binding import IOBinding, OrtValue
+from .inference import (
+    InferenceSession, ModelMetadata, get_available_providers, get_device, set_default_logger_severity,
+)
+from .options import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, RunOptions, SessionOptions
+from .session import NodeArg, Session, load, supported_ops
+from .stream import Stream
 
-__all__ = ["InferenceSession", "NodeArg", "Session", "export", "load", "supported_ops"]
+get_all_providers = get_available_providers
+
+__all__ = [
+    "CancelFlag", "ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "IOBinding", "InferenceSession",
+    "ModelMetadata", "NodeArg", "OrtValue", "RunOptions", "Session", "SessionOptions", "Stream", "export", "get_all_providers",
+    "get_available_providers", "get_device", "load", "set_default_logger_severity", "supported_ops",
+]

@@ -1,4 +1,4 @@
-"""Sessions: an ONNX model as a Python callable, and in the shape of ONNX Runtime's class."""
+"""Sessions: an ONNX model as a Python callable."""
 
 import os
 
@@ -11,15 +11,8 @@ from ..kinds import NARROW
 class NodeArg:
     """A declared input or output: name, type ("tensor(float)"), shape (numbers, names or None)."""
 
-    def __init__(self, name, kind, dtype, shape):
-        self.name, self.kind, self.dtype, self.shape = name, kind, dtype, shape
-
-    @property
-    def type(self):
-        if self.kind != "tensor":
-            return "tensor(string)" if self.kind == "strings" else self.kind
-        name = str(self.dtype).removeprefix("suan.")
-        return f"tensor({ {'float32': 'float', 'float64': 'double'}.get(name, name) })"
+    def __init__(self, name, kind, dtype, shape, type):
+        self.name, self.kind, self.dtype, self.shape, self.type = name, kind, dtype, shape, type
 
     def __repr__(self):
         return f"NodeArg(name={self.name!r}, type={self.type!r}, shape={self.shape})"
@@ -34,7 +27,7 @@ def _to_engine(value):
     if array.dtype.kind in "OUS":
         texts = [t if isinstance(t, bytes) else str(t).encode() for t in array.ravel().tolist()]
         return (array.shape, texts)
-    return _c.tensor_from_data(array)
+    return array   # read in place
 
 
 def _to_numpy(value):
@@ -52,29 +45,64 @@ def _to_numpy(value):
     return numpy.asarray(value.numpy())
 
 
-def _open(source, max_plans, exact):
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return _c.OnnxSession(bytes(source), max_plans, exact)
-    return _c.OnnxSession(os.fspath(source), max_plans, exact)
-
-
 class Session:
     """A loaded model. Calling it takes tensors (or NumPy arrays) in the order of `inputs`, or by
-    name, and gives one value or a tuple in the order of `outputs`. Plans for `max_plans` sets of
-    shapes are kept. Any number of threads may call one session. `exact=True` forbids what changes bits:
-    batch norms are then not folded into the weights of the convolutions before them.
+    name, and gives one value or a tuple in the order of `outputs`. Any number of threads may call one session.
+
+    Args:
+        source: path of a model, or its bytes.
+        max_plans: sets of shapes whose plans are kept.
+        exact: forbids what changes bits: batch norms are then not folded into the weights of the convolutions
+            before them.
+        precision: "float32", or "bf16": matrix products, convolutions and attention of float32 values then read
+            bfloat16 and add up in float32 (a model whose shapes depend on data is refused).
+        threads: that work on one call, its caller included; None for as many as suan.get_num_threads().
+        memory_limit: bytes that one call may take for its values and outputs; known before it starts.
+        sizes: {dimension name: size}; the model then has these sizes only.
+        sizes_by_denotation: the same by denotation, such as "DATA_BATCH".
+        log: called as log(severity, message): 1 for facts (loaded, planned), 2 for warnings. None for silence.
+        name_nodes: suan.profiler then shows the model's nodes by name. The names are kept until the process ends.
 
     Errors: OSError (the file), ValueError (no valid model, shapes), TypeError (operators or types
-    that are not supported, naming the first)."""
+    that are not supported, naming the first), suan.OutOfMemoryError (past memory_limit), TimeoutError,
+    suan.CancelledError."""
 
-    def __init__(self, source, max_plans=16, exact=False):
-        self._session = _open(source, max_plans, exact)
+    def __init__(self, source, max_plans=16, exact=False, *, precision="float32", threads=None, memory_limit=None,
+                 sizes=None, sizes_by_denotation=None, log=None, name_nodes=False):
+        if precision not in ("float32", "bf16"):
+            raise ValueError(f"[onnx] unknown precision: expected 'float32' or 'bf16', got {precision!r}")
+        options = {
+            "max_plans": max_plans, "exact": bool(exact), "bf16": precision == "bf16", "threads": threads or 0,
+            "memory_limit": memory_limit or 0, "sizes": dict(sizes or {}),
+            "sizes_by_denotation": dict(sizes_by_denotation or {}), "log": log, "name_nodes": bool(name_nodes),
+        }
+        data = isinstance(source, (bytes, bytearray, memoryview))
+        self._session = _c.OnnxSession(bytes(source) if data else os.fspath(source), options)
         self.inputs = [NodeArg(*port) for port in self._session.inputs()]
         self.outputs = [NodeArg(*port) for port in self._session.outputs()]
 
     def __call__(self, *args, **named):
         out = self._session.run([_to_engine(v) for v in self._ordered(args, named)])
         return out[0] if len(out) == 1 else tuple(out)
+
+    def run(self, feed, *, into=None, timeout=None, cancel=None):
+        """All outputs as a list of tensors.
+
+        Args:
+            feed: values by name, or a list in the order of `inputs`.
+            into: {output name: contiguous tensor or writable array of the result's type and shape}; the result is
+                written there. If the call fails its content is undefined.
+            timeout: seconds after which TimeoutError is raised.
+            cancel: a suan.onnx.CancelFlag; once its `set` is true, suan.CancelledError is raised.
+        """
+        values = self._ordered((), dict(feed)) if isinstance(feed, dict) else list(feed)
+        places = None
+        if into:
+            unknown = [name for name in into if name not in [p.name for p in self.outputs]]
+            if unknown:
+                raise ValueError(f"[onnx] unknown output: expected one of {[p.name for p in self.outputs]}, got {unknown}")
+            places = [into.get(p.name) for p in self.outputs]
+        return self._session.run([_to_engine(v) for v in values], places, timeout or 0.0, cancel)
 
     def _ordered(self, args, named):
         values = list(args)
@@ -84,10 +112,54 @@ class Session:
             raise ValueError(f"[onnx] unknown input: expected one of {[p.name for p in self.inputs]}, got {sorted(named)}")
         return values
 
+    def stream(self, state, initial=None, sizes=None):
+        """A Stream: calls that carry state from one to the next. state: {input name: output name}."""
+        from .stream import Stream
+
+        return Stream(self, state, initial, sizes)
+
+    def memory(self, shapes=None):
+        """What a call with inputs of these shapes takes, in bytes, before it is made: {"arena", "outputs", "weights"};
+        weights (as they are packed) are shared by all calls.
+
+        Args:
+            shapes: {input name: shape}; inputs whose declared shape has numbers only may be left out. A name and a
+                number ({"batch": 8}) sets that dimension of all inputs.
+
+        Raises:
+            suan.StateError: shapes within the model depend on data. suan.OutOfMemoryError: past memory_limit.
+        """
+        shapes = dict(shapes or {})
+        named = {k: v for k, v in shapes.items() if isinstance(v, int)}
+        types = []
+        for port in self.inputs:
+            shape = shapes.get(port.name, port.shape)
+            if shape is None or isinstance(shape, int):
+                raise ValueError(f"[onnx] no shape for input '{port.name}': expected one, got {shape}")
+            shape = [named.get(d, d) for d in shape]
+            if not all(isinstance(d, int) for d in shape):
+                raise ValueError(f"[onnx] open shape of input '{port.name}': expected numbers, got {shape}")
+            types.append((port.dtype, shape))
+        return self._session.memory(types)
+
+    def peak_memory(self, shapes=None):
+        """The bytes that a call takes beyond inputs and weights, known before it is made; see memory()."""
+        need = self.memory(shapes)
+        return need["arena"] + need["outputs"]
+
+    def trim(self):
+        """Gives working memory back to the system; later calls take it anew. Plans and packed weights stay."""
+        self._session.trim()
+
     @property
     def operators(self):
         """Operator names and how often each occurs."""
         return self._session.operators()
+
+    @property
+    def metadata(self):
+        """What the file says about itself: versions, opsets, producer, names, descriptions, custom texts."""
+        return self._session.metadata()
 
     @property
     def stats(self):
@@ -100,38 +172,9 @@ class Session:
         return self._session.describe()
 
 
-def load(path, max_plans=16, exact=False):
+def load(path, max_plans=16, exact=False, **options):
     """The model in a file (with external data beside it), ready to be called; see Session."""
-    return Session(path, max_plans, exact)
-
-
-class InferenceSession:
-    """A model with ONNX Runtime's calls: get_inputs, get_outputs and run(names, feed) over NumPy
-    arrays. The source is a path or the model's bytes."""
-
-    def __init__(self, path_or_bytes, sess_options=None, providers=None, exact=False):
-        if providers and "CPUExecutionProvider" not in providers:
-            raise ValueError(f"[onnx] unknown providers: expected CPUExecutionProvider, got {providers}")
-        self._model = Session(path_or_bytes, exact=exact)
-
-    def get_inputs(self):
-        return self._model.inputs
-
-    def get_outputs(self):
-        return self._model.outputs
-
-    def get_providers(self):
-        return ["CPUExecutionProvider"]
-
-    def run(self, output_names, input_feed, run_options=None):
-        """Values of the named outputs (all when None) as NumPy arrays."""
-        model = self._model
-        values = [_to_engine(v) for v in model._ordered((), dict(input_feed))]
-        out = dict(zip([p.name for p in model.outputs], map(_to_numpy, model._session.run(values))))
-        missing = [name for name in output_names or () if name not in out]
-        if missing:
-            raise ValueError(f"[onnx] unknown output: expected one of {list(out)}, got {missing}")
-        return [out[name] for name in (output_names or out)]
+    return Session(path, max_plans, exact, **options)
 
 
 def supported_ops():
