@@ -8,8 +8,8 @@ namespace suan::onnx {
 // [batch, length, heads * width] -> [batch, heads, length, width], and back.
 Tensor split_heads(const Call& c, const Tensor& x, int64_t heads);
 Tensor join_heads(const Tensor& x);
-// 0, 1, … n - 1 as int64.
-Tensor positions(int64_t n);
+// first, first + 1, … (n of them) as int64. Sizes in attributes may stay open, where constants would not.
+Tensor positions(int64_t n, int64_t first = 0);
 Tensor cat(const Tensors& parts, int64_t axis);
 // Rows of a table [n, width] -> [index..., width]; indices must not be negative.
 Tensor rows_of(const Tensor& table, const Tensor& index);

@@ -17,7 +17,9 @@ Tensor split_heads(const Call& c, const Tensor& x, int64_t heads) {
 Tensor join_heads(const Tensor& x) {
   return reshape(permute(x, {0, 2, 1, 3}), {x.dim(0), x.dim(2), x.dim(1) * x.dim(3)});
 }
-Tensor positions(int64_t n) { return apply(SUAN_OP("arange"), {}, {0.0, double(n), 1.0, DType::i64}); }
+Tensor positions(int64_t n, int64_t first) {
+  return apply(SUAN_OP("arange"), {}, {double(first), double(first + n), 1.0, DType::i64});
+}
 Tensor cat(const Tensors& parts, int64_t axis) { return apply(SUAN_OP("cat"), parts, {axis}); }
 Tensor rows_of(const Tensor& table, const Tensor& index) {
   Shape s = index.shape();
@@ -38,7 +40,7 @@ Tensor both_masks(const Tensor& a, const Tensor& b) {
   return is_bool(b.dtype()) ? where(b, a, number(never, a)) : a + b;
 }
 Tensor causal_mask(int64_t queries, int64_t keys, int64_t first, int64_t window) {
-  const Tensor key = positions(keys), query = unsqueeze(positions(queries), 1) + double(first);
+  const Tensor key = positions(keys), query = unsqueeze(positions(queries, first), 1);
   const Tensor past = le(key, query);
   return window > 0 ? logical_and(past, gt(key, query - double(window))) : past;
 }

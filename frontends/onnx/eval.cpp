@@ -143,14 +143,17 @@ Value settled(Value v) {
 using Names = std::unordered_set<std::string_view>;
 bool among(const Names& names, const Node& n) { return names.count(n.op); }
 const Names open_operators = {
-    "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape",
+    "Abs", "Add", "And", "Attention", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape",
     "Conv", "Cos", "CumSum", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "Gelu", "Gemm",
     "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsNaN",
     "LSTM", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min",
     "Mul", "Neg", "Not", "Or", "Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu",
-    "Reshape", "Shape", "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub",
+    "Reshape", "RotaryEmbedding", "Shape", "Sigmoid", "Sign", "SimplifiedLayerNormalization", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub",
     "Tanh", "Transpose", "Trilu", "Unsqueeze", "Where"};
-// Of these, such that may compute with sizes,
+const Names open_contrib = {"Attention", "BiasGelu", "EmbedLayerNormalization", "FastGelu", "FusedGemm", "FusedMatMul", "Gelu",
+                            "MultiHeadAttention", "QuickGelu", "RotaryEmbedding", "SkipLayerNormalization",
+                            "SkipSimplifiedLayerNormalization"};
+// Of the first, such that may compute with sizes,
 const Names size_arithmetic = {"Add", "Cast", "Concat", "Div",   "Gather",  "Identity", "Max",       "Min",
                                "Mul", "Neg",  "Reshape", "Slice", "Squeeze", "Sub",      "Transpose", "Unsqueeze",
                                "Where"};
@@ -187,8 +190,12 @@ Value undisclosed(const Value& v) {
 // `sized`: slots whose content, a few integers, was computed from sizes. `known`: the node can be computed now.
 Eval::Sized Eval::follows_sizes(const Node& n, const std::vector<char>& sized, bool known) const {
   const auto is_sized = [&](int slot) { return slot >= 0 && sized[size_t(slot)]; };
-  const bool plain = n.domain.empty() && n.build && n.reads.size() <= n.in.size() && among(open_operators, n);
-  if (!plain) throw NotOpen{};
+  const bool listed = n.domain.empty() ? among(open_operators, n) : n.domain == "com.microsoft" && among(open_contrib, n);
+  if (!listed || !n.build || n.reads.size() > n.in.size()) throw NotOpen{};
+  if (!n.domain.empty()) {   // names of the lists below mean ONNX's own
+    if (std::any_of(n.in.begin(), n.in.end(), is_sized)) throw NotOpen{};
+    return Sized::no;
+  }
   if (n.op == "Shape") return known ? Sized::no : Sized::computes;
   if (std::none_of(n.in.begin(), n.in.end(), is_sized)) return Sized::no;
   const bool first = is_sized(n.in[0]), others = std::any_of(n.in.begin() + 1, n.in.end(), is_sized);
