@@ -168,6 +168,7 @@ std::vector<Mapping> training_ops();
 std::vector<Mapping> attention_ops();
 std::vector<Mapping> contrib_ops();
 std::vector<Mapping> contrib_attention_ops();
+std::vector<Mapping> contrib_quantized_ops();
 std::vector<Mapping> vision_ops();
 std::vector<Mapping> signal_ops();
 std::vector<Mapping> random_ops();

@@ -399,7 +399,7 @@ struct Table {
   Table() {
     for (auto list : {elementwise_ops, cast_ops, shape_ops, index_ops, reduce_ops, nn_ops, recurrent_ops,
                       quant_ops, loss_ops, control_ops, text_ops, learning_ops, tree_ops, training_ops,
-                      attention_ops, contrib_ops, contrib_attention_ops, vision_ops, signal_ops, random_ops,
+                      attention_ops, contrib_ops, contrib_attention_ops, contrib_quantized_ops, vision_ops, signal_ops, random_ops,
                       ngram_ops})
       for (const Mapping& m : list()) by_name[m.name].push_back(m);
     for (auto& [name, list] : by_name)

@@ -127,7 +127,12 @@ Values build_recurrent(Call& c) {
   const Tensor zero = full(Shape{batch, hidden}, 0, x.dtype());
   const Tensor h0 = turned(c.optional(5)), c0 = kind == Kind::lstm ? turned(c.optional(6)) : Tensor();
   Tensor length = c.has(4) ? reshape(cast(c[4], DType::i64), {batch, 1}) : Tensor();
-  const bool plain_lstm = kind == Kind::lstm && !c.has_attr("activations") && clip <= 0 && !c.has(4) && !c.has(7) && !c.integer("input_forget", 0);
+  const bool usual = [&] {   // exporters like to write out the defaults
+    for (size_t i = 0; i < names.size(); ++i)
+      if (names[i] != (i % size_t(n_act) ? "Tanh" : "Sigmoid")) return false;
+    return true;
+  }();
+  const bool plain_lstm = kind == Kind::lstm && usual && clip <= 0 && !c.has(4) && !c.has(7) && !c.integer("input_forget", 0);
   if (!plain_lstm && c.eval.open_sizes()) throw NotOpen{};   // a node for each step
   Activations functions(c);
   Tensors all_y, last_h, last_c;
@@ -187,10 +192,34 @@ Values build_recurrent(Call& c) {
   return out;
 }
 
+// Microsoft's LSTM with 8-bit weights, [directions, in, 4 * hidden]: they are widened, and nothing else is rounded to
+// 8 bits, as ONNX Runtime does with x and the state.
+Values build_dynamic_quantize_lstm(Call& c) {
+  auto widened = [&](int i, int scale_at) {
+    const Tensor& w = c[i];
+    const Tensor &scale = c[scale_at], &zero = c[scale_at + 1];
+    if (w.rank() != 3 || scale.rank() < 1 || scale.rank() > 2 || scale.shape() != zero.shape())
+      c.fail<ShapeError>("expected 3 dimensions for weights, 1 or 2 for scales and zero points, got {}, {} and {}", w.rank(),
+                         to_string(scale.type()), to_string(zero.type()));
+    const Shape across{scale.dim(0), 1, scale.rank() == 2 ? scale.dim(1) : 1};
+    const Tensor wide = (cast(w, DType::f32) - reshape(cast(zero, DType::f32), across)) * reshape(scale, across);
+    return transpose(wide, 1, 2);
+  };
+  if (c.n_in() < 12) c.fail<ValueError>("wrong number of inputs: expected 12, got {}", c.n_in());
+  std::vector<Value> in(c.in.begin(), c.in.begin() + 8);
+  in[1] = widened(1, 8);
+  in[2] = widened(2, 10);
+  Node n = c.node;
+  n.version = 14;
+  Call own(n, std::move(in), c.eval, c.env);
+  return build_recurrent<Kind::lstm>(own);
+}
+
 }  // namespace
 
 std::vector<Mapping> recurrent_ops() {
   return {
+      {"com.microsoft.DynamicQuantizeLSTM", 1, build_dynamic_quantize_lstm},
       {"GRU", 7, build_recurrent<Kind::gru>},
       {"LSTM", 7, build_recurrent<Kind::lstm>},
       {"RNN", 7, build_recurrent<Kind::rnn>},
