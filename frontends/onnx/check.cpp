@@ -256,7 +256,7 @@ void check_sub_graphs(const Node& n) {
   }
   for (size_t k = 0; k < carried; ++k) {
     const Port &in = body->inputs[first_in + k], &out = body->outputs[first_out + k];
-    if (unlike(in, out))
+    if (in.kind != Port::Kind::optional && unlike(in, out))   // an optional may come back as what it holds
       bad<TypeError>(n, "body does not fit: expected '{}' to come back as {}, got {} in '{}'", in.name, kind_text(in), kind_text(out),
                      out.name);
   }

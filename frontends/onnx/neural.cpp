@@ -406,7 +406,10 @@ struct Sampling {
 
 double source_of(const Sampling& s, double i, double scale, double n_in, double n_out, double roi0, double roi1) {
   if (s.transform == "asymmetric") return i / scale;
-  if (s.transform == "align_corners") return n_out == 1 ? 0 : i * (n_in - 1) / (n_out - 1);
+  if (s.transform == "align_corners") {   // by the size before it was rounded down, as ONNX's reference does
+    const double whole = n_in * scale;
+    return n_out == 1 || whole == 1 ? 0 : i * (n_in - 1) / (whole - 1);
+  }
   if (s.transform == "pytorch_half_pixel") return n_out > 1 ? (i + 0.5) / scale - 0.5 : 0;
   if (s.transform == "tf_half_pixel_for_nn") return (i + 0.5) / scale;
   if (s.transform == "half_pixel_symmetric") {
