@@ -135,6 +135,8 @@ Tensor over(int32_t type, const int64_t* dims, int32_t rank, const void* data, c
   }
   const TensorType t{onnx::dtype_of_onnx(type), shape, {}};
   if (t.bytes()) need(static_cast<const char*>(data), "data");
+  if (t.bytes() && reinterpret_cast<uintptr_t>(data) % uintptr_t(item_size(t.dtype)) != 0)
+    fail<ValueError>("c_api", "data of '{}' is not aligned: expected a multiple of {} bytes, got another address", name, item_size(t.dtype));
   static std::byte nothing[1];
   void* at = t.bytes() ? const_cast<void*>(data) : nothing;
   return Tensor::over(Storage::external({}, static_cast<std::byte*>(at), t.bytes(), [] {}), Layout(shape), t.dtype);

@@ -9,6 +9,7 @@
 #include <list>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "core/allocator.h"
 #include "core/compile.h"
@@ -504,9 +505,12 @@ std::vector<Value> Session::State::run(std::vector<Value> in, const Places& plac
     types.push_back(v.tensor().type());
     tensors.push_back(v.tensor());
   }
-  const MemoryBudget budget(options.memory_limit);
+  std::optional<MemoryBudget> budget(std::in_place, options.memory_limit);
   std::shared_ptr<Planned> p = plannable ? plan(types) : nullptr;
   if (!p) {
+    if (options.bf16)
+      fail<TypeError>("onnx", "bf16 is for models with a plan: expected tensors as inputs and shapes that follow from theirs, got {}",
+                      plannable ? fmt::format("node '{}' where data decides", stepwise_node) : "an input that is no tensor");
     ++stepped;
     std::vector<Value> out = Eval(false).run(g, in, nullptr);
     for (size_t k = 0; k < out.size(); ++k)  // a view of an input would change with it
@@ -524,15 +528,21 @@ std::vector<Value> Session::State::run(std::vector<Value> in, const Places& plac
       for (size_t k = 0; k < p->from_plan.size(); ++k)
         into.push_back(places.at(size_t(p->from_plan[k]), program.values[size_t(program.outputs[k])].type, tensors));
     }
+    const auto name_the_node = [&] {
+      const MemoryBudget as_before(options.memory_limit);
+      Eval(false).run(g, in, nullptr);
+    };
+    budget.reset();   // what the plan takes was compared when it was made; the allocator's rounding does not count
     try {
       made = interpret_requested() ? interpret(p->graph, tensors) : (*p->pool)(tensors, into);
     } catch (const IndexError&) {   // in a step of the plan: node by node it fails with a name
-      Eval(false).run(g, in, nullptr);
+      name_the_node();
       throw;
     } catch (const ValueError&) {
-      Eval(false).run(g, in, nullptr);
+      name_the_node();
       throw;
     }
+    budget.emplace(options.memory_limit);
   }
   for (size_t k = 0; k < out.size(); ++k)
     if (out[k].is_tensor() && !places.has(k)) out[k] = ops::copy(out[k].tensor());
@@ -545,6 +555,7 @@ std::vector<Value> Session::State::run(std::vector<Value> in, const Places& plac
 std::vector<Value> Session::run(std::span<const Value> inputs, const RunOptions& options) const {
   State& s = *state_;
   const Graph& g = s.model.graph;
+  if (!(options.timeout >= 0)) fail<ValueError>("onnx", "bad timeout: expected 0 or more seconds, got {}", options.timeout);
   if (inputs.size() > g.inputs.size())
     fail<ValueError>("onnx", "too many inputs: expected {}, got {}", g.inputs.size(), inputs.size());
   std::vector<Value> in(inputs.begin(), inputs.end());

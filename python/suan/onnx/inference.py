@@ -173,7 +173,8 @@ class InferenceSession:
                 results, error = None, str(e)
             callback(results, user_data, error)
 
-        self._executor.submit(work)
+        # What the callback itself raises is logged by concurrent.futures.
+        self._executor.submit(work).add_done_callback(lambda done: done.result())
 
     def run_with_ort_values(self, output_names, input_dict_ort_values, run_options=None):
         """The same over OrtValues."""

@@ -55,9 +55,10 @@ class Session:
         exact: forbids what changes bits: batch norms are then not folded into the weights of the convolutions
             before them.
         precision: "float32", or "bf16": matrix products, convolutions and attention of float32 values then read
-            bfloat16 and add up in float32 (a model whose shapes depend on data is refused).
+            bfloat16 and add up in float32. A call that runs node by node (data decides, or an input is no tensor) is
+            then refused with TypeError.
         threads: that work on one call, its caller included; None for as many as suan.get_num_threads().
-        memory_limit: bytes that one call may take for its values and outputs; known before it starts.
+        memory_limit: bytes that one call may take for its values and outputs; known before it starts unless data decides.
         sizes: {dimension name: size}; the model then has these sizes only.
         sizes_by_denotation: the same by denotation, such as "DATA_BATCH".
         log: called as log(severity, message): 1 for facts (loaded, planned), 2 for warnings. None for silence.
@@ -92,7 +93,7 @@ class Session:
             feed: values by name, or a list in the order of `inputs`.
             into: {output name: contiguous tensor or writable array of the result's type and shape}; the result is
                 written there. If the call fails its content is undefined.
-            timeout: seconds after which TimeoutError is raised.
+            timeout: seconds after which TimeoutError is raised; None or 0 for no limit.
             cancel: a suan.onnx.CancelFlag; once its `set` is true, suan.CancelledError is raised.
         """
         values = self._ordered((), dict(feed)) if isinstance(feed, dict) else list(feed)
