@@ -588,9 +588,14 @@ MemoryNeed Session::memory(std::span<const TensorType> inputs) const {
   if (!p)
     fail<StateError>("onnx", "memory not known before a call: expected shapes that follow from the inputs' shapes, got node '{}' "
                              "where data decides", s.stepwise_node);
-  if (!p->pool) return {};
-  const Plan& plan = p->pool->plan();
-  return {plan.arena_bytes(), plan.output_bytes(), plan.constant_bytes()};
+  MemoryNeed need;
+  if (p->pool) {
+    const Plan& plan = p->pool->plan();
+    need = {plan.arena_bytes(), plan.output_bytes(), plan.constant_bytes()};
+  }
+  for (const Value& v : p->known)   // copied for each call
+    if (v.is_tensor()) need.outputs += v.tensor().type().bytes();
+  return need;
 }
 
 void Session::trim() const {

@@ -417,6 +417,18 @@ def test_peak_memory_and_its_limit():
         ort.Session(counter()).memory()
 
 
+def test_outputs_that_the_shapes_decide_count():
+    nodes = [h.make_node("Shape", ["x"], ["y"])]
+    m = serialized(nodes, [floats("x", "n", 3)], [h.make_tensor_value_info("y", T.INT64, [2])])
+    assert ort.Session(m).memory({"n": 5}) == {"arena": 0, "outputs": 16, "weights": 0}
+    nodes = [h.make_node("Shape", ["x"], ["s"]), h.make_node("Expand", ["one", "s"], ["y"])]
+    m = serialized(nodes, [floats("x", "n", 3)], [floats("y", "n", 3)], {"one": np.float32([1])})
+    s = ort.Session(m, memory_limit=1_000_000)
+    assert s(np.zeros((5, 3), "f4")).numpy().sum() == 15
+    with pytest.raises(suan.OutOfMemoryError, match="expected at most 1000000 bytes"):
+        s(np.broadcast_to(np.float32(0), (1 << 24, 3)))
+
+
 def test_trim_gives_memory_back():
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
