@@ -220,9 +220,9 @@ Values build_dynamic_quantize_lstm(Call& c) {
 std::vector<Mapping> recurrent_ops() {
   return {
       {"com.microsoft.DynamicQuantizeLSTM", 1, build_dynamic_quantize_lstm},
-      {"GRU", 7, build_recurrent<Kind::gru>},
-      {"LSTM", 7, build_recurrent<Kind::lstm>},
-      {"RNN", 7, build_recurrent<Kind::rnn>},
+      {"GRU", 1, build_recurrent<Kind::gru>},
+      {"LSTM", 1, build_recurrent<Kind::lstm>},
+      {"RNN", 1, build_recurrent<Kind::rnn>},
   };
 }
 

@@ -287,12 +287,13 @@ def test_batch_norm_of_all_versions(opset):
     def normal(m, v):
         return (x - m.reshape(line)) / np.sqrt(v.reshape(line) + 1e-5) * scale.reshape(line) + b.reshape(line)
 
-    attrs = {"is_test": 1} if opset < 7 else {}
+    old = {"consumed_inputs": [0, 0, 0, 1, 1]} if opset == 1 else {}
+    attrs = {"is_test": 1, **old} if opset < 7 else {}
     (y,) = one("BatchNormalization", [x, scale, b, mean, var], opset=opset, **attrs)
     np.testing.assert_allclose(y, normal(mean, var), rtol=1e-4, atol=1e-5)
     attrs = {"training_mode": 1} if opset >= 14 else {}
     outputs = 3 if opset >= 14 else 5
-    out = one("BatchNormalization", [x, scale, b, mean, var], opset=opset, outputs=outputs, momentum=0.75, **attrs)
+    out = one("BatchNormalization", [x, scale, b, mean, var], opset=opset, outputs=outputs, momentum=0.75, **attrs, **old)
     m, v = x.mean((0, 2, 3)), x.var((0, 2, 3))
     want = [normal(m, v), mean * 0.75 + m * 0.25, var * 0.75 + v * 0.25, m, v][:outputs]
     for got, w in zip(out, want):

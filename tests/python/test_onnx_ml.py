@@ -102,7 +102,7 @@ def test_maps():
     assert of_map("CastMap", T.INT64, {2: 4.5, 0: 8.0}, map_form="SPARSE", max_map=4, cast_to="TO_INT64") == [[8, 0, 4, 0]]
     with pytest.raises(IndexError, match="key out of range"):
         of_map("CastMap", T.INT64, {9: 1.0}, map_form="SPARSE", max_map=4)
-    with pytest.raises(TypeError, match="expected a map"):
+    with pytest.raises(TypeError, match="no map: expected one"):
         of_map("CastMap", T.INT64, X)
 
 

@@ -17,10 +17,10 @@ REFUSED = {
     "masked_select": "a size that depends on values",
     "nonzero": "a size that depends on values",
 }
-#: Ops that no rule, and no definition in ops that have one, covers: they run once per example, with a warning.
-ONE_BY_ONE = {"adamw_step", "adamw_steps", "batch_norm_update", "embedding_grad_add", "sgd_step"}
 #: Ops that write their inputs: every one of them has to be of the batch.
-WRITES = ONE_BY_ONE
+WRITES = {"adamw_step", "adamw_steps", "batch_norm_update", "embedding_grad_add", "sgd_step"}
+#: Ops that no rule, and no definition in ops that have one, covers: they run once per example, with a warning.
+ONE_BY_ONE = WRITES | {"roi_align", "roi_max_pool"}
 COLLECTIVES = {"all_gather", "all_reduce", "barrier", "broadcast", "reduce_scatter"}
 
 

@@ -12,6 +12,7 @@ import suan
 from .. import _c
 
 suan.compile  # the function takes its name before the module's import would
+from ..nn import recurrent  # noqa: E402
 from ..compile import CompiledFunction, _flatten, _unflatten  # noqa: E402
 from . import proto  # noqa: E402
 from .sizes import MOST_SYMBOLS, N_SAMPLES, Size, formula, linear, sample_sizes  # noqa: E402
@@ -448,8 +449,16 @@ def _find_symbols(dynamic_shapes, names, leaves):
 
 def _record(call, leaves, at, symbols):
     """Recordings with the sizes they were made at."""
+
+    def record(shapes):
+        token = recurrent._stepwise.set(True)
+        try:
+            return _c.record(call, leaves, shapes, WHOLE)
+        finally:
+            recurrent._stepwise.reset(token)
+
     if not symbols:
-        return [_c.record(call, leaves, [list(t.shape) for t in leaves], WHOLE)], []
+        return [record([list(t.shape) for t in leaves])], []
     problem = None
     for sizes in sample_sizes([size for _, size in symbols]):
         try:
@@ -458,7 +467,7 @@ def _record(call, leaves, at, symbols):
                 shapes = [list(t.shape) for t in leaves]
                 for (leaf, axis), symbol in at.items():
                     shapes[leaf][axis] = sizes[symbol][k]
-                records.append(_c.record(call, leaves, shapes, WHOLE))
+                records.append(record(shapes))
             return records, [(name, sizes[i]) for i, (name, _) in enumerate(symbols)]
         except (ValueError, RuntimeError, IndexError, TypeError) as e:
             problem = problem or (dict(zip((n for n, _ in symbols), (s[k] for s in sizes))), e)
