@@ -184,15 +184,58 @@ def run_model(
     inputs: Annotated[
         Optional[Path], typer.Option(help="An .npz with inputs by name; the others are random.")
     ] = None,
-    out: Annotated[Optional[Path], typer.Option(help="Write the outputs to this .npz.")] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Write the outputs to this .npz; with --folder, to this folder.")
+    ] = None,
     size: Annotated[
         Optional[list[str]], typer.Option(help="Size of a symbolic dimension: name=number; 1 if not given.")
     ] = None,
+    folder: Annotated[
+        Optional[Path], typer.Option(help="Run every .npz in it, which holds all inputs by name; results get its name.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="With --folder: also the files whose results are there.")
+    ] = False,
 ):
-    """Run an ONNX model once and show its outputs."""
+    """Run an ONNX model once and show its outputs, or over a folder of inputs, a file on each core at a time. A run
+    over a folder that was stopped goes on where it was; what fails is listed at the end, with exit status 1."""
     from .onnx_command import run_command
 
-    run_command(model, inputs, out, size)
+    run_command(model, inputs, out, size, folder, again)
+
+
+@app.command()
+def check(model: Annotated[Path, typer.Argument(help="An ONNX file.")]):
+    """Load an ONNX model and show its inputs, outputs and opsets; of one that cannot be loaded, all operators that
+    are not supported, with exit status 1. What depends on the inputs' shapes shows only in a run."""
+    from .onnx_command import check_command
+
+    check_command(model)
+
+
+@app.command()
+def compare(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    other: Annotated[Optional[Path], typer.Argument(help="Another one with the same inputs.")] = None,
+    engine: Annotated[
+        Optional[str], typer.Option(help="Instead of another file: run this one there too, onnxruntime.")
+    ] = None,
+    inputs: Annotated[
+        Optional[Path], typer.Option(help="An .npz with inputs by name; the others are random.")
+    ] = None,
+    size: Annotated[
+        Optional[list[str]], typer.Option(help="Size of a symbolic dimension: name=number; 1 if not given.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Differences up to this times 1 + |value| are accepted.")
+    ] = 1e-4,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """Run two ONNX models, or one in two engines, on the same inputs and show how far the outputs are apart; beyond
+    the tolerance also the first node whose value differs, with exit status 1."""
+    from .onnx_command import compare_command
+
+    compare_command(model, other, engine, inputs, size, tolerance, json)
 
 
 @app.command()
@@ -230,7 +273,8 @@ def bench(
     callers: Annotated[int, typer.Option(min=1, help="Also time so many threads that call one session.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
-    """Time an ONNX model; with --vs, in turn with a peer on the same inputs and threads."""
+    """Time an ONNX model: median, 90th and 99th percentile of a call, calls per second, loading, memory of a call; with
+    --vs, in turn with a peer on the same inputs and threads."""
     from .onnx_command import bench_command
 
     bench_command(model, vs, inputs, size, seconds, threads, callers, json)
