@@ -205,6 +205,57 @@ def test_providers_left_out_are_told():
     assert [t for t in told if t[0] == 2 and "CUDAExecutionProvider" in t[1]]
 
 
+def test_log_levels(capfd):
+    for level, told in [(1, ["info: loaded in", "info: planned for 'x' 2x6 f32"]), (2, []), (3, [])]:
+        o = ort.SessionOptions()
+        o.log_severity_level = level
+        ort.InferenceSession(classifier(), o).run(None, {"x": drawn(2, 6)})
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == len(told) and all(want in line for want, line in zip(told, lines)), lines
+    ort.set_default_logger_severity(3)
+    try:
+        ort.InferenceSession(counter()).run(None, trips(1))
+        assert capfd.readouterr().err == ""
+    finally:
+        ort.set_default_logger_severity(2)
+    ort.InferenceSession(counter()).run(None, trips(1))
+    assert "warning: data decides at node 'y'" in capfd.readouterr().err
+
+
+def test_no_optimisation_is_exact():
+    """A batch norm after a convolution goes into its weights unless bits have to stay."""
+    nodes = [h.make_node("Conv", ["x", "w"], ["a"]), h.make_node("BatchNormalization", ["a", "s", "b", "m", "v"], ["y"])]
+    weights = {"w": drawn(16, 16, 3, 3), "s": drawn(16), "b": drawn(16, seed=1), "m": drawn(16, seed=2), "v": np.abs(drawn(16, seed=3)) + 1}
+    data, x = serialized(nodes, [floats("x", 1, 16, 12, 12)], [floats("y", 1, 16, 10, 10)], weights), {"x": drawn(1, 16, 12, 12)}
+    o = ort.SessionOptions()
+    o.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plain, exact, folded = (s.run(None, x)[0] for s in (
+        ort.InferenceSession(data, o), ort.InferenceSession(data, exact=True), ort.InferenceSession(data)))
+    np.testing.assert_array_equal(plain, exact)
+    assert not np.array_equal(plain, folded)
+    np.testing.assert_allclose(plain, folded, rtol=1e-3, atol=1e-3)
+
+
+def test_strings_sequences_and_bound_strings():
+    kind = h.make_tensor_value_info
+    nodes = [h.make_node("StringConcat", ["a", "b"], ["c"]), h.make_node("SequenceConstruct", ["a", "c"], ["pair"])]
+    pair = h.make_tensor_sequence_value_info("pair", T.STRING, None)
+    s = ort.InferenceSession(serialized(nodes, [kind(n, T.STRING, [2]) for n in "ab"], [kind("c", T.STRING, [2]), pair]))
+    assert [p.type for p in s.get_outputs()] == ["tensor(string)", "seq(tensor(string))"]
+    feed = {"a": np.array(["è", ""], dtype=object), "b": np.array(["x", "yz"], dtype=object)}
+    joined, both = s.run(None, feed)
+    assert joined.tolist() == ["èx", "yz"] and [v.tolist() for v in both] == [["è", ""], ["èx", "yz"]]
+    binding = s.io_binding()
+    for name, value in feed.items():
+        binding.bind_cpu_input(name, value)
+    s.run_with_iobinding(binding)
+    words, sequence = binding.get_outputs()
+    assert words.numpy().tolist() == ["èx", "yz"] and words.element_type() == T.STRING
+    assert sequence.is_tensor_sequence() and not sequence.is_tensor() and sequence.has_value()
+    with pytest.raises(InvalidArgument, match="expected a tensor"):
+        sequence.numpy()
+
+
 def test_dimensions_are_overridden():
     o = ort.SessionOptions()
     o.add_free_dimension_override_by_name("batch", 3)
