@@ -87,6 +87,28 @@ def test_compare_needs_something_to_compare_with(tmp_path, monkeypatch):
     assert "expected either a second file or --engine" in str(suan_command("compare", a).exception)
 
 
+def test_compare_when_no_value_of_equal_name_differs(tmp_path):
+    a, b = save(tmp_path / "a.onnx"), tmp_path / "b.onnx"
+    save(b, nodes=[h.make_node("Mul", ["x", "factor"], ["scaled"], "scale"),
+                   h.make_node("Add", ["scaled", "one"], ["up"]), h.make_node("Identity", ["up"], ["y"])])
+    np.savez(tmp_path / "in.npz", x=np.array([[1, -1, 2]], "f4"))
+    done = suan_command("compare", a, b, "--inputs", tmp_path / "in.npz")
+    assert done.exit_code == 1 and "first differing node: Add 'shift', its value 'y' differs by 2" in done.stdout
+    model = onnx.load(b)
+    model.graph.node[2].output[0] = model.graph.output[0].name = "z"
+    onnx.save(model, b)
+    done = suan_command("compare", a, b, "--inputs", tmp_path / "in.npz")
+    assert done.exit_code == 1 and "y and z: differs by 2 at most" in done.stdout
+    assert "no node differs among the 1 values that both have" in done.stdout
+
+
+def test_compare_with_onnx_runtime(tmp_path):
+    pytest.importorskip("onnxruntime")
+    a = save(tmp_path / "a.onnx")
+    done = suan_command("compare", a, "--engine", "onnxruntime", "--size", "n=4")
+    assert done.exit_code == 0 and "within 0.0001" in done.stdout, done.output
+
+
 def test_difference_of_values_that_are_not_numbers_alone():
     from suan.cli.onnx_command import difference
 
@@ -160,7 +182,9 @@ def test_run_over_a_folder_goes_on_where_it_was(tmp_path):
 
 def test_run_over_a_folder_refuses_what_would_lose_files(tmp_path):
     model = save(tmp_path / "m.onnx")
-    assert "expected another folder" in str(suan_command("run", model, "--folder", tmp_path, "--out", tmp_path).exception)
-    assert "expected another folder" in str(suan_command("run", model, "--folder", tmp_path).exception)
-    assert "expected .npz files" in str(suan_command("run", model, "--folder", tmp_path, "--out", tmp_path / "o").exception)
-    assert "expected a folder" in str(suan_command("run", model, "--again").exception)
+    error = lambda *args: str(suan_command("run", model, *args).exception)  # noqa: E731
+    assert "expected another folder" in error("--folder", tmp_path, "--out", tmp_path)
+    assert "expected another folder" in error("--folder", tmp_path)
+    assert "expected .npz files" in error("--folder", tmp_path, "--out", tmp_path / "o")
+    assert "expected neither --inputs nor --size" in error("--folder", tmp_path, "--size", "n=1")
+    assert "expected a folder" in error("--again")
