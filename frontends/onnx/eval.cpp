@@ -297,16 +297,34 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
         if (n.op != "ConstantOfShape" && n.op != "Range") in[0] = undisclosed(in[0]);
       }
     }
-    auto build = [&] {
-      if (n.body) return run(*n.body, std::move(in), nullptr);
-      Call c(n, std::move(in), *this, env);
+    auto build = [&](std::vector<Value> operands) {
+      if (n.body) return run(*n.body, std::move(operands), nullptr);
+      Call c(n, std::move(operands), *this, env);
       return n.build(c);
+    };
+    // What is known and large is the plan's business, whose peak is known before anything of that size is asked for.
+    auto known_now = [&] {
+      constexpr int64_t most_known = 256 << 20;   // bytes
+      try {
+        return eagerly([&] {
+          const MemoryBudget budget(most_known);
+          std::vector<Value> made = build(in);
+          for (Value& v : made) v = settled(std::move(v));
+          return made;
+        });
+      } catch (const OutOfMemory&) {
+        if (compared_) throw NotOpen{};
+      }
+      std::vector<Value> made = build(std::move(in));
+      for (const Value& v : made)
+        if (v.is_tensor()) require_memory(v.tensor().type().bytes());
+      return made;
     };
     const bool naming = naming_ && context().recorder;
     const size_t recorded = naming ? context().recorder->graph().nodes.size() : 0;
     std::vector<Value> out;
     try {
-      out = tracing_ && known ? eagerly(build) : build();
+      out = tracing_ && known ? known_now() : build(std::move(in));
       if (naming) name_from(recorded, n);
       if (out.size() < n.out.size())
         for (size_t k = out.size(); k < n.out.size(); ++k)

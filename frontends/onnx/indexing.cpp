@@ -56,7 +56,7 @@ Tensors split_index(const Tensor& x, const Tensor& index, int batch) {
 Values build_gather_nd(Call& c) {
   const Tensor& x = c[0];
   const Tensor index = cast(c[1], DType::i64);
-  const int batch = int(c.integer("batch_dims", 0));
+  const int batch = int(std::clamp<int64_t>(c.integer("batch_dims", 0), -1, max_rank));
   if (index.rank() < 1 || batch < 0 || batch >= std::min(index.rank(), x.rank()) || batch + index.dim(-1) > x.rank())
     c.fail<ShapeError>("indices do not fit: expected at most {} per row, got {}", x.rank() - batch, to_string(index.type()));
   Tensors in{x};
@@ -102,6 +102,7 @@ Values build_scatter_elements(Call& c) {
   if (how == "add") return {apply(SUAN_OP("scatter_add"), {x, index, c[2]}, {int64_t(axis)})};
   const Tensor known[] = {c.concrete(0), c.concrete(1), c.concrete(2)};
   const Shape want = known[1].shape();
+  if (want.size() != x.rank()) c.fail<ShapeError>("indices do not fit: expected {} dimensions, got {}", x.rank(), to_string(want));
   if (!(known[2].shape() == want)) c.fail<ShapeError>("updates and indices differ: expected {}, got {}", to_string(want), to_string(known[2].shape()));
   return {Eval::eagerly([&] {
     Tensor out = copy(cast(known[0], wide(x.dtype()))), updates = copy(cast(known[2], wide(x.dtype())));
@@ -166,7 +167,9 @@ Values build_scatter_nd(Call& c) {
 
 Values build_one_hot(Call& c) {
   const Tensor index = cast(c[0], DType::i64), &values = c[2];
-  const int64_t depth = int64_t(c.host_real(1));
+  const double given = c.host_real(1);
+  if (!(given >= 0 && given <= 1e15)) c.fail<ValueError>("depth out of range: expected 0 to 1e15, got {}", given);
+  const int64_t depth = int64_t(given);
   const int axis = c.axis_attr(-1, index.rank() + 1);
   const Tensor classes = apply(SUAN_OP("arange"), {}, {0.0, double(depth), 1.0, DType::i64});
   Shape s = Dims::filled(index.rank() + 1 - axis, 1);
@@ -272,6 +275,8 @@ Values build_tensor_scatter(Call& c) {
   // past [batch, ..., length, ...]; update is written at write_indices[batch] along axis.
   const Tensor &past = c[0], &update = c[1];
   const int axis = c.axis(c.integer("axis", -2), past.rank());
+  if (update.rank() != past.rank())
+    c.fail<ShapeError>("update does not fit: expected {} dimensions, got {}", past.rank(), to_string(update.type()));
   const int64_t length = past.dim(axis), n = update.dim(axis);
   const bool circular = c.string("mode", "linear") == "circular";
   Shape along = Dims::filled(past.rank(), 1), rows = along;

@@ -1,10 +1,13 @@
 // Convolutions, pooling, normalisation and resizing.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <numeric>
 #include <random>
 
+#include "core/allocator.h"
 #include "frontends/onnx/build.h"
 
 namespace suan::onnx {
@@ -35,6 +38,23 @@ struct Windows {
   }
 };
 
+constexpr int64_t widest = INT32_MAX;   // of windows and pads; products of two fit
+
+void check_range(const Call& c, const char* what, const std::vector<int64_t>& v, int64_t least, int64_t most = widest) {
+  for (int64_t i : v)
+    if (i < least || i > most) c.fail<ValueError>("{} out of range: expected {} to {}, got {}", what, least, most, i);
+}
+void check_auto_pad(const Call& c, const std::string& mode) {
+  for (const char* known : {"", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"})
+    if (mode == known) return;
+  c.fail<ValueError>("unknown auto_pad: expected NOTSET, SAME_UPPER, SAME_LOWER or VALID, got '{}'", mode);
+}
+// Some writers leave kernel_shape out of convolutions: the weights have it.
+void check_kernel_shape(const Call& c, const std::vector<int64_t>& kernel) {
+  const std::vector<int64_t> said = c.ints("kernel_shape", kernel);
+  if (said != kernel) c.fail<ShapeError>("kernel_shape does not fit the weights: expected [{}], got [{}]", fmt::join(kernel, ", "), fmt::join(said, ", "));
+}
+
 Windows windows_of(Call& c, const Shape& x, std::vector<int64_t> kernel) {
   if (x.size() < 3 || x.size() > 5) c.fail<ShapeError>("expected [batch, channels, size...] with 1 to 3 sizes, got {}", to_string(x));
   const size_t n = size_t(x.size()) - 2;
@@ -48,12 +68,14 @@ Windows windows_of(Call& c, const Shape& x, std::vector<int64_t> kernel) {
   if (w.strides.size() != n || w.dilation.size() != n || pads.size() != 2 * n)
     c.fail<ShapeError>("wrong number of strides, dilations or pads: expected {}, {} and {}, got {}, {} and {}", n, n, 2 * n,
                        w.strides.size(), w.dilation.size(), pads.size());
-  for (size_t i = 0; i < n; ++i)
-    if (w.strides[i] < 1 || w.dilation[i] < 1 || w.kernel[i] < 1)
-      c.fail<ValueError>("strides, dilations and kernel sizes: expected 1 or more, got {}, {}, {}", w.strides[i], w.dilation[i], w.kernel[i]);
+  check_range(c, "strides", w.strides, 1);
+  check_range(c, "dilations", w.dilation, 1);
+  check_range(c, "kernel_shape", w.kernel, 1);
+  check_range(c, "pads", pads, 0);
   w.low.assign(pads.begin(), pads.begin() + int64_t(n));
   w.high.assign(pads.begin() + int64_t(n), pads.end());
   const std::string automatic = c.string("auto_pad", "NOTSET");
+  check_auto_pad(c, automatic);
   if (automatic == "SAME_UPPER" || automatic == "SAME_LOWER") {
     for (size_t i = 0; i < n; ++i) {
       const int64_t size = x[int(i) + 2], out = (size + w.strides[i] - 1) / w.strides[i];
@@ -65,9 +87,19 @@ Windows windows_of(Call& c, const Shape& x, std::vector<int64_t> kernel) {
   } else if (automatic == "VALID") {
     w.low.assign(n, 0);
     w.high.assign(n, 0);
-  } else if (automatic != "NOTSET" && !automatic.empty()) {
-    c.fail<ValueError>("unknown auto_pad: expected NOTSET, SAME_UPPER, SAME_LOWER or VALID, got '{}'", automatic);
   }
+  for (size_t i = 0; i < n; ++i)
+    if (const int64_t room = x[int(i) + 2] + w.low[i] + w.high[i]; w.reach(i) > room)
+      c.fail<ShapeError>("window larger than the padded input: expected at most {}, got {} (dimension {})", room, w.reach(i), i + 2);
+  return w;
+}
+
+// As ONNX Runtime: a window of nothing but padding has no value.
+Windows pooling_of(Call& c) {
+  const Windows w = windows_of(c, c[0].shape(), c.ints("kernel_shape"));
+  for (size_t i = 0; i < w.kernel.size(); ++i)
+    if (std::max(w.low[i], w.high[i]) >= w.reach(i))
+      c.fail<ValueError>("pads out of range: expected less than the window's {}, got {} and {}", w.reach(i), w.low[i], w.high[i]);
   return w;
 }
 
@@ -76,6 +108,7 @@ std::vector<int64_t> spatial(const Shape& s) { return std::vector<int64_t>(s.beg
 Values build_conv(Call& c) {
   const Tensor &x = c[0], &weight = c[1];
   const Windows w = windows_of(c, x.shape(), weight.rank() == x.rank() ? spatial(weight.shape()) : std::vector<int64_t>{});
+  check_kernel_shape(c, w.kernel);
   return {apply(SUAN_OP("conv"), {x, weight, c.optional(2)},
                 {w.dims(w.strides), w.padding(), w.dims(w.dilation), c.integer("group", 1)})};
 }
@@ -99,11 +132,20 @@ Values build_conv_transpose(Call& c) {
   if (wanted.size() > n) wanted.erase(wanted.begin(), wanted.end() - int64_t(n));
   if (strides.size() != n || dilation.size() != n || extra.size() != n || pads.size() != 2 * n || (!wanted.empty() && wanted.size() != n))
     c.fail<ShapeError>("wrong number of strides, dilations, pads or sizes: expected {} axes", n);
+  check_auto_pad(c, automatic);
+  check_kernel_shape(c, kernel);
+  check_range(c, "strides", strides, 1);
+  check_range(c, "dilations", dilation, 1);
+  check_range(c, "kernel", kernel, 1);
+  check_range(c, "pads", pads, 0);
+  check_range(c, "output_padding", extra, 0);
+  check_range(c, "output_shape", wanted, 0);
   const bool same = automatic == "SAME_UPPER" || automatic == "SAME_LOWER";
   if (automatic == "VALID") pads.assign(2 * n, 0);
   Dims size, cut;
   Shape target;
   for (size_t i = 0; i < n; ++i) {
+    check_range(c, "size", {x.dim(int(i) + 2)}, 1);
     const int64_t full = strides[i] * (x.dim(int(i) + 2) - 1) + extra[i] + (kernel[i] - 1) * dilation[i] + 1;
     if (same && wanted.empty()) pads[i] = full - x.dim(int(i) + 2) * strides[i];
     if (!wanted.empty()) pads[i] = full - wanted[i];
@@ -115,6 +157,10 @@ Values build_conv_transpose(Call& c) {
     size.push_back(full);
   }
   const int64_t groups = c.integer("group", 1);
+  if (groups < 1 || groups > std::max<int64_t>(x.dim(1), 1) || x.dim(1) % groups)
+    c.fail<ValueError>("wrong group: expected a divisor of {} inputs, got {}", x.dim(1), groups);
+  if (c.has(2) && c[2].shape() != Shape{weight.dim(1) * groups})
+    c.fail<ShapeError>("bias does not fit: expected [{}], got {}", weight.dim(1) * groups, to_string(c[2].shape()));
   const Dims none = Dims::filled(2 * int(n), 0);
   Tensor out = apply(SUAN_OP("conv_input_grad"), {x, weight},
                      {size, Dims(std::span<const int64_t>(strides)), none, Dims(std::span<const int64_t>(dilation)), groups});
@@ -170,7 +216,7 @@ Tensor window_sum(const Tensor& x, const Windows& w) {
 
 Values build_average_pool(Call& c) {
   const Tensor& x = c[0];
-  const Windows w = windows_of(c, x.shape(), c.ints("kernel_shape"));
+  const Windows w = pooling_of(c);
   const bool include = c.integer("count_include_pad", 0);
   bool plain = !w.dilated() && !w.ceil;
   for (size_t i = 0; i < w.kernel.size(); ++i) plain = plain && 2 * w.low[i] <= w.kernel[i] && 2 * w.high[i] <= w.kernel[i];
@@ -188,7 +234,7 @@ double norm_power(Call& c) { return c.version() < 2 ? c.real("p", 2.0) : double(
 
 Values build_lp_pool(Call& c) {
   const Tensor& x = c[0];
-  const Windows w = windows_of(c, x.shape(), c.ints("kernel_shape"));
+  const Windows w = pooling_of(c);
   const double p = norm_power(c);
   const std::vector<int64_t> zero(w.kernel.size(), 0);
   const Tensor powered = pow(abs(x), number(p, x));
@@ -198,7 +244,7 @@ Values build_lp_pool(Call& c) {
 
 Values build_max_pool(Call& c) {
   const Tensor& given = c[0];
-  Windows w = windows_of(c, given.shape(), c.ints("kernel_shape"));
+  Windows w = pooling_of(c);
   const bool whole = is_floating(given.dtype());
   const Tensor x = whole ? given : cast(given, DType::f32);   // 8-bit integers are exact in f32
   Tensors out;
@@ -235,13 +281,24 @@ Values build_max_pool(Call& c) {
 
 Values build_max_unpool(Call& c) {
   const Tensor &x = c[0], &at = c[1];
+  if (x.rank() < 3) c.fail<ShapeError>("expected [batch, channels, size...], got {}", to_string(x.type()));
   const size_t n = size_t(x.rank()) - 2;
   const std::vector<int64_t> kernel = c.ints("kernel_shape"), strides = c.ints("strides", std::vector<int64_t>(n, 1)),
                              pads = c.ints("pads", std::vector<int64_t>(2 * n, 0));
+  if (kernel.size() != n || strides.size() != n || pads.size() != 2 * n)
+    c.fail<ShapeError>("wrong number of kernel sizes, strides or pads: expected {}, {} and {}, got {}, {} and {}", n, n, 2 * n,
+                       kernel.size(), strides.size(), pads.size());
+  check_range(c, "kernel_shape", kernel, 1);
+  check_range(c, "strides", strides, 1);
+  check_range(c, "pads", pads, 0);
+  check_range(c, "sizes", spatial(x.shape()), 0);
   Shape natural = x.shape(), s;
   for (size_t i = 0; i < n; ++i)
     natural[int(i) + 2] = (x.dim(int(i) + 2) - 1) * strides.at(i) - pads.at(i) - pads.at(i + n) + kernel.at(i);
   s = c.has(2) ? to_dims(c, c.host_ints(2)) : natural;
+  for (const Shape& t : {natural, s})
+    if (t.size() != x.rank() || std::any_of(t.begin(), t.end(), [](int64_t d) { return d < 0; }))
+      c.fail<ShapeError>("output_shape does not fit: expected {} sizes of 0 or more, got {}", x.rank(), to_string(t));
   Tensor where_to = at;
   if (!(s == natural)) {  // indices count through the tensor as it would have been
     Tensor rest = at;
@@ -287,6 +344,13 @@ Values build_batch_norm(Call& c) {
   const bool wants_running = c.node.out.size() > 1 && c.node.out[1] >= 0;
   const bool training = c.version() >= 14 ? c.integer("training_mode", 0) : wants_running && !(c.version() < 7 && c.integer("is_test", 0));
   const bool each_position = c.version() < 9 && !c.integer("spatial", 1);
+  Shape each;
+  if (each_position)
+    for (int i = 1; i < rank; ++i) each.push_back(x.dim(i));
+  else each.push_back(rank > 1 ? x.dim(1) : 1);
+  for (int i = 1; i < 5; ++i)
+    if (c[i].shape() != each)
+      c.fail<ShapeError>("input {} does not fit: expected {}, got {}", i, to_string(each), to_string(c[i].shape()));
   auto laid = [&](const Tensor& v) { return each_position ? unsqueeze(v, 0) : per_channel(v, rank); };
   Values running;
   if (training) {
@@ -341,6 +405,8 @@ Values build_instance_norm(Call& c) {
 Values build_group_norm(Call& c) {
   const Tensor& x = c[0];
   const int64_t groups = c.integer("num_groups");
+  if (x.rank() < 2 || groups < 1 || x.dim(1) % groups)
+    c.fail<ValueError>("num_groups does not fit: expected a divisor of the channels, got {} of {}", groups, to_string(x.shape()));
   Tensor weight = c[1], bias = c[2];
   if (c.version() < 21) {  // one number per group
     auto spread = [&](const Tensor& t) {
@@ -365,6 +431,8 @@ Values build_mean_variance(Call& c) {
 }
 Values build_lrn(Call& c) {
   const Tensor& x = c[0];
+  if (x.rank() < 2) c.fail<ShapeError>("expected [batch, channels, size...], got {}", to_string(x.type()));
+  check_range(c, "size", {c.integer("size")}, 1);
   const int64_t size = c.integer("size"), n = x.dim(0), ch = x.dim(1), rest = x.numel() / std::max<int64_t>(n * ch, 1);
   const Tensor planes = reshape(square(x), {n, 1, ch, rest});
   const int64_t low = (size - 1) / 2, high = size - 1 - low;
@@ -426,9 +494,12 @@ Tensor resize_axis(Call& c, const Tensor& x, int axis, int64_t n_out, double sca
   const int64_t n_in = x.dim(axis);
   if (n_out < 0 || n_out > longest_axis) c.fail<ShapeError>("size out of range: expected 0 to {}, got {}", longest_axis, n_out);
   if (n_in == 0) c.fail<ShapeError>("nothing to resize: expected elements along dimension {}, got none", axis);
+  constexpr double most_taps = 65536;
   const double stretch = s.antialias && scale < 1 ? 1 / scale : 1;
+  if (!(stretch <= most_taps / 4)) c.fail<ValueError>("scale out of range: expected at least {} with antialias, got {}", 4 / most_taps, scale);
   const double radius = s.mode == "cubic" ? 2 * stretch : stretch;
   const int64_t taps = s.mode == "nearest" ? 1 : 2 * int64_t(std::ceil(radius));
+  require_memory(taps * (16 * n_out + 64));
   std::vector<std::vector<int64_t>> at(size_t(taps), std::vector<int64_t>(static_cast<size_t>(n_out)));
   std::vector<std::vector<double>> weight(size_t(taps), std::vector<double>(static_cast<size_t>(n_out)));
   std::vector<int64_t> outside(static_cast<size_t>(n_out), 0);
@@ -440,6 +511,7 @@ Tensor resize_axis(Call& c, const Tensor& x, int axis, int64_t n_out, double sca
   };
   for (int64_t i = 0; i < n_out; ++i) {
     const double p = source_of(s, double(i), scale, double(n_in), double(n_out), roi0, roi1);
+    if (!(std::abs(p) < 1e15)) c.fail<ValueError>("position out of range: expected less than 1e15, got {}", p);
     outside[size_t(i)] = s.transform == "tf_crop_and_resize" && (p < 0 || p > double(n_in - 1));
     if (s.mode == "nearest") {
       const double f = std::floor(p);
@@ -509,6 +581,10 @@ Values build_resize(Call& c) {
   if (!sizes.empty()) scales.clear();
   if ((sizes.size() != n && scales.size() != n) || (!roi.empty() && roi.size() != 2 * n))
     c.fail<ShapeError>("wrong number of scales or sizes: expected {}, got {}", n, std::max(sizes.size(), scales.size()));
+  for (size_t k = 0; k < n; ++k)
+    if (given.dim(c.axis(axes[k], rank)) == 0) c.fail<ShapeError>("nothing to resize: expected elements along dimension {}, got none", axes[k]);
+  for (int64_t size : sizes)
+    if (size < 0 || size > longest_axis) c.fail<ShapeError>("size out of range: expected 0 to {}, got {}", longest_axis, size);
   if (!sizes.empty()) {
     const std::string policy = c.string("keep_aspect_ratio_policy", "stretch");
     double common = policy == "not_larger" ? INFINITY : 0;
@@ -526,7 +602,7 @@ Values build_resize(Call& c) {
     for (size_t k = 0; k < n; ++k) {
       const int64_t size = given.dim(c.axis(axes[k], rank));
       const double cropped = roi.empty() ? double(size) : double(size) * (roi[k + n] - roi[k]);
-      if (!(scales[k] > 0) || cropped * scales[k] > 1e9) c.fail<ValueError>("scale out of range: expected a positive number, got {}", scales[k]);
+      if (!(scales[k] > 0) || !(cropped * scales[k] >= 0 && cropped * scales[k] <= 1e9)) c.fail<ValueError>("scale out of range: expected a positive number, got {}", scales[k]);
       sizes.push_back(int64_t(std::floor(cropped * scales[k])));
     }
   }
@@ -547,8 +623,16 @@ Values build_col2im(Call& c) {
   const size_t n = image.size();
   const std::vector<int64_t> strides = c.ints("strides", std::vector<int64_t>(n, 1)), dilation = c.ints("dilations", std::vector<int64_t>(n, 1)),
                              pads = c.ints("pads", std::vector<int64_t>(2 * n, 0));
+  if (block.size() != n || n < 1 || n > 3 || strides.size() != n || dilation.size() != n || pads.size() != 2 * n)
+    c.fail<ShapeError>("lists differ in length: expected {} sizes, blocks, strides and dilations and {} pads, got {}, {}, {} and {}", n, 2 * n,
+                       block.size(), strides.size(), dilation.size(), pads.size());
+  check_range(c, "image_shape", image, 0);
+  check_range(c, "block_shape", block, 1, 1 << 20);
+  check_range(c, "strides", strides, 1);
+  check_range(c, "dilations", dilation, 1);
+  check_range(c, "pads", pads, 0);
   const int64_t width = std::accumulate(block.begin(), block.end(), int64_t(1), std::multiplies<>());
-  if (block.size() != n || n < 1 || n > 3 || x.rank() != 3 || width < 1 || x.dim(1) % width)
+  if (x.rank() != 3 || x.dim(1) % width)
     c.fail<ShapeError>("columns do not fit: expected [batch, channels * {}, blocks], got {}", width, to_string(x.type()));
   Shape grid{x.dim(0) * (x.dim(1) / width), width};
   Dims size;

@@ -75,7 +75,8 @@ Values build_reshape(Call& c) {
     for (int64_t& d : want)
       if (d == -1) {
         int64_t others = 1;
-        for (int64_t e : want) others *= e == -1 ? 1 : e;
+        for (int64_t e : want)
+          if (__builtin_mul_overflow(others, e == -1 ? 1 : e, &others)) c.fail<ShapeError>("too many elements: expected at most 2^56, got a product past 2^63");
         d = others ? x.numel() / others : 0;
       }
   return {reshape(x, to_dims(c, want))};
@@ -152,17 +153,22 @@ Values build_split(Call& c) {
   const int64_t size = x.dim(axis), n = int64_t(c.node.out.size());
   std::vector<int64_t> sizes = c.version() < 2 && c.has(1) ? c.host_ints(1) : axes_of(c, 13, 1, "split");
   if (sizes.empty()) {
-    const int64_t parts = c.integer("num_outputs", n), each = (size + parts - 1) / std::max<int64_t>(parts, 1);
+    const int64_t parts = c.integer("num_outputs", n);
     if (parts < 1 || parts != n) c.fail<ValueError>("wrong number of outputs: expected {}, got {}", parts, n);
+    const int64_t each = (size + parts - 1) / parts;
     for (int64_t i = 0, left = size; i < parts; ++i, left -= sizes.back()) sizes.push_back(std::min(each, left));
   }
-  if (int64_t(sizes.size()) < n || std::accumulate(sizes.begin(), sizes.end(), int64_t(0)) != size)
-    c.fail<ShapeError>("sizes do not fill dimension {}: expected a sum of {}, got {}", axis, size,
-                       std::accumulate(sizes.begin(), sizes.end(), int64_t(0)));
+  int64_t total = 0;
+  for (int64_t s : sizes) {
+    if (s < 0) c.fail<ShapeError>("negative size: expected 0 or more, got {}", s);
+    if (s > size - total) c.fail<ShapeError>("sizes do not fill dimension {}: expected a sum of {}, got more", axis, size);
+    total += s;
+  }
+  if (int64_t(sizes.size()) < n || total != size)
+    c.fail<ShapeError>("sizes do not fill dimension {}: expected a sum of {} in {} or more, got {} in {}", axis, size, n, total, sizes.size());
   Values out;
   int64_t at = 0;
   for (int64_t s : sizes) {
-    if (s < 0) c.fail<ShapeError>("negative size: expected 0 or more, got {}", s);
     out.emplace_back(slice(x, axis, at, at + s));
     at += s;
   }
@@ -183,7 +189,8 @@ Values build_slice(Call& c) {
     c.fail<ShapeError>("lists differ in length: expected {} of each, got {} ends", starts.size(), ends.size());
   for (size_t k = 0; k < starts.size(); ++k) {
     const int axis = c.axis(axes[k], x.rank());
-    const int64_t n = x.dim(axis), step = steps[k];
+    constexpr int64_t longest = int64_t(1) << 56;   // a longer step takes one element, too
+    const int64_t n = x.dim(axis), step = std::clamp(steps[k], -longest, longest);
     if (step == 0) c.fail<ValueError>("step is zero: expected a non-zero step, got 0");
     auto clamped = [&](int64_t v) {
       if (c.less(v, 0)) v = c.less(v, -n) ? -1 : v + n;                // below the first
@@ -225,6 +232,9 @@ Values build_pad(Call& c) {
   }
   const size_t n = axes.size();
   if (pads.size() != 2 * n) c.fail<ShapeError>("wrong number of pads: expected {}, got {}", 2 * n, pads.size());
+  constexpr int64_t widest = int64_t(1) << 56;
+  for (int64_t p : pads)
+    if (p < -widest || p > widest) c.fail<ShapeError>("padding out of range: expected -2^56 to 2^56, got {}", p);
   const std::string mode = c.string("mode", "constant");
   if (mode == "constant") {
     std::vector<int64_t> widths(2 * size_t(x.rank()), 0);
@@ -255,6 +265,7 @@ Values build_center_crop_pad(Call& c) {
   for (size_t k = 0; k < axes.size(); ++k) {
     const int axis = c.axis(axes[k], x.rank());
     const int64_t n = x.dim(axis), w = want[k];
+    if (w < 0) c.fail<ShapeError>("negative size: expected 0 or more, got {}", w);
     if (w < n) {
       x = slice(x, axis, (n - w) / 2, (n - w) / 2 + w);
     } else if (w > n) {
@@ -280,8 +291,12 @@ Values build_range(Call& c) {
   const Tensor& start = c.concrete(0);
   const double a = c.host_real(0), b = c.host_real(1), d = c.host_real(2);
   if (d == 0) c.fail<ValueError>("step is zero: expected a non-zero step, got 0");
+  if (!std::isfinite(a) || !std::isfinite(b) || !std::isfinite(d))
+    c.fail<ValueError>("bounds out of range: expected finite numbers, got {} to {} by {}", a, b, d);
+  constexpr double longest = 1e15;
+  if (!((b - a) / d <= longest)) c.fail<ShapeError>("too many elements: expected at most {}, got {}", longest, (b - a) / d);
   if (is_integer(start.dtype())) return {apply(SUAN_OP("arange"), {}, {a, b, d, start.dtype()})};
-  const int64_t n = std::max<int64_t>(0, int64_t(std::ceil((b - a) / d)));
+  const int64_t n = int64_t(std::max(0.0, std::ceil((b - a) / d)));
   const Tensor i = cast(apply(SUAN_OP("arange"), {}, {0.0, double(n), 1.0, DType::i64}), start.dtype());
   return {i * d + a};
 }
@@ -303,7 +318,7 @@ Values build_depth_to_space(Call& c) {
   const Tensor& x = c[0];
   if (x.rank() != 4) c.fail<ShapeError>("expected [batch, channels, height, width], got {}", to_string(x.type()));
   const int64_t b = c.integer("blocksize"), n = x.dim(0), ch = x.dim(1), h = x.dim(2), w = x.dim(3);
-  if (b < 1 || ch % (b * b)) c.fail<ShapeError>("channels do not divide: expected a multiple of {}, got {}", b * b, ch);
+  if (b < 1 || b > longest_axis || ch % (b * b)) c.fail<ShapeError>("channels do not divide: expected a multiple of the square of blocksize {}, got {}", b, ch);
   const bool crd = c.string("mode", "DCR") == "CRD";
   const Tensor t = crd ? permute(reshape(x, {n, ch / (b * b), b, b, h, w}), {0, 1, 4, 2, 5, 3})
                        : permute(reshape(x, {n, b, b, ch / (b * b), h, w}), {0, 3, 4, 1, 5, 2});
@@ -313,7 +328,7 @@ Values build_space_to_depth(Call& c) {
   const Tensor& x = c[0];
   if (x.rank() != 4) c.fail<ShapeError>("expected [batch, channels, height, width], got {}", to_string(x.type()));
   const int64_t b = c.integer("blocksize"), n = x.dim(0), ch = x.dim(1), h = x.dim(2), w = x.dim(3);
-  if (b < 1 || h % b || w % b) c.fail<ShapeError>("sizes do not divide: expected multiples of {}, got {}", b, to_string(x.type()));
+  if (b < 1 || b > longest_axis || h % b || w % b) c.fail<ShapeError>("sizes do not divide: expected multiples of {}, got {}", b, to_string(x.type()));
   const Tensor t = permute(reshape(x, {n, ch, h / b, b, w / b, b}), {0, 3, 5, 1, 2, 4});
   return {reshape(t, {n, ch * b * b, h / b, w / b})};
 }
