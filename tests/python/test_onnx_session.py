@@ -84,7 +84,8 @@ def powers():
 
 def wide():
     """6 columns become 2000 and 4 again."""
-    nodes = [h.make_node("MatMul", ["x", "w"], ["a"]), h.make_node("Tanh", ["a"], ["b"]), h.make_node("MatMul", ["b", "v"], ["y"])]
+    nodes = [h.make_node("MatMul", ["x", "w"], ["a"]), h.make_node("Tanh", ["a"], ["b"]),
+             h.make_node("MatMul", ["b", "v"], ["y"])]
     return serialized(nodes, [floats("x", "batch", 6)], [floats("y", "batch", 4)], {"w": drawn(6, 2000), "v": drawn(2000, 4)})
 
 
@@ -224,9 +225,12 @@ def test_log_levels(capfd):
 
 def test_no_optimisation_is_exact():
     """A batch norm after a convolution goes into its weights unless bits have to stay."""
-    nodes = [h.make_node("Conv", ["x", "w"], ["a"]), h.make_node("BatchNormalization", ["a", "s", "b", "m", "v"], ["y"])]
-    weights = {"w": drawn(16, 16, 3, 3), "s": drawn(16), "b": drawn(16, seed=1), "m": drawn(16, seed=2), "v": np.abs(drawn(16, seed=3)) + 1}
-    data, x = serialized(nodes, [floats("x", 1, 16, 12, 12)], [floats("y", 1, 16, 10, 10)], weights), {"x": drawn(1, 16, 12, 12)}
+    nodes = [h.make_node("Conv", ["x", "w"], ["a"]),
+             h.make_node("BatchNormalization", ["a", "s", "b", "m", "v"], ["y"])]
+    weights = {"w": drawn(16, 16, 3, 3), "s": drawn(16), "b": drawn(16, seed=1), "m": drawn(16, seed=2),
+               "v": np.abs(drawn(16, seed=3)) + 1}
+    data = serialized(nodes, [floats("x", 1, 16, 12, 12)], [floats("y", 1, 16, 10, 10)], weights)
+    x = {"x": drawn(1, 16, 12, 12)}
     o = ort.SessionOptions()
     o.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     plain, exact, folded = (s.run(None, x)[0] for s in (
@@ -456,7 +460,7 @@ def test_peak_memory_and_its_limit():
     assert need >= 1000 * 4 * 4 and need > one
     assert s.memory({"x": (1000, 6)})["outputs"] >= 1000 * 4 * 4
     x = drawn(1000, 6)
-    enough, short = ort.InferenceSession(classifier(), memory_limit=need), ort.InferenceSession(classifier(), memory_limit=need - 1)
+    enough, short = (ort.InferenceSession(classifier(), memory_limit=limit) for limit in (need, need - 1))
     close(enough.run(None, {"x": x})[0], classified(x))
     with pytest.raises(suan.OutOfMemoryError, match=f"expected at most {need - 1} bytes, got {need}") as caught:
         short.run(None, {"x": x})
@@ -498,7 +502,8 @@ def test_trim_gives_memory_back():
 
 
 def test_bf16():
-    nodes = [h.make_node("MatMul", ["x", "w"], ["a"]), h.make_node("Tanh", ["a"], ["b"]), h.make_node("MatMul", ["b", "v"], ["y"])]
+    nodes = [h.make_node("MatMul", ["x", "w"], ["a"]), h.make_node("Tanh", ["a"], ["b"]),
+             h.make_node("MatMul", ["b", "v"], ["y"])]
     m = serialized(nodes, [floats("x", "n", 64)], [floats("y", "n", 32)], {"w": drawn(64, 64) / 8, "v": drawn(64, 32, seed=1) / 8})
     x = drawn(20, 64, seed=2)
     whole, narrow = (ort.InferenceSession(m, precision=p).run(None, {"x": x})[0] for p in ("float32", "bf16"))
