@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from onnx import helper as h
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
+import suan.onnx
 from suan.cli.app import app
 
 
@@ -102,11 +104,22 @@ def test_compare_when_no_value_of_equal_name_differs(tmp_path):
     assert "no node differs among the 1 values that both have" in done.stdout
 
 
-def test_compare_with_onnx_runtime(tmp_path):
-    pytest.importorskip("onnxruntime")
+def test_compare_with_another_engine(tmp_path, monkeypatch):
+    """Whatever has ONNX Runtime's calls stands in for it."""
+
+    class Other(suan.onnx.InferenceSession):
+        off = 0.0
+
+        def run(self, names, feed):
+            return [v + np.float32(self.off) for v in super().run(names, feed)]
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace(InferenceSession=Other, __version__="0"))
     a = save(tmp_path / "a.onnx")
-    done = suan_command("compare", a, "--engine", "onnxruntime", "--size", "n=4")
+    call = lambda: suan_command("compare", a, "--engine", "onnxruntime", "--size", "n=4")  # noqa: E731
+    done = call()
     assert done.exit_code == 0 and "within 0.0001" in done.stdout, done.output
+    monkeypatch.setattr(Other, "off", 0.5)
+    assert call().exit_code == 1
 
 
 def test_difference_of_values_that_are_not_numbers_alone():
