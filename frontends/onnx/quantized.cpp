@@ -81,7 +81,13 @@ Tensor centred(Call& c, const Tensor& x, int i, bool rows) {
   return v - z;
 }
 Values build_matmul_integer(Call& c) {
-  return {matmul(centred(c, c[0], 2, true), centred(c, c[1], 3, false))};
+  const Tensor a = centred(c, c[0], 2, true), b = centred(c, c[1], 3, false);
+  // Differences of bytes are at most 255, so these sums are exact, and fit, where floats multiply faster.
+  constexpr int64_t most = 255 * 255, f32_whole = int64_t(1) << 24, i32_whole = int64_t(1) << 31;
+  const int64_t terms = c.eval.open_sizes() ? i32_whole : a.dim(-1);
+  if (terms > (i32_whole - 1) / most) return {matmul(a, b)};
+  const DType t = terms <= f32_whole / most ? DType::f32 : DType::f64;
+  return {cast(matmul(cast(a, t), cast(b, t)), DType::i32)};
 }
 
 Values build_qlinear_matmul(Call& c) {

@@ -62,7 +62,7 @@ def main():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.5)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     suan.set_num_threads(args.threads)
     print(f"Suan {suan.__version__}, ONNX Runtime {onnxruntime.__version__}, {args.threads} threads; Suan / ONNX Runtime")
     logs = {"run": [], "load": []}
