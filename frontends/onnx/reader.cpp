@@ -440,7 +440,29 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
 
 }  // namespace
 
-void rethrow(const Error& e, const std::string& text) {
+namespace {
+// Names and strings of a file may be any bytes; messages are UTF-8.
+bool is_utf8(std::string_view s) {
+  for (size_t i = 0; i < s.size();) {
+    const uint8_t lead = uint8_t(s[i++]);
+    const int more = lead < 0x80 ? 0 : lead < 0xc2 ? -1 : lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : lead < 0xf5 ? 3 : -1;
+    if (more < 0 || i + size_t(more) > s.size()) return false;
+    uint32_t code = more ? lead & (0x3f >> more) : lead;
+    for (int k = 0; k < more; ++k, ++i) {
+      if ((uint8_t(s[i]) & 0xc0) != 0x80) return false;
+      code = code << 6 | (uint8_t(s[i]) & 0x3f);
+    }
+    if ((more == 2 && (code < 0x800 || (code >= 0xd800 && code < 0xe000))) || (more == 3 && (code < 0x10000 || code > 0x10ffff))) return false;
+  }
+  return true;
+}
+}  // namespace
+
+void rethrow(const Error& e, const std::string& given) {
+  std::string text = given;
+  if (!is_utf8(text))
+    for (char& c : text)
+      if (uint8_t(c) >= 128) c = '?';
   if (dynamic_cast<const ShapeError*>(&e)) throw ShapeError(text);
   if (dynamic_cast<const ValueError*>(&e)) throw ValueError(text);
   if (dynamic_cast<const TypeError*>(&e)) throw TypeError(text);

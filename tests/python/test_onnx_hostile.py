@@ -466,6 +466,7 @@ def windows():
                             ("dilations", [2**62, 1]), ("pads", [-9, 0, 0, 0]), ("pads", [1, 1]), ("pads", [2**62] * 4), ("kernel_shape", [2, 2]), ("group", 0), ("group", -1),
                             ("group", 3), ("auto_pad", "SAME")):
             yield f"{op} {name} {value}", image(node(op, ["x", "w"], **{name: value})), f"{name.rstrip('s')}.*'the_node'", IMAGE
+    yield "no UTF-8", image(node("Conv", ["x", "w"], auto_pad=b"\xff\xfe")), "auto_pad.*'\\?\\?'.*'the_node'", IMAGE
     for op in ("MaxPool", "AveragePool", "LpPool"):
         for name, value in (("strides", [0, 1]), ("strides", [-1, 1]), ("dilations", [0, 1]), ("kernel_shape", [0, 2]), ("kernel_shape", [-2, 2]), ("kernel_shape", [2]),
                             ("kernel_shape", [2**40, 2]), ("pads", [-9, 0, 0, 0]), ("pads", [9, 9, 9, 9])):

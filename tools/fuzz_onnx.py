@@ -1,0 +1,153 @@
+"""Damages small ONNX models and runs them: python tools/fuzz_onnx.py SECONDS SEED [FOLDER].
+
+The models are those of ONNX's own node tests. Each damaged one is loaded and called in a process of its own, with 4 GiB
+of address space and 5 seconds of time. Errors that Suan documents are fine; a signal, a hang or another kind of error is
+printed with its number and the model saved in FOLDER (the current one, unless given). Exit status 1 if there was any.
+The same seed gives the same models, so a number found once is found again.
+"""
+
+import os
+import pathlib
+import random
+import resource
+import signal
+import sys
+import time
+
+import numpy as np
+import onnx.backend.test.loader
+from google.protobuf.descriptor import FieldDescriptor as F
+
+import suan
+import suan.onnx
+
+EXPECTED = (ValueError, TypeError, IndexError, OSError, MemoryError, suan.StateError)
+NUMBERS = [0, 1, -1, 2, 3, 8, 127, 128, 255, 2**15, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**31), -(2**63)]
+REALS = [0.0, -1.0, 1e-30, 1e30, float("inf"), float("-inf"), float("nan")]
+INTEGERS = {F.TYPE_INT64, F.TYPE_INT32, F.TYPE_UINT64, F.TYPE_ENUM}
+
+
+def messages(m):
+    """m and all messages in it."""
+    yield m
+    for field, value in m.ListFields():
+        if field.type == F.TYPE_MESSAGE:
+            for child in value if field.is_repeated else [value]:
+                yield from messages(child)
+
+
+def another(rng, field, value, names, ops):
+    """A value for a field in place of `value`."""
+    if field.type in INTEGERS:
+        v = rng.choice([*NUMBERS, value + 1, value - 1, -value])
+        if field.type == F.TYPE_ENUM:   # a closed set
+            return rng.choice(field.enum_type.values).number
+        if field.type == F.TYPE_INT32:
+            return (v + 2**31) % 2**32 - 2**31
+        return v % 2**64 if field.type == F.TYPE_UINT64 else (v + 2**63) % 2**64 - 2**63
+    if field.type in (F.TYPE_FLOAT, F.TYPE_DOUBLE):
+        return rng.choice(REALS)
+    if field.type == F.TYPE_STRING:
+        return rng.choice(ops) if field.name == "op_type" else rng.choice([*names, "", value + "x"])
+    return rng.choice([value[:-1], value + b"\0", bytes(rng.randrange(256) for _ in value), b""])
+
+
+def damage(rng, m, donor, ops):
+    """Changes one thing in model m; `donor` is a model to take nodes from."""
+    graph = m.graph
+    names = [n for node in graph.node for n in [*node.input, *node.output]] or [""]
+    what = rng.random()
+    if what < 0.15 and donor.graph.node and graph.node:
+        new = graph.node.add()
+        new.CopyFrom(rng.choice(donor.graph.node))
+        for i in range(len(new.input)):
+            new.input[i] = rng.choice(names)
+        return
+    target = rng.choice(list(messages(graph)))
+    fields = target.ListFields()
+    if not fields:
+        return
+    field, value = rng.choice(fields)
+    if not field.is_repeated:
+        if field.type == F.TYPE_MESSAGE or what < 0.25:
+            target.ClearField(field.name)
+        else:
+            setattr(target, field.name, another(rng, field, value, names, ops))
+        return
+    i = rng.randrange(len(value))
+    if what < 0.35:
+        del value[i]
+    elif field.type == F.TYPE_MESSAGE:
+        value.add().CopyFrom(value[i])
+    elif what < 0.5:
+        value.append(value[i])
+    else:
+        value[i] = another(rng, field, value[i], names, ops)
+
+
+def call(data, inputs):
+    """Runs in the child: its exit status is 0 for an answer or an expected error, 3 for another error."""
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(5)
+    try:
+        suan.onnx.Session(data, memory_limit=1 << 29)(*inputs)
+    except EXPECTED as e:
+        if not str(e).startswith("["):
+            print(type(e), str(e)[:300], flush=True)
+            return 3
+    except BaseException as e:
+        print(type(e), str(e)[:300], flush=True)
+        return 3
+    return 0
+
+
+def cases():
+    """(name, model, inputs of its first data set), for models of at most 20,000 bytes and inputs that are tensors."""
+    out = []
+    for case in onnx.backend.test.loader.load_model_tests(kind="node"):
+        folder = pathlib.Path(case.model_dir)
+        model = onnx.load(folder / "model.onnx")
+        tensors = [onnx.load_tensor(p) for p in sorted((folder / "test_data_set_0").glob("input_*.pb"), key=lambda p: int(p.stem[6:]))
+                   if p.stat().st_size]
+        if model.ByteSize() > 20_000 or not all(i.type.HasField("tensor_type") for i in model.graph.input):
+            continue
+        arrays = [onnx.numpy_helper.to_array(t) for t in tensors]
+        if len(arrays) == len(model.graph.input) and all(a.dtype.kind in "fiub" and a.dtype.isbuiltin for a in arrays):
+            out.append((case.name, model, [np.ascontiguousarray(a) for a in arrays]))
+    return out
+
+
+def main():
+    seconds, seed = float(sys.argv[1]), int(sys.argv[2])
+    folder = pathlib.Path(sys.argv[3] if len(sys.argv) > 3 else ".")
+    models = cases()
+    ops = sorted({n.op_type for _, m, _ in models for n in m.graph.node})
+    end, tried, found = time.monotonic() + seconds, 0, 0
+    while time.monotonic() < end:
+        number = seed * 1_000_000 + tried
+        rng = random.Random(number)
+        name, model, inputs = rng.choice(models)
+        m = onnx.ModelProto()
+        m.CopyFrom(model)
+        for _ in range(rng.choice([1, 1, 2, 4])):
+            damage(rng, m, rng.choice(models)[1], ops)
+        data = m.SerializeToString()
+        tried += 1
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            os._exit(call(data, inputs))
+        status = os.waitpid(child, 0)[1]
+        if status:
+            found += 1
+            (folder / f"fuzz-{number}.onnx").write_bytes(data)
+            end_of = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
+            print(f"{number} ({name}): {end_of}; saved fuzz-{number}.onnx", flush=True)
+    print(f"{tried} models, {found} found")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
