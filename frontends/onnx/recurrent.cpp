@@ -83,14 +83,18 @@ State rnn_step(const Direction& d, const Tensor& xw, const State& s) {
 }
 
 // ONNX has a cell's gates as input, output, forget, cell; the op takes input, forget, cell, output.
-std::pair<Tensor, State> whole_lstm(const Direction& d, const Tensor& x, const State& s, bool reverse) {
+struct LstmWeights {
+  Tensor weight, recurrent, bias;
+};
+LstmWeights in_op_order(const Direction& d) {
   auto reordered = [&](const Tensor& t) {
     auto rows = [&](int64_t from, int64_t to) { return slice(t, 0, from * d.hidden, to * d.hidden); };
     return apply(SUAN_OP("cat"), {rows(0, 1), rows(2, 4), rows(1, 2)}, {int64_t(0)});
   };
-  const Tensor bias = d.bias_in ? reordered(d.bias_in + d.bias_hidden) : Tensor();
-  const Tensor gates = product(x, reordered(d.weight), bias);
-  const Tensors out = apply_all(SUAN_OP("lstm_layer"), {gates, s.h, s.c, reordered(d.recurrent)}, {reverse});
+  return {reordered(d.weight), reordered(d.recurrent), d.bias_in ? reordered(d.bias_in + d.bias_hidden) : Tensor()};
+}
+std::pair<Tensor, State> whole_lstm(const LstmWeights& w, const Tensor& x, const State& s, bool reverse) {
+  const Tensors out = apply_all(SUAN_OP("lstm_layer"), {product(x, w.weight, w.bias), s.h, s.c, w.recurrent}, {reverse});
   const int64_t last = reverse ? 0 : x.dim(0) - 1;
   auto at_last = [&](const Tensor& t) { return squeeze(slice(t, 0, last, last + 1), 0); };
   return {out[0], {at_last(out[0]), at_last(out[1])}};
@@ -136,7 +140,7 @@ Values build_recurrent(Call& c) {
   if (!plain_lstm && c.eval.open_sizes()) throw NotOpen{};   // a node for each step
   Activations functions(c);
   Tensors all_y, last_h, last_c;
-  for (int64_t k = 0; k < directions; ++k) {
+  auto direction_at = [&](int64_t k) {
     Direction d{direction_of(weight, k), direction_of(recurrent, k), {}, {}, {}, {}, hidden};
     if (c.has(3)) {
       const Tensor b = direction_of(c[3], k);
@@ -144,15 +148,31 @@ Values build_recurrent(Call& c) {
       d.bias_hidden = slice(b, 0, gates * hidden, 2 * gates * hidden);
     }
     if (kind == Kind::lstm && c.has(7)) d.peephole = direction_of(c[7], k);
+    return d;
+  };
+  auto all_weights = [&] {
+    std::vector<LstmWeights> all;
+    for (int64_t k = 0; k < directions; ++k) all.push_back(in_op_order(direction_at(k)));
+    return all;
+  };
+  // Constants are put in order once, for all plans.
+  std::shared_ptr<const std::vector<LstmWeights>> ordered;
+  if (plain_lstm) {
+    const bool constant = is_concrete(c.in[1]) && is_concrete(c.in[2]) && (!c.has(3) || is_concrete(c.in[3]));
+    ordered = constant && c.eval.tracing() ? c.prepared<std::vector<LstmWeights>>([&] { return Eval::eagerly(all_weights); })
+                                           : std::make_shared<const std::vector<LstmWeights>>(all_weights());
+  }
+  for (int64_t k = 0; k < directions; ++k) {
     const bool back = direction == "reverse" || k == 1;
     if (plain_lstm) {
       const State first{h0 ? direction_of(h0, k) : zero, c0 ? direction_of(c0, k) : zero};
-      const auto [y, last] = whole_lstm(d, x, first, back);
+      const auto [y, last] = whole_lstm((*ordered)[size_t(k)], x, first, back);
       all_y.push_back(unsqueeze(y, 1));
       last_h.push_back(unsqueeze(last.h, 0));
       last_c.push_back(unsqueeze(last.c, 0));
       continue;
     }
+    Direction d = direction_at(k);
     for (int a = 0; a < n_act; ++a) {
       const Activation f = functions.next(names[size_t(k * n_act + a)]);
       // What a gate's function sees stays within the bounds; the state passes its own unbounded.
@@ -207,8 +227,9 @@ Values build_dynamic_quantize_lstm(Call& c) {
   };
   if (c.n_in() < 12) c.fail<ValueError>("wrong number of inputs: expected 12, got {}", c.n_in());
   std::vector<Value> in(c.in.begin(), c.in.begin() + 8);
-  in[1] = widened(1, 8);
-  in[2] = widened(2, 10);
+  const bool constant = std::all_of(c.in.begin() + 8, c.in.end(), is_concrete) && is_concrete(c.in[1]) && is_concrete(c.in[2]);
+  auto both = [&] { return std::pair{widened(1, 8), widened(2, 10)}; };
+  std::tie(in[1], in[2]) = constant ? Eval::eagerly(both) : both();
   Node n = c.node;
   n.version = 14;
   Call own(n, std::move(in), c.eval, c.env);
