@@ -111,6 +111,7 @@ struct ConvAttrs {
   int64_t groups;
 };
 ConvAttrs conv_attrs(Call& c, int rank) {
+  if (rank < 3) c.fail<ShapeError>("wrong rank: expected [batch, channels, size...], got {} dimensions", rank);
   const size_t n = size_t(rank) - 2;
   if (c.string("auto_pad", "NOTSET") != "NOTSET") c.fail<TypeError>("unsupported auto_pad: expected explicit pads, got {}", c.string("auto_pad"));
   return {to_dims(c, c.ints("strides", std::vector<int64_t>(n, 1))), to_dims(c, c.ints("pads", std::vector<int64_t>(2 * n, 0))),

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper as h
 from quantized_cases import CASES, build
 
 import suan.onnx
@@ -30,3 +32,13 @@ def test_network(name):
     lost = np.abs(want - plain).max()      # what quantising costs
     assert got.shape == want.shape and got.dtype == want.dtype
     assert np.abs(got - want).max() < 0.5 * lost + 1e-5
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 4)])
+def test_integer_convolution_of_too_few_dimensions(shape):
+    port = lambda name: h.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape)  # noqa: E731
+    out = h.make_tensor_value_info("y", onnx.TensorProto.INT32, None)
+    graph = h.make_graph([h.make_node("ConvInteger", ["x", "w"], ["y"])], "g", [port("x"), port("w")], [out])
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10).SerializeToString()
+    with pytest.raises(ValueError, match="wrong rank"):
+        suan.onnx.InferenceSession(model).run(None, dict.fromkeys("xw", np.zeros(shape, "u1")))
