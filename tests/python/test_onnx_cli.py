@@ -201,3 +201,12 @@ def test_run_over_a_folder_refuses_what_would_lose_files(tmp_path):
     assert "expected .npz files" in error("--folder", tmp_path, "--out", tmp_path / "o")
     assert "expected neither --inputs nor --size" in error("--folder", tmp_path, "--size", "n=1")
     assert "expected a folder" in error("--again")
+
+
+@pytest.mark.parametrize("kind", [T.BFLOAT16, T.FLOAT8E4M3FN, T.INT4])
+def test_inputs_are_made_of_types_that_numpy_lacks(tmp_path, kind):
+    graph = h.make_graph([h.make_node("Cast", ["x"], ["y"], to=T.FLOAT)], "g", [h.make_tensor_value_info("x", kind, [2])],
+                         [h.make_tensor_value_info("y", T.FLOAT, [2])])
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10), tmp_path / "m.onnx")
+    done = suan_command("run", tmp_path / "m.onnx")
+    assert done.exit_code == 0 and "y: float32 [2]" in done.stdout

@@ -36,7 +36,7 @@ def test_no_op_has_both_a_translation_and_a_reason_against_it():
 
 @pytest.mark.parametrize("opset", [17, 26])
 def test_samples_of_every_op(opset, tmp_path):
-    path, good = str(tmp_path / "m.onnx"), set()
+    path, good, refused = str(tmp_path / "m.onnx"), set(), set()
     for name in oc.TABLE:
         for k, sample in enumerate(oc.SAMPLES[name]):
             if sample["error"]:
@@ -55,6 +55,7 @@ def test_samples_of_every_op(opset, tmp_path):
                 model = exported(call, args, path, opset_version=opset)
             except NotImplementedError as e:
                 assert "cannot be exported" in str(e)
+                refused.add(name)
                 continue
             except RuntimeError as e:
                 assert "writes to a tensor" in str(e) or "no data" in str(e), name
@@ -63,6 +64,10 @@ def test_samples_of_every_op(opset, tmp_path):
             for g, w in zip(got if isinstance(got, tuple) else (got,), call(*args)):
                 close(g, w, oc.TOLERANCE.get(dtype, 1e-5))
             good.add(name)
+    # Parts of these are what no file holds: random or in-place ops, shifts of signed numbers, old operator sets.
+    bits = {"bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor"} if opset < 18 else set()
+    partly = {"clip_grad_norm", "left_shift", "linear_cross_entropy", "right_shift"}
+    assert refused - good - set(NOT_EXPORTED) == partly | bits
     assert len(good) > 160 and {"conv", "attention", "layer_norm", "index_put", "topk", "batch_norm"} <= good
 
 

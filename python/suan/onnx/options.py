@@ -84,8 +84,7 @@ class SessionOptions:
     def __setattr__(self, name, value):
         if name == "optimized_model_filepath":
             if value:
-                raise refused("[onnx] optimized_model_filepath is not supported: plans are no ONNX graphs; expected none "
-                              "(see `suan simplify` for a smaller model)")
+                raise refused("[onnx] optimized_model_filepath is not supported: plans are no ONNX graphs; expected none")
             return
         try:
             object.__setattr__(self, name, value)
