@@ -20,6 +20,7 @@ namespace suan::py {
 
 void set_source_roots(std::vector<std::string> library, std::vector<std::string> user);
 void bind_batch(nb::module_& m);    // batch.cpp
+void bind_data(nb::module_& m);     // data.cpp
 void bind_compile(nb::module_& m);  // compile.cpp
 void bind_distributed(nb::module_& m);  // distributed.cpp
 void bind_samples(nb::module_& m);  // samples.cpp
@@ -179,6 +180,7 @@ NB_MODULE(_c, m) {
   bind_autograd(m);
   bind_misc(m);
   bind_batch(m);
+  bind_data(m);
   bind_compile(m);
   bind_distributed(m);
   bind_samples(m);

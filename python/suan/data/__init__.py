@@ -2,7 +2,7 @@
 
 from .collate import default_collate, default_convert
 from .dataset import (
-    ChainDataset, ConcatDataset, Dataset, IterableDataset, StackDataset, Subset, TensorDataset, random_split,
+    ChainDataset, Column, ConcatDataset, Dataset, IterableDataset, StackDataset, Subset, TensorDataset, random_split,
 )
 from .fetch import DataError
 from .files import Csv, ImageFolder, JsonLines, TokenBlocks, read_image, read_meta
@@ -20,6 +20,7 @@ __all__ = [
     "BatchSampler",
     "ChainDataset",
     "CharVocab",
+    "Column",
     "ConcatDataset",
     "Csv",
     "DataError",

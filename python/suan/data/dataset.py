@@ -5,13 +5,32 @@ array: the loader then makes one call per batch instead of one per item.
 """
 
 import bisect
+from typing import NamedTuple
 
 import numpy as np
 
 import suan
 
 
+class Column(NamedTuple):
+    """One tensor of a batch that lies in an array (see Dataset.columns): rows[index] for each index, as dtype; with a
+    table of 256 values, table[rows[index]] of uint8 rows. The elements of a row lie together; rows may overlap."""
+
+    rows: suan.Tensor
+    dtype: suan.dtype
+    table: suan.Tensor | None = None
+
+
+def window_columns(tokens, count, block, stride):
+    """Columns of the windows of `block` tokens and of those one further on, int64."""
+    windows = tokens.as_strided((count, block + 1), (stride, 1))
+    return [Column(windows[:, :-1], suan.int64), Column(windows[:, 1:], suan.int64)]
+
+
 class Dataset:
+    """May have `columns()`, a list of Column, if a batch is the tuple of its columns' rows: a DataLoader then gathers
+    batches with `num_threads` threads."""
+
     def __getitem__(self, index):
         raise NotImplementedError(f"{type(self).__name__} is missing its __getitem__()")
 
@@ -67,6 +86,9 @@ class TensorDataset(Dataset):
     def get_batch(self, indices):
         rows = suan.from_numpy(indices)
         return tuple(suan.index_select(t, 0, rows) for t in self.tensors)
+
+    def columns(self):
+        return [Column(t.detach().contiguous(), t.dtype) for t in self.tensors]
 
 
 class Subset(Dataset):

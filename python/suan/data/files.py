@@ -9,7 +9,7 @@ import numpy as np
 
 import suan
 
-from .dataset import Dataset
+from .dataset import Dataset, window_columns
 from .fetch import DataError
 
 
@@ -274,6 +274,10 @@ class TokenBlocks(Dataset):
     def get_batch(self, indices):
         rows = self.tokens[(np.asarray(indices) * self.stride)[:, None] + self._offsets].astype(np.int64)
         return suan.from_numpy(rows[:, :-1].copy()), suan.from_numpy(rows[:, 1:].copy())
+
+    def columns(self):
+        tokens = suan.from_numpy(np.memmap(self.path, self.dtype, "c"))  # private: never written to
+        return window_columns(tokens, len(self), self.block, self.stride)
 
 
 def read_meta(path):

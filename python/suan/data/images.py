@@ -7,7 +7,7 @@ import numpy as np
 import suan
 
 from . import fetch
-from .dataset import Dataset
+from .dataset import Column, Dataset
 
 
 class ImageDataset(Dataset):
@@ -33,6 +33,11 @@ class ImageDataset(Dataset):
     def get_batch(self, indices):
         pictures = self._values[self.images[indices]][:, None]
         return suan.from_numpy(pictures), suan.from_numpy(self.labels[indices])
+
+    def columns(self):
+        pictures = suan.tensor(np.ascontiguousarray(self.images)[:, None])
+        return [Column(pictures, suan.float32, suan.from_numpy(self._values)),
+                Column(suan.from_numpy(self.labels), suan.int64)]
 
 
 FASHION_CLASSES = (

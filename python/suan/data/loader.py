@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 
+import suan
+
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
 from .samplers import new_seed, order_of, philox
@@ -38,6 +40,8 @@ class DataLoader:
         seed: fixes the order and the workers' random numbers; None takes one from the generator.
         replacement: with shuffle, every batch is drawn independently (for datasets of millions of overlapping
             windows, where a permutation would be large).
+        num_threads: threads of this process that gather the batches ahead, in the same order; for datasets whose rows
+            lie in arrays (see Dataset.columns: TensorDataset, ImageDataset, TokenBlocks), instead of num_workers.
 
     In a worker, `random`, numpy and suan are seeded for each batch by seed, epoch and the batch's number, so that
     random augmentation does not depend on how many workers there are. state_dict() is exact between two batches:
@@ -65,6 +69,7 @@ class DataLoader:
         persistent_workers=False,
         seed=None,
         replacement=False,
+        num_threads=0,
     ):
         whole = batch_size is None or (
             isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size >= 1
@@ -78,11 +83,26 @@ class DataLoader:
                 f"[DataLoader] wrong num_workers: expected an int >= 0, got {num_workers!r}"
             )
         if num_workers == 0:
-            for name, value in (("timeout", timeout), ("prefetch_factor", prefetch_factor),
+            for name, value in (("timeout", timeout), ("prefetch_factor", not num_threads and prefetch_factor),
                                 ("persistent_workers", persistent_workers),
                                 ("multiprocessing_context", multiprocessing_context)):
                 if value:
                     raise _given(f"no workers: expected num_workers >= 1 with {name}", value)
+        if not isinstance(num_threads, int) or num_threads < 0:
+            raise _given("wrong num_threads: expected an int >= 0", num_threads)
+        if num_threads:
+            if num_workers:
+                raise _given("threads and workers: expected one of num_threads and num_workers", num_workers)
+            if not hasattr(dataset, "columns"):
+                raise TypeError(
+                    "[DataLoader] no columns: expected a dataset with columns() for num_threads, got "
+                    f"{type(dataset).__name__}; num_workers takes any"
+                )
+            if collate_fn is not None or (batch_size is None and batch_sampler is None):
+                raise ValueError(
+                    "[DataLoader] threads make whole batches: expected a batch_size and no collate_fn, got "
+                    f"{'single items' if collate_fn is None else 'collate_fn'}"
+                )
         if timeout < 0:
             raise _given("wrong timeout: expected seconds >= 0", timeout)
         if prefetch_factor is not None and (not isinstance(prefetch_factor, int) or prefetch_factor < 1):
@@ -108,6 +128,7 @@ class DataLoader:
             raise ValueError("[DataLoader] empty dataset: expected at least one item, got none")
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, bool(shuffle)
         self.sampler, self.batch_sampler = sampler, batch_sampler
+        self.num_threads = num_threads
         self.num_workers, self.timeout, self.worker_init_fn = num_workers, timeout, worker_init_fn
         self.multiprocessing_context = multiprocessing_context
         self.prefetch_factor = 2 if prefetch_factor is None else prefetch_factor
@@ -213,6 +234,9 @@ class DataLoader:
 
     def _loaded(self):
         batches, start, epoch = self._batches(), self.position, self.epoch
+        if self.num_threads:
+            yield from self._gathered(batches)
+            return
         if self.num_workers == 0:
             fetcher = self._fetcher()
             for indices in batches:
@@ -224,6 +248,18 @@ class DataLoader:
             return None if indices is None else (None, (epoch, start + number, indices))
 
         yield from (batch for _, batch in self._made(assign))
+
+    def _gathered(self, batches):
+        reader = suan._c.RowReader([tuple(c) for c in self.dataset.columns()], self.num_threads)
+        try:
+            for indices in batches:
+                reader.ask(np.asarray(indices).tolist())
+                if reader.pending > self.num_threads * self.prefetch_factor:
+                    yield tuple(reader.next())
+            while reader.pending:
+                yield tuple(reader.next())
+        finally:
+            reader.close()
 
     def _made(self, assign):
         pool = self._workers()

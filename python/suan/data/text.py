@@ -6,7 +6,7 @@ import numpy as np
 
 import suan
 
-from .dataset import Dataset
+from .dataset import Dataset, window_columns
 
 
 def read_text(path):
@@ -78,3 +78,6 @@ class TextBlocks(Dataset):
     def get_batch(self, indices):
         rows = self.tokens[(np.asarray(indices) * self.stride)[:, None] + self._offsets]
         return suan.from_numpy(rows[:, :-1].copy()), suan.from_numpy(rows[:, 1:].copy())
+
+    def columns(self):
+        return window_columns(suan.tensor(self.tokens), len(self), self.block, self.stride)
