@@ -58,7 +58,7 @@ def get_num_threads():
 
 
 _LAZY_MODULES = (
-    "amp", "backends", "cli", "cuda", "data", "distributed", "func", "models", "nn", "onnx", "optim", "profiler",
+    "amp", "backends", "cli", "cuda", "data", "distributed", "func", "linalg", "models", "nn", "onnx", "optim", "profiler",
     "train", "utils",
 )
 # Functions of nn.functional that torch has under its own name too, with the same arguments.
@@ -68,7 +68,12 @@ _NN_NAMES = (
     "max_pool2d", "max_pool3d", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "prelu", "rrelu", "selu",
     "threshold",
 )
+_LINALG_NAMES = (
+    "chain_matmul", "cholesky_inverse", "cholesky_solve", "det", "inverse", "logdet", "matrix_exp", "matrix_power",
+    "pinverse", "slogdet",
+)
 _LAZY_NAMES = {"compile": "compile", "plan": "compile", **dict.fromkeys(_NN_NAMES, "nn.functional"),
+               **dict.fromkeys(_LINALG_NAMES, "linalg"), "vmap": "func",
                **dict.fromkeys(("autocast", "is_autocast_enabled", "get_autocast_dtype"), "amp")}
 
 

@@ -292,6 +292,20 @@ def exponential_(self, lambd=1.0, *, generator=None):
     return self.copy_(-(1 - values).log() / lambd)
 
 
+def _of_linalg(name):
+    def method(self, *args, **options):
+        from . import linalg  # needs NumPy
+
+        return getattr(linalg, name)(self, *args, **options)
+
+    method.__name__, method.__doc__ = name, f"suan.linalg.{name} of this tensor."
+    return method
+
+
+for _name in ("cholesky", "cholesky_inverse", "cholesky_solve", "det", "inverse", "logdet", "matrix_exp",
+              "matrix_power", "pinverse", "slogdet"):
+    setattr(Tensor, _name, _of_linalg(_name))
+
 _SPECIAL = (
     "_repr", "_iterate", "__contains__", "__format__", "__reversed__", "numpy", "__array__",
     "__dlpack__", "__dlpack_device__", "to", "type_as", "cpu", "cuda", "pin_memory", "is_pinned", "element_size",
