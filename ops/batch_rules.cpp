@@ -75,7 +75,7 @@ Tensors along_axes(const BatchCall& c) {
 }
 
 bool shifts_axes(const BatchCall& c) {
-  static constexpr std::string_view several[] = {"softmax_grad", "log_softmax_grad", "gather", "scatter", "scatter_add", "cat"};
+  static constexpr std::string_view several[] = {"softmax_grad", "log_softmax_grad", "gather", "scatter", "scatter_add", "scatter_reduce", "cat"};
   const int d = c.op.find_attr("dim");
   if (d < 0) return false;
   if (c.in.size() != 1 && std::find(std::begin(several), std::end(several), c.op.name) == std::end(several)) return false;

@@ -74,24 +74,8 @@ const char* reduction_of(Call& c) {
   c.fail<ValueError>("unknown reduction: expected none, add, mul, max or min, got '{}'", r);
 }
 
-// One element after another, for the reductions without an op of their own.
-template <class Each>
-void fold_into(Tensor& out, const Tensor& updates, const std::string& how, Each each) {
-  auto run = [&](auto zero) {
-    using T = decltype(zero);
-    T* to = out.numel() ? out.data<T>() : nullptr;
-    const T* from = updates.numel() ? updates.data<T>() : nullptr;
-    each([&](int64_t i, int64_t j) {
-      T& a = to[i];
-      const T b = from[j];
-      a = how == "mul" ? T(a * b) : how == "max" ? std::max(a, b) : how == "min" ? std::min(a, b) : how == "add" ? T(a + b) : b;
-    });
-  };
-  if (is_floating(out.dtype())) run(double());
-  else if (out.dtype() == DType::u64) run(uint64_t());
-  else run(int64_t());
-}
-DType wide(DType t) { return is_floating(t) ? DType::f64 : t == DType::u64 ? DType::u64 : DType::i64; }
+// ONNX's names of what scatter_reduce does.
+std::string reduce_of(const std::string& how) { return how == "mul" ? "prod" : "a" + how; }
 
 Values build_scatter_elements(Call& c) {
   const Tensor& x = c[0];
@@ -100,29 +84,7 @@ Values build_scatter_elements(Call& c) {
   const std::string how = reduction_of(c);
   if (how == "none") return {apply(SUAN_OP("scatter"), {x, index, c[2]}, {int64_t(axis)})};
   if (how == "add") return {apply(SUAN_OP("scatter_add"), {x, index, c[2]}, {int64_t(axis)})};
-  const Tensor known[] = {c.concrete(0), c.concrete(1), c.concrete(2)};
-  const Shape want = known[1].shape();
-  if (want.size() != x.rank()) c.fail<ShapeError>("indices do not fit: expected {} dimensions, got {}", x.rank(), to_string(want));
-  if (!(known[2].shape() == want)) c.fail<ShapeError>("updates and indices differ: expected {}, got {}", to_string(want), to_string(known[2].shape()));
-  return {Eval::eagerly([&] {
-    Tensor out = copy(cast(known[0], wide(x.dtype()))), updates = copy(cast(known[2], wide(x.dtype())));
-    std::vector<int64_t> at = read_ints(wrapped(known[1], x.dim(axis)));
-    const Dims strides = contiguous_strides(x.shape()), walk = contiguous_strides(want);
-    fold_into(out, updates, how, [&](auto put) {
-      for (int64_t j = 0; j < int64_t(at.size()); ++j) {
-        int64_t to = 0, rest = j;
-        for (int d = 0; d < x.rank(); ++d) {
-          const int64_t i = walk[d] ? rest / walk[d] : 0;
-          rest -= i * walk[d];
-          const int64_t p = d == axis ? at[size_t(j)] : i;
-          if (p < 0 || p >= x.dim(d)) c.fail<IndexError>("index out of range: expected 0 to {}, got {}", x.dim(d) - 1, p);
-          to += p * strides[d];
-        }
-        put(to, j);
-      }
-    });
-    return cast(out, x.dtype());
-  })};
+  return {apply(SUAN_OP("scatter_reduce"), {x, index, c[2]}, {int64_t(axis), reduce_of(how)})};
 }
 
 Values build_scatter_nd(Call& c) {
@@ -140,29 +102,27 @@ Values build_scatter_nd(Call& c) {
     }
     return {apply(SUAN_OP("index_put"), in, {dims, how == "add"})};
   }
-  const Tensor known[] = {c.concrete(0), c.concrete(1), c.concrete(2)};
-  return {Eval::eagerly([&] {
-    Tensor out = copy(cast(known[0], wide(x.dtype()))), updates = copy(cast(known[2], wide(x.dtype())));
-    const std::vector<int64_t> at = read_ints(known[1]);
-    const int64_t k = known[1].dim(-1), rows = k ? int64_t(at.size()) / k : 1;
-    const Dims strides = contiguous_strides(x.shape());
-    int64_t block = 1;
-    for (int d = int(k); d < x.rank(); ++d) block *= x.dim(d);
-    if (updates.numel() != rows * block) c.fail<ShapeError>("updates do not fit: expected {} elements, got {}", rows * block, updates.numel());
-    fold_into(out, updates, how, [&](auto put) {
-      for (int64_t r = 0; r < rows; ++r) {
-        int64_t to = 0;
-        for (int64_t d = 0; d < k; ++d) {
-          int64_t p = at[size_t(r * k + d)];
-          if (p < 0) p += x.dim(int(d));
-          if (p < 0 || p >= x.dim(int(d))) c.fail<IndexError>("index out of range: expected 0 to {}, got {}", x.dim(int(d)) - 1, p);
-          to += p * strides[int(d)];
-        }
-        for (int64_t i = 0; i < block; ++i) put(to + i, r * block + i);
-      }
-    });
-    return cast(out, x.dtype());
-  })};
+  // As rows of blocks; an index out of range on any axis becomes one that scatter_reduce refuses.
+  const int k = int(index.dim(-1));
+  int64_t rows = 1, block = 1;
+  for (int d = 0; d < x.rank(); ++d) (d < k ? rows : block) *= x.dim(d);
+  Shape leading = index.shape();
+  leading.erase(index.rank() - 1);
+  Tensor at = ops::full({numel(leading)}, 0, DType::i64), good = ops::full({numel(leading)}, 1, DType::boolean);
+  const Tensor zero = Tensor::scalar_int(0, DType::i64);
+  const Tensors parts = split_index(x, index, 0);
+  for (int d = 0; d < k; ++d) {
+    const Tensor size = Tensor::scalar_int(x.dim(d), DType::i64);
+    const Tensor p = wrapped(reshape(parts[size_t(d)], at.shape()), x.dim(d));
+    good = logical_and(good, logical_and(ge(p, zero), lt(p, size)));
+    at = at * size + p;
+  }
+  at = where(good, at, Tensor::scalar_int(rows, DType::i64));
+  const Shape blocks{numel(leading), block};
+  if (c[2].numel() != numel(blocks)) c.fail<ShapeError>("updates do not fit: expected {} elements, got {}", numel(blocks), c[2].numel());
+  const Tensor out = apply(SUAN_OP("scatter_reduce"), {reshape(x, {rows, block}), expand(unsqueeze(at, 1), blocks), reshape(c[2], blocks)},
+                           {int64_t(0), reduce_of(how)});
+  return {reshape(out, x.shape())};
 }
 
 Values build_one_hot(Call& c) {

@@ -5,7 +5,7 @@ import math as _math
 
 from . import _c
 from .shaping import _axis, _flat
-from .kinds import int64
+from .kinds import iinfo, int64
 
 ops = _c.ops
 Tensor = _c.Tensor
@@ -182,17 +182,33 @@ def scatter_add(input, dim, index, src):
     return ops.scatter_add(input, index, src, dim=dim)
 
 
+def _extreme(dtype, lowest):
+    """The least or greatest value of a dtype, infinite where there are infinities."""
+    if dtype.is_floating_point:
+        return -_math.inf if lowest else _math.inf
+    info = iinfo(dtype)
+    return info.min if lowest else info.max
+
+
 def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
-    """src brought together along a dimension at index: reduce 'sum', or 'mean' (of floating tensors). What index names
-    counts input's own value too, or with include_self=False only src's."""
-    if reduce not in ("sum", "mean"):
-        raise ValueError(f"[scatter_reduce] bad reduce: expected 'sum' or 'mean', got {reduce!r}")
+    """src brought together along a dimension at index: reduce 'sum', 'prod', 'amax', 'amin', or 'mean' (of floating
+    tensors). What index names counts input's own value too, or with include_self=False only src's. The gradient of an
+    extreme is shared by all that equal it."""
+    if reduce not in ("sum", "mean", "prod", "amax", "amin"):
+        raise ValueError(
+            f"[scatter_reduce] bad reduce: expected 'sum', 'mean', 'prod', 'amax' or 'amin', got {reduce!r}")
     if reduce == "mean" and not input.is_floating_point():
         raise TypeError(f"[scatter_reduce] bad dtype for 'mean': expected floating point, got {input.dtype}")
     zeros = ops.full(_c.literal(0, input.dtype), input.shape)
     counts = ops.scatter_add(zeros, index, ops.full(_c.literal(1, input.dtype), index.shape), dim=dim)
+    src = src[tuple(slice(n) for n in index.shape)]
+    if reduce in ("prod", "amax", "amin"):
+        if not include_self:
+            neutral = 1 if reduce == "prod" else _extreme(input.dtype, lowest=reduce == "amax")
+            input = ops.where(counts > 0, ops.full(_c.literal(neutral, input.dtype), ()), input)
+        return ops.scatter_reduce(input, index, src, dim=dim, reduce=reduce)
     base = input if include_self else ops.where(counts > 0, zeros, input)
-    out = ops.scatter_add(base, index, src[tuple(slice(n) for n in index.shape)], dim=dim)
+    out = ops.scatter_add(base, index, src, dim=dim)
     if reduce == "sum":
         return out
     return out / ops.clamp(counts + 1 if include_self else counts, 1, None)

@@ -153,6 +153,16 @@ def _scatter(x, index, src, dim, add=False):
     return out
 
 
+def _scatter_reduce(x, index, src, dim, reduce):
+    out, join = x.copy(), {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}[reduce]
+    for at in np.ndindex(*index.shape):
+        to = list(at)
+        if to:
+            to[dim] = index[at]
+        out[tuple(to)] = join(out[tuple(to)], src[at])
+    return out
+
+
 def _gather(x, index, dim):
     if not x.ndim:
         return x
@@ -420,6 +430,7 @@ ORACLE = {
     # Indexing.
     "gather": _gather,
     "scatter": _scatter,
+    "scatter_reduce": _scatter_reduce,
     "scatter_add": lambda x, i, src, dim: _scatter(x, i, src, dim, add=True),
     "index": lambda x, *i, dims: x[_indices(i, dims, x.ndim)],
     "index_put": _index_put,

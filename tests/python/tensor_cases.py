@@ -122,7 +122,7 @@ tensor_case("triangle places", lambda T, x: (T.tril_indices(3, 4, 1), T.triu_ind
 # ---- scattering, neighbours ------------------------------------------------------------------------------------
 
 PLACES = np.array([[0, 1, 2, 0], [0, 0, 2, 1]])
-for how in ("sum", "mean"):
+for how in ("sum", "mean", "prod", "amax", "amin"):
     for own in (True, False):
         tensor_case(f"scatter_reduce {how}{'' if own else ' without self'}",
                     lambda T, x, s, how=how, own=own: T.scatter_reduce(x, 0, T.tensor(PLACES), s, how, include_self=own),

@@ -730,6 +730,9 @@ TABLE = {
     "pad_constant": _pad,
     "gather": lambda c: c.emit("GatherElements", *c.xs(), axis=c.axis()) if c.shape() else c.x(),
     "scatter": lambda c: c.emit("ScatterElements", *c.xs(), axis=c.axis()),
+    "scatter_reduce": _through(_HALVES, lambda c: c.emit(
+        "ScatterElements", *c.xs(), axis=c.axis(),
+        reduction={"prod": "mul", "amax": "max", "amin": "min"}[c.attrs["reduce"]])),
     "scatter_add": _through(_HALVES, lambda c: c.emit("ScatterElements", *c.xs(), axis=c.axis(), reduction="add")),
     "embedding": lambda c: c.emit("Gather", *c.xs(), axis=0),
     "index": _index,
