@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-import suan
+import suan.debug
 import suan.onnx
 
 
@@ -60,7 +60,7 @@ def main():
     later = readings[200:] or readings[-1:]
     print(f"after 200: {at / 2**20:.1f} MiB; from there {min(later) / 2**20:.1f} to {max(later) / 2**20:.1f} MiB "
           f"({100 * (min(later) / at - 1):+.1f} % to {100 * (max(later) / at - 1):+.1f} %)")
-    print(session._stats() if hasattr(session, "_stats") else "", suan.memory_stats() if hasattr(suan, "memory_stats") else "")
+    print(suan.debug.memory_stats())
     del feed
     session.trim()
     print(f"trimmed: {(resident() - before) / 2**20:.1f} MiB")
