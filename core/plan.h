@@ -118,10 +118,24 @@ class Plan {
   std::vector<int> by_first_, by_last_;       // buffers in the order they begin and end
 };
 
+// Arenas that plans have in common: each call takes the smallest idle one that is large enough. There are as many as calls
+// ran at once, whatever the number of plans, and each grows to what the largest call needed.
+class ArenaPool {
+ public:
+  Ref<Storage> take(Device device, int64_t bytes);
+  void give(Ref<Storage> arena);
+  void trim();
+
+ private:
+  std::mutex mutex_;
+  std::vector<Ref<Storage>> idle_;
+};
+
 // One arena and the pointer tables of one call; not for two threads at once.
 class Run {
  public:
-  explicit Run(std::shared_ptr<const Plan> plan);
+  // Without `arenas` the arena is the Run's own, from the beginning to the end of its life.
+  explicit Run(std::shared_ptr<const Plan> plan, std::shared_ptr<ArenaPool> arenas = nullptr);
   ~Run();
   Run(const Run&) = delete;
   // Inputs in the graph's order, contiguous and of the planned types. Returns the outputs that are not commits.
@@ -135,6 +149,7 @@ class Run {
   // A committed input that is written before the last steps: kept to be put back.
   struct Early { int step; int buffer; int64_t at; };
   void find_early_commits();
+  void point_at_arena();
   void run_steps();
   // A device that can keep work as one unit gets the steps from the second call on, when kernels are loaded. The unit
   // holds addresses: an input that moves is copied to a place of its own first, as are results afterwards.
@@ -142,7 +157,9 @@ class Run {
   void replay_unit(std::span<std::byte* const> results);
 
   std::shared_ptr<const Plan> plan_;
-  Ref<Storage> arena_;
+  std::shared_ptr<ArenaPool> arenas_;
+  Ref<Storage> arena_;                  // none between calls where it is lent
+  std::byte* arena_base_ = nullptr;     // that base_ points into
   std::vector<std::byte*> base_;        // by buffer
   std::vector<const void*> in_;
   std::vector<void*> out_;
@@ -162,7 +179,8 @@ Tensors run_once(const Plan& plan, std::vector<Ref<Storage>> inputs);
 // Runs of one plan, lent to callers one each.
 class RunPool {
  public:
-  explicit RunPool(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
+  explicit RunPool(std::shared_ptr<const Plan> plan, std::shared_ptr<ArenaPool> arenas = nullptr)
+      : plan_(std::move(plan)), arenas_(std::move(arenas)) {}
   Tensors operator()(std::span<const Tensor> inputs, std::span<const Tensor> into = {});
   const Plan& plan() const { return *plan_; }
   void trim();
@@ -170,6 +188,7 @@ class RunPool {
  private:
   Tensors watched(std::span<const Tensor> inputs, std::span<const Tensor> into) const;
   std::shared_ptr<const Plan> plan_;
+  std::shared_ptr<ArenaPool> arenas_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Run>> idle_;
 };

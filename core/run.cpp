@@ -22,18 +22,55 @@ ReplayCounters& replay_counters() {
   return c;
 }
 
-Run::Run(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
-  arena_ = Storage::allocate(plan_->device_, plan_->arena_bytes_);
+Ref<Storage> ArenaPool::take(Device device, int64_t bytes) {
+  Ref<Storage> found;   // the smallest that is large enough; else the largest, which goes before another is asked for
+  {
+    std::lock_guard lock(mutex_);
+    const auto better = [bytes](int64_t a, int64_t b) { return a < bytes ? a > b : b < bytes || a < b; };
+    auto best = idle_.end();
+    for (auto it = idle_.begin(); it != idle_.end(); ++it)
+      if ((*it)->device() == device && (best == idle_.end() || better((*it)->bytes(), (*best)->bytes()))) best = it;
+    if (best != idle_.end()) {
+      found = std::move(*best);
+      idle_.erase(best);
+    }
+  }
+  if (found && found->bytes() >= bytes) return found;
+  found = nullptr;
+  return Storage::allocate(device, bytes);
+}
+
+void ArenaPool::give(Ref<Storage> arena) {
+  std::lock_guard lock(mutex_);
+  // Callers beyond the threads that can run at once take their arenas with them.
+  if (idle_.size() < size_t(std::max(num_threads(), available_cpus()))) idle_.push_back(std::move(arena));
+}
+
+void ArenaPool::trim() {
+  std::lock_guard lock(mutex_);
+  idle_.clear();
+}
+
+Run::Run(std::shared_ptr<const Plan> plan, std::shared_ptr<ArenaPool> arenas) : plan_(std::move(plan)) {
+  captures_ = capturable();
+  if (!captures_) arenas_ = std::move(arenas);   // a unit holds addresses
   base_.resize(plan_->buffers_.size());
-  for (size_t i = 0; i < base_.size(); ++i) {
-    const Buffer& b = plan_->buffers_[i];
-    if (b.home == Home::arena) base_[i] = arena_->data() + b.offset;
-    if (b.home == Home::constant) base_[i] = plan_->constants_[size_t(b.index)].raw();
+  for (size_t i = 0; i < base_.size(); ++i)
+    if (const Buffer& b = plan_->buffers_[i]; b.home == Home::constant) base_[i] = plan_->constants_[size_t(b.index)].raw();
+  if (!arenas_) {
+    arena_ = Storage::allocate(plan_->device_, plan_->arena_bytes_);
+    point_at_arena();
   }
   in_.resize(plan_->most_in_);
   out_.resize(plan_->most_out_);
   find_early_commits();
-  captures_ = capturable();
+}
+
+void Run::point_at_arena() {
+  if (arena_->data() == arena_base_) return;
+  arena_base_ = arena_->data();
+  for (size_t i = 0; i < base_.size(); ++i)
+    if (const Buffer& b = plan_->buffers_[i]; b.home == Home::arena) base_[i] = arena_base_ + b.offset;
 }
 
 Run::~Run() {
@@ -151,8 +188,14 @@ Tensors Run::operator()(std::span<const Tensor> inputs, std::span<const Tensor> 
     if (b.home == Home::output) base_[i] = out_at[size_t(b.index)];
   }
   apply_counters().kernels_on[int(p.device_.type)] += p.n_kernels_;
+  // A call that fails drops what it was lent.
+  if (arenas_) {
+    arena_ = arenas_->take(p.device_, p.arena_bytes_);
+    point_at_arena();
+  }
   if (captures_ && warm_) replay_unit(out_at);
   else run_steps();
+  if (arenas_) arenas_->give(std::exchange(arena_, nullptr));
   warm_ = true;
   Tensors result;
   for (const Plan::Result& r : p.results_) {
@@ -394,7 +437,7 @@ Tensors RunPool::operator()(std::span<const Tensor> inputs, std::span<const Tens
       idle_.pop_back();
     }
   }
-  if (!run) run = std::make_unique<Run>(plan_);
+  if (!run) run = std::make_unique<Run>(plan_, arenas_);
   Tensors out = (*run)(inputs, into);
   std::lock_guard lock(mutex_);
   // Callers beyond the threads that can run at once take their arenas with them.

@@ -38,12 +38,14 @@ void Dims::erase(int at) {
 
 int64_t numel(const Shape& s) {
   int64_t n = 1;
+  bool none = false;
   for (int64_t d : s) {
-    if (d == 0) return 0;
-    if (__builtin_mul_overflow(n, d, &n) || n > (int64_t(1) << 56))
+    none = none || d == 0;
+    // Strides step over a size of 0 as over 1, so the others have to fit also where nothing is there.
+    if (d != 0 && (__builtin_mul_overflow(n, d, &n) || n > (int64_t(1) << 56)))
       fail<ShapeError>("shape", "too many elements: expected at most 2^56, got {}", to_string(s));
   }
-  return n;
+  return none ? 0 : n;
 }
 
 Dims contiguous_strides(const Shape& s) {

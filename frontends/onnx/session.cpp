@@ -66,6 +66,7 @@ struct Session::State {
   std::timed_mutex planning;                              // of what follows; plans made before go on meanwhile
   std::string stepwise_node;
   ConstantCache constants;                                // packed weights
+  std::shared_ptr<ArenaPool> arenas = std::make_shared<ArenaPool>();
 
   std::vector<std::vector<int>> symbols;                  // by input and dimension; -1 for a number
   int n_symbols = 0;
@@ -86,7 +87,6 @@ struct Session::State {
   void find_symbols();
   std::shared_ptr<Planned> find(const std::vector<TensorType>& types);
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types);
-  std::shared_ptr<Planned> kept();
   suan::Graph record(const std::vector<TensorType>& types, Planned& planned, Eval&& eval);
   void lay_out(suan::Graph g, Planned& planned) const;
   std::shared_ptr<Planned> translate(const std::vector<TensorType>& types);
@@ -170,7 +170,7 @@ void Session::State::lay_out(suan::Graph g, Planned& planned) const {
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
   auto plan = std::make_shared<const Plan>(std::move(g), plan_options);
   check_peak(*plan);
-  planned.pool = std::make_unique<RunPool>(std::move(plan));
+  planned.pool = std::make_unique<RunPool>(std::move(plan), arenas);
 }
 
 // Before anything of that size is asked for; the message names what is largest.
@@ -268,21 +268,12 @@ std::shared_ptr<Planned> Session::State::from_open(const std::vector<TensorType>
   return planned;
 }
 
-// The plan just used. Arenas wait for the next call with the last few shapes only.
-std::shared_ptr<Planned> Session::State::kept() {
-  constexpr size_t with_arenas = 4;
-  size_t k = 0;
-  for (const std::shared_ptr<Planned>& p : plans)
-    if (k++ >= with_arenas && p->pool) p->pool->trim();
-  return plans.front();
-}
-
 std::shared_ptr<Planned> Session::State::find(const std::vector<TensorType>& types) {
   std::lock_guard lock(mutex);
   for (auto it = plans.begin(); it != plans.end(); ++it)
     if ((*it)->types == types) {
       plans.splice(plans.begin(), plans, it);
-      return kept();
+      return plans.front();
     }
   return nullptr;
 }
@@ -321,7 +312,6 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     planning_seconds += seconds;
     plans.push_front(made);
     while (plans.size() > std::max<size_t>(options.max_plans, 1)) plans.pop_back();
-    kept();
   }
   one.unlock();
   if (options.log) {
@@ -604,6 +594,7 @@ void Session::trim() const {
     for (const std::shared_ptr<Planned>& p : state_->plans)
       if (p->pool) p->pool->trim();
   }
+  state_->arenas->trim();
   trim_memory();
 }
 
