@@ -165,6 +165,7 @@ class RunPool {
   explicit RunPool(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
   Tensors operator()(std::span<const Tensor> inputs, std::span<const Tensor> into = {});
   const Plan& plan() const { return *plan_; }
+  const std::shared_ptr<const Plan>& shared_plan() const { return plan_; }
   void trim();
 
  private:
