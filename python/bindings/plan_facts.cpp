@@ -21,12 +21,14 @@ nb::list ids(const std::vector<ValueId>& list) {
   return out;
 }
 
-// What a node does in words; of a fused one, its parts.
-std::string label_of(const Node& n) {
-  std::string parts;
+std::string line_of(const Node& n) { return n.source ? to_string(n.source) : ""; }
+
+// Of a fused node: (op, line) of its parts.
+nb::list parts_of(const Node& n) {
+  nb::list parts;
   for (int i = 0; i < n.attrs.size(); ++i)
     if (auto* g = std::get_if<GraphPtr>(&n.attrs[i]); g && *g)
-      for (const Node& inner : (*g)->nodes) parts += (parts.empty() ? "" : ", ") + inner.op->name;
+      for (const Node& inner : (*g)->nodes) parts.append(nb::make_tuple(inner.op->name, line_of(inner)));
   return parts;
 }
 
@@ -45,7 +47,7 @@ nb::dict plan_facts(const Plan& plan) {
   nb::list values, nodes, steps, buffers;
   for (const Value& v : g.values) values.append(nb::make_tuple(to_string(v.type), v.type.bytes()));
   for (const Node& n : g.nodes)
-    nodes.append(nb::make_tuple(n.op->name, label_of(n), attrs_of(n), n.source ? to_string(n.source) : "", ids(n.in), ids(n.out),
+    nodes.append(nb::make_tuple(n.op->name, parts_of(n), attrs_of(n), line_of(n), ids(n.in), ids(n.out),
                                 flops_of(g, n), n.op->view != nullptr));
   for (const Step& s : plan.steps())
     steps.append(nb::make_tuple(s.node, s.host, s.workspace < 0 ? int64_t(0) : plan.buffers()[size_t(s.workspace)].bytes));

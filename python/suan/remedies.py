@@ -1,6 +1,8 @@
 """What would make a call fit into memory, priced by planning it again in other ways. Nothing is computed; the function is
 recorded a few more times."""
 
+import time
+
 from . import _c
 
 
@@ -17,10 +19,11 @@ def _halved(leaves):
     return [t[: batch // 2] if len(t.shape) and t.shape[0] == batch else t for t in leaves], batch
 
 
-def _smallest(planned, peak):
-    """The plan with the least memory that recomputing reaches, within 4 %; None when it frees nothing."""
-    low, high, best = 0.0, 1.0, None
-    while high - low > 0.04:
+def _smallest(planned, peak, refused):
+    """The plan with the least memory that recomputing reaches, within 4 % or as far as 5 seconds lead; None when it frees
+    nothing. `refused`: bytes that are too few."""
+    low, high, best, end = refused / peak, 1.0, None, time.monotonic() + 5
+    while high - low > 0.04 and time.monotonic() < end:
         share = (low + high) / 2
         try:
             best, high = planned(int(peak * share)), share
@@ -54,9 +57,9 @@ def priced(planned, leaves, limit):
         fits = "" if not limit else "; fits" if found["peak_bytes"] <= limit else f"; {_size(found['peak_bytes'] - limit)} too much still"
         lines.append(f"{what}: saves {_size(saves)}{price(found)}{fits}" if saves > 0 else f"{what}: saves nothing here")
 
-    row("memory_limit= (values made again) at its best",
-        lambda f: f" for {max(0.0, f['planned_work'] / f['work'] - 1):.1%} more time (by operations and bytes)",
-        lambda: _smallest(lambda n: planned(leaves, n), peak))
+    row("memory_limit= (values made again), the least found",
+        lambda f: f" (memory_limit={f['peak_bytes']}) for {max(0.0, f['planned_work'] / f['work'] - 1):.1%} more time (by operations and bytes)",
+        lambda: _smallest(lambda n: planned(leaves, n), peak, min(limit, peak)))
 
     def narrow():
         from .amp import autocast

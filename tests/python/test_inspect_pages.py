@@ -247,7 +247,7 @@ def test_memory_events_tell_who_holds_what(tmp_path):
     taken = [e for e in events if e.at > 0 and e.bytes == 4 << 20]
     given = [e for e in events if e.bytes == -(4 << 20)]
     assert len(taken) == 3 and given[0].block == taken[0].block and given[0].line == taken[0].line
-    assert all(e.in_use - before.in_use == e.bytes for before, e in zip(events, events[1:]) if abs(e.bytes) == 4 << 20)
+    assert all(abs(e.in_use - before.in_use - e.bytes) < 1 << 12 for before, e in zip(events, events[1:]) if abs(e.bytes) == 4 << 20)
     top, rows = p.peak_holders()
     assert top == max(e.in_use for e in events) and sum(n for n, _, _ in rows) == top
     mine = [n for n, line, _ in rows if "test_memory_events" in line and n == 4 << 20]
@@ -314,7 +314,7 @@ def test_an_eager_step_out_of_memory_names_priced_remedies(limited):
     assert "test_inspect_pages.py" in text.split("The parts begin at")[1].split("\n")[0]
     # What it says of half the batch is so.
     suan.debug.set_memory_limit(0)
-    half = suan.debug.saved_bytes(forward(x[: batch // 2]))
+    half = suan.debug.saved_bytes(forward(x[: batch // 2].clone()))
     assert half == pytest.approx(held / 2, rel=0.02)
 
 

@@ -2,7 +2,7 @@
 
 from . import memory
 from .graph import Item, section
-from .style import cards, escape, kind_of, number, page, size, table
+from .style import cards, escape, joined, kind_of, number, page, size, table
 
 
 def plan_items(facts):
@@ -19,7 +19,7 @@ def plan_items(facts):
         seen = [behind.get(v, v) for v in inputs]
         given = [facts["values"][v][0] for v in seen if v in outside]
         details = [("Line", line)] if line else []
-        details += [("Joined", parts)] if parts else []
+        details += [(f"{op}, of which", joined(parts))] if parts else []
         details += [("Attributes", attrs)] if attrs else []
         details += [("FLOP", number(flops))] if flops else []
         if given:
@@ -28,7 +28,8 @@ def plan_items(facts):
         named = [f"v{v}" for v in outputs]
         types.update((f"v{v}", facts["values"][v][0]) for v in outputs)
         note = facts["values"][outputs[0]][0].split(" ", 1)[0] if outputs else ""
-        items.append(Item(op, note, kind_of(op), [f"v{v}" for v in dict.fromkeys(seen) if v not in outside], named, details))
+        label = " + ".join(part for part, _ in parts) or op
+        items.append(Item(label, note, kind_of(parts[0][0] if parts else op), [f"v{v}" for v in dict.fromkeys(seen) if v not in outside], named, details))
     made = {o for i in items for o in i.outputs}
     results = list(dict.fromkeys(n for v in facts["outputs"] if (n := f"v{behind.get(v, v)}") in made))
     return items, results, types
@@ -41,7 +42,7 @@ def _plan_html(which, facts, key, profile):
     body += memory.plan_section(facts, f"Memory of the {which}, as planned")
     counts = {}
     for op, parts, _, _, _, _, f, view in facts["nodes"]:
-        row = counts.setdefault((op + (" (view)" if view else ""), parts), [0, 0.0])
+        row = counts.setdefault((op + (" (view)" if view else ""), joined(parts)), [0, 0.0])
         row[0] += 1
         row[1] += f
     rows = [(op, parts, n, number(f) if f else "") for (op, parts), (n, f) in sorted(counts.items(), key=lambda c: (-c[1][1], -c[1][0]))]

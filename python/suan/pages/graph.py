@@ -129,16 +129,21 @@ def draw(items, indices, wanted, key, targets=None):
     rank = {b: i for i, b in enumerate(order)}
     outside = {}
     for k in indices:
+        b, into = rank[box_of[k]], []
         for name in dict.fromkeys(items[k].inputs):
             if name in maker:
-                a, b = rank[box_of[maker[name]]], rank[box_of[k]]
+                a = rank[box_of[maker[name]]]
                 many = len(readers[name]) > _MANY and b > min(rank[box_of[r]] for r in readers[name])
-                if a != b and (many or b - a > _FAR):
-                    far.setdefault(b, []).append(name)
-                elif a != b:
-                    edges.append((a, b))
+                if a != b:
+                    into.append((many or b - a > _FAR, -a, name))
             elif name:
-                outside.setdefault(name, []).append(rank[box_of[k]])
+                outside.setdefault(name, []).append(b)
+        # The nearest is always drawn, so that every box hangs below something it reads.
+        for i, (named, a, name) in enumerate(sorted(into)):
+            if named and i:
+                far.setdefault(b, []).append(name)
+            else:
+                edges.append((-a, b))
     stacks = []
     for b in order:
         stacks.append(_Stack([(_short(items[k].op, 26), _short(items[k].note, 22), k) for k in boxes[b]], items[boxes[b][0]].kind))
@@ -293,6 +298,12 @@ function open(d) {
   drawings[d].hidden = false;
   one('.back').hidden = d === 0;
   zoom(1);
+  middle();
+}
+function middle() {
+  const pane = one('.pane'), first = drawings[shown].querySelector('.node').getBoundingClientRect();
+  pane.scrollTop = 0;
+  pane.scrollLeft += first.left + first.width / 2 - pane.getBoundingClientRect().left - pane.clientWidth / 2;
 }
 function choose(g) {
   root.querySelectorAll('.node.on').forEach(e => e.classList.remove('on'));
@@ -330,6 +341,7 @@ one('.find').onkeydown = e => { if (e.key === 'Enter') { e.preventDefault(); go(
 one('.larger').onclick = () => zoom(1.25);
 one('.smaller').onclick = () => zoom(0.8);
 one('.back').onclick = () => open(0);
+middle();
 one('.pane').onclick = e => {
   const g = e.target.closest('.node');
   if (g && g.dataset.part) open(+g.dataset.part);

@@ -1,10 +1,11 @@
 """Memory over time: what a plan keeps at each step, and what was seen of the allocator in a profile."""
 
 import collections
+import math
 
-from .style import cards, escape, size, table
+from .style import cards, escape, joined, size, table
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 1000, 230, 74, 12, 26
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 1000, 246, 74, 28, 26
 
 
 def planned(facts):
@@ -30,7 +31,7 @@ def plan_holders(facts, at):
         if home != "arena" or not first <= at <= last or not n:
             continue
         node = maker.get(value)
-        what = "scratch of a kernel" if node is None else f"{node[0]}{f' ({node[1]})' if node[1] else ''} {facts['values'][value][0]}"
+        what = "scratch of a kernel" if node is None else f"{node[0]}{f' ({joined(node[1])})' if node[1] else ''} {facts['values'][value][0]}"
         rows.append((n, what, node[3] if node else ""))
     return sorted(rows, reverse=True)
 
@@ -92,20 +93,16 @@ def chart(series, lines=(), marks=(), x_text=None, x_end=None):
                    f'<text class="axis" x="{_WIDTH - 6}" y="{y_of(y) - 4:.1f}" text-anchor="end">{escape(text)}</text>')
     for x, text in marks:
         end = "end" if x > x_end * 0.7 else "start"
-        out.append(f'<line class="peak" x1="{x_of(x):.1f}" x2="{x_of(x):.1f}" y1="{_TOP}" y2="{y_of(0):.1f}"/>'
-                   f'<text class="axis" x="{x_of(x) + (-4 if end == "end" else 4):.1f}" y="{_TOP + 10}" text-anchor="{end}">{escape(text)}</text>')
+        out.append(f'<line class="peak" x1="{x_of(x):.1f}" x2="{x_of(x):.1f}" y1="{_TOP - 20}" y2="{y_of(0):.1f}"/>'
+                   f'<text class="axis" x="{x_of(x) + (-4 if end == "end" else 4):.1f}" y="{_TOP - 12}" text-anchor="{end}">{escape(text)}</text>')
     if x_text:
         out.append(f'<text class="axis" x="{_WIDTH - 6}" y="{_HEIGHT - 6}" text-anchor="end">{escape(x_text)}</text>')
     return f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(out)}</svg>'
 
 
 def _round(n):
-    """A power of two times 1 or 2.5 or 5, near n."""
-    unit = 1
-    while unit * 1024 <= n:
-        unit *= 1024
-    steps = [unit * k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)]
-    return min(steps, key=lambda s: abs(s - n))
+    """The power of two nearest to n."""
+    return 1 << max(0, round(math.log2(n)))
 
 
 def _thin(points, x_end, most=2000):
@@ -135,14 +132,17 @@ def plan_section(facts, title):
     if not used or not max(used):
         return f"<h2>{escape(title)}</h2><p>The plan needs no arena: no value lives beside inputs, weights and outputs.</p>"
     peak = max(range(len(used)), key=used.__getitem__)
-    rows = [(size(n), what, line) for n, what, line in plan_holders(facts, peak)]
+    alike = collections.defaultdict(list)
+    for n, what, line in plan_holders(facts, peak):
+        alike[what, line].append(n)
+    rows = sorted(((sum(n), len(n), what, line) for (what, line), n in alike.items()), reverse=True)
     picture = chart([("plan", list(enumerate(used)))], [("arena", facts["arena_bytes"], f"arena {size(facts['arena_bytes'])}")],
                     [(peak, f"step {peak}: {size(used[peak])}")], f"{len(used)} steps", len(used))
     gap = facts["arena_bytes"] - used[peak]
     note = (f"Values that live at a step, scratch included; the arena is what holds them all ({size(gap)} of it are gaps). Inputs, "
             f"weights and outputs ({size(facts['output_bytes'])}) lie outside.")
     return (f"<h2>{escape(title)}</h2>{picture}<p><small>{note}</small></p><h3>At the highest point, step {peak}</h3>"
-            + table(("bytes", "value", "line"), rows, 3, 14))
+            + table(("bytes", "values", "each", "line"), [(size(b), n, what, line) for b, n, what, line in rows], 4, 14))
 
 
 def seen_section(events, seconds, title, plan=None, calls=()):

@@ -11,7 +11,7 @@ from ..onnx.proto import every, first
 from ..onnx.session import Session
 from . import memory
 from .graph import Item, section
-from .style import cards, escape, kind_of, number, page, size, table
+from .style import cards, escape, joined, kind_of, number, page, size, table
 
 _ELEM = {elem: name for name, elem in proto.ELEM_TYPES.items()} | {8: "string", 17: "float8_e4m3fn", 19: "float8_e5m2", 21: "uint4",
                                                                   22: "int4", 23: "float4_e2m1fn"}
@@ -152,7 +152,9 @@ def _where_it_ran(plan):
     """{name of a node of the file: [(op of the plan, its parts)]}"""
     ran = {}
     for op, parts, _, line, _, _, _, view in plan["nodes"] if plan else ():
-        ran.setdefault(line, []).append(op + (f" ({parts})" if parts else "") + (", only another view" if view else ""))
+        text = op + (f" ({joined(parts)})" if parts else "") + (", only another view" if view else "")
+        for at in dict.fromkeys([line, *(inner for _, inner in parts)]):
+            ran.setdefault(at, []).append(text)
     return ran
 
 
@@ -196,7 +198,7 @@ def _placement(session, model, plan, why, types, sizes, known):
         return out + "<p>Nothing runs: constants and sizes decide all outputs.</p>"
     counts = {}
     for op, parts, _, _, _, _, flops, view in plan["nodes"]:
-        row = counts.setdefault((op, parts, view), [0, 0.0])
+        row = counts.setdefault((op, joined(parts), view), [0, 0.0])
         row[0] += 1
         row[1] += flops
     steps = len(plan["steps"])

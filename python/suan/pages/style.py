@@ -76,6 +76,11 @@ def escape(text):
     return html.escape(str(text), quote=True)
 
 
+def joined(parts):
+    """The ops of a fused node in words."""
+    return ", ".join(op for op, _ in parts)
+
+
 def size(n):
     """Bytes in words."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
