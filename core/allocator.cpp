@@ -18,6 +18,7 @@
 
 #include "core/error.h"
 #include "core/hooks.h"
+#include "core/profile.h"
 
 namespace suan {
 namespace {
@@ -66,6 +67,10 @@ struct Global {
   int64_t large_in_use = 0, large_cached = 0, peak = 0;
   std::vector<struct ThreadCache*> threads;
   int64_t retired_in_use = 0;  // net bytes of threads that ended
+  // While a profile of memory is taken:
+  std::vector<MemoryEvent> events;
+  int64_t most_events = 0, dropped_events = 0, began = 0;
+  void note(const void* block, int64_t bytes, const SourceMark& line);
 };
 Global& global() {
   static Global* g = new Global;  // outlives every static tensor
@@ -129,6 +134,13 @@ int64_t total_in_use_locked(Global& g) {
   int64_t n = g.large_in_use + g.retired_in_use;
   for (ThreadCache* t : g.threads) n += t->in_use.load(std::memory_order_relaxed);
   return n;
+}
+
+void Global::note(const void* block, int64_t bytes, const SourceMark& line) {
+  if (int64_t(events.size()) < most_events)
+    events.push_back({block, bytes, total_in_use_locked(*this), detail::profile_clock() - began, line});
+  else
+    ++dropped_events;
 }
 
 // Who holds memory: lines with the bytes of their large blocks, largest first, and the rest in one.
@@ -234,6 +246,7 @@ void* allocate_large(int64_t size) {
   g.large_in_use += size;
   g.held[p] = {size, line};
   if (t) t->net += size;
+  if (g.most_events) [[unlikely]] g.note(p, size, line);
   g.peak = std::max(g.peak, total_in_use_locked(g));
   return p;
 }
@@ -243,6 +256,7 @@ void free_large(void* p, int64_t size) {
   if (ThreadCache* t = thread_cache()) t->net -= size;
   std::lock_guard lock(g.mutex);
   g.large_in_use -= size;
+  if (g.most_events) [[unlikely]] g.note(p, -size, g.held[p].line);
   g.held.erase(p);
   // Steps repeat their sizes: blocks stay as long as the whole is not much above what was needed at once.
   if (g.large_in_use + g.large_cached + size > g.peak + g.peak / 4 + (int64_t(64) << 20) ||
@@ -316,6 +330,25 @@ MemoryStats memory_stats() {
   s.peak = g.peak;
   s.cached = g.large_cached;
   return s;
+}
+
+void detail::start_memory_events(int64_t most, int64_t began) {
+  Global& g = global();
+  std::lock_guard lock(g.mutex);
+  g.most_events = most;
+  g.dropped_events = 0;
+  g.began = began;
+  const int64_t in_use = total_in_use_locked(g);
+  for (const auto& [p, held] : g.held) g.events.push_back({p, held.bytes, in_use, 0, held.line});
+  if (g.events.empty()) g.events.push_back({nullptr, 0, in_use, 0, {}});
+}
+
+std::vector<MemoryEvent> detail::stop_memory_events(int64_t& dropped) {
+  Global& g = global();
+  std::lock_guard lock(g.mutex);
+  dropped += g.dropped_events;
+  g.most_events = g.dropped_events = 0;
+  return std::exchange(g.events, {});
 }
 
 void reset_peak_memory() {

@@ -9,6 +9,7 @@
 #include "core/hooks.h"
 #include "core/profile.h"
 #include "core/record.h"
+#include "core/remedies.h"
 #include "core/signature.h"
 #include "core/tape.h"
 
@@ -362,12 +363,20 @@ int dispatch(const OpDef& def, std::span<const Tensor> in, const Attrs& given, T
   return n > max_outputs ? -1 : int(n);
 }
 
+int dispatch_told(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs, Tensor* out, Tensors& many) {
+  try {
+    return dispatch(def, in, attrs, out, many);
+  } catch (const OutOfMemory& e) {
+    rethrow_with_remedies(e, in);
+  }
+}
+
 }  // namespace
 
 Tensors apply_all(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs) {
   std::array<Tensor, max_outputs> out;
   Tensors many;
-  int n = dispatch(def, in, attrs, out.data(), many);
+  int n = dispatch_told(def, in, attrs, out.data(), many);
   if (n < 0) return many;
   return Tensors(std::make_move_iterator(out.begin()), std::make_move_iterator(out.begin() + n));
 }
@@ -375,7 +384,7 @@ Tensors apply_all(const OpDef& def, std::span<const Tensor> in, const Attrs& att
 Tensor apply(const OpDef& def, std::span<const Tensor> in, const Attrs& attrs) {
   std::array<Tensor, max_outputs> out;
   Tensors many;
-  int n = dispatch(def, in, attrs, out.data(), many);
+  int n = dispatch_told(def, in, attrs, out.data(), many);
   return n < 0 ? std::move(many[0]) : std::move(out[0]);
 }
 

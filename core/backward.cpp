@@ -8,6 +8,7 @@
 #include "core/hooks.h"
 #include "core/interrupt.h"
 #include "core/record.h"
+#include "core/remedies.h"
 #include "core/tape.h"
 
 namespace suan {
@@ -170,7 +171,11 @@ class Engine {
     for (auto& [edge, g] : pending_) flow(edge, std::move(g));
     pending_.clear();
     for (size_t i = 0; i < order_.size(); ++i) {
-      step(i);
+      try {
+        step(i);
+      } catch (const OutOfMemory& e) {
+        rethrow_with_remedies(e, order_);
+      }
       if (!awaited_.empty()) deliver(i);
       if (!options_.retain_graph) order_[i] = nullptr;
     }

@@ -183,6 +183,7 @@ class RunPool {
       : plan_(std::move(plan)), arenas_(std::move(arenas)) {}
   Tensors operator()(std::span<const Tensor> inputs, std::span<const Tensor> into = {});
   const Plan& plan() const { return *plan_; }
+  const std::shared_ptr<const Plan>& shared_plan() const { return plan_; }
   void trim();
 
  private:

@@ -72,7 +72,7 @@ void detail::note_call(const OpDef* op, const SourceMark* source, int64_t begin,
   list.calls.push_back({op, mark, begin - began, end - began, list.thread, planned});
 }
 
-void start_profile(int64_t most_calls) {
+void start_profile(int64_t most_calls, bool memory) {
   Profiler& p = profiler();
   std::lock_guard lock(p.mutex);
   if (detail::profiling) fail<StateError>("profile", "another profile is being taken: expected one at a time, got a second");
@@ -81,6 +81,7 @@ void start_profile(int64_t most_calls) {
   p.left = most_calls;
   p.dropped = 0;
   p.began = now();
+  if (memory) detail::start_memory_events(most_calls, p.began);
   detail::profiling = true;
 }
 
@@ -92,6 +93,7 @@ Profile stop_profile() {
   Profile out;
   out.nanoseconds = now() - p.began;
   out.dropped = p.dropped;
+  out.memory = detail::stop_memory_events(out.dropped);
   for (const std::shared_ptr<List>& list : p.lists) {
     std::lock_guard own(list->mutex);
     if (list->round == p.round) out.calls.insert(out.calls.end(), list->calls.begin(), list->calls.end());

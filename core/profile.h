@@ -18,18 +18,32 @@ struct ProfiledCall {
   bool planned = false;
 };
 
+// A block of more than 64 KiB taken or given back; smaller ones only count in `in_use`.
+struct MemoryEvent {
+  const void* block = nullptr;
+  int64_t bytes = 0;           // below zero when it is given back
+  int64_t in_use = 0;          // of the whole process, with it
+  int64_t at = 0;              // nanoseconds since the profile began; 0: it was there already
+  SourceMark source;           // of the line that asked for it
+};
+
 struct Profile {
   std::vector<ProfiledCall> calls;   // by thread, then as they ended
+  std::vector<MemoryEvent> memory;   // as they happened; empty unless asked for
   int64_t nanoseconds = 0;           // from start to stop
   int64_t dropped = 0;               // past the limit
 };
 
-void start_profile(int64_t most_calls);   // StateError when one is being taken
+// StateError when one is being taken. With `memory`, blocks are noted, too, under the same limit.
+void start_profile(int64_t most_calls, bool memory);
 Profile stop_profile();                   // StateError when none is
 
 namespace detail {
 extern std::atomic<bool> profiling;
 int64_t profile_clock();
+// By the allocator, under its own lock; `began` as profile_clock() tells it.
+void start_memory_events(int64_t most, int64_t began);
+std::vector<MemoryEvent> stop_memory_events(int64_t& dropped);
 void note_call(const OpDef* op, const SourceMark* source, int64_t begin, bool planned);
 }  // namespace detail
 

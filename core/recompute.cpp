@@ -214,6 +214,13 @@ PeakEstimate estimate_peak(const Graph& g) {
   return best;
 }
 
+double estimate_work(const Graph& g) {
+  double all = 0;
+  for (const Node& n : g.nodes)
+    if (!n.op->view) all += work(g, n);
+  return all;
+}
+
 int recompute_pass(Graph& g, int64_t limit) {
   if (estimate_peak(g).bytes <= limit) return 0;
   constexpr int rounds_per_threshold = 12;

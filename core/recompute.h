@@ -13,6 +13,9 @@ struct PeakEstimate {
 };
 PeakEstimate estimate_peak(const Graph& g);
 
+// What a graph's nodes do, in bytes moved; an operation counts as an eighth of a byte. For comparing graphs.
+double estimate_work(const Graph& g);
+
 // Rewrites g to stay within `limit` bytes if it can; returns how many nodes were repeated.
 int recompute_pass(Graph& g, int64_t limit);
 

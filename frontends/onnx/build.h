@@ -92,6 +92,11 @@ class Eval {
     naming_ = on;
     return std::move(*this);
   }
+  // The values of the outermost graph are kept there, by slot, also when an error ends the run.
+  Eval&& keeping(std::vector<Value>* values) && {
+    kept_ = values;
+    return std::move(*this);
+  }
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
   bool tracing() const { return tracing_; }
   bool open_sizes() const { return compared_; }
@@ -119,6 +124,7 @@ class Eval {
 
   bool tracing_, naming_ = false;
   Compared* compared_;
+  std::vector<Value>* kept_ = nullptr;
   int depth_ = 0;
   int64_t unrolled_ = 0;
 };

@@ -270,7 +270,8 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
   } level(depth_);
   if (inputs.size() > g.in.size())
     fail<ValueError>("onnx", "too many values for a graph: expected {}, got {}", g.in.size(), inputs.size());
-  std::vector<Value> env(size_t(g.n_slots));
+  std::vector<Value> own, &env = kept_ && depth_ == 1 ? *kept_ : own;
+  env.assign(size_t(g.n_slots), {});
   for (const auto& [slot, v] : g.constants) env[size_t(slot)] = v;
   for (size_t i = 0; i < inputs.size(); ++i) env[size_t(g.in[i])] = std::move(inputs[i]);
   for (auto [from, to] : g.captures) env[size_t(to)] = (*outside)[size_t(from)];
@@ -344,7 +345,8 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
         if (counts && !(v.is_tensor() && is_integer(v.tensor().dtype()))) throw NotOpen{};  // rounds
         sized[size_t(n.out[k])] = counts;
       }
-    for (int slot : n.last_read) env[size_t(slot)] = Value();
+    if (&env == &own)
+      for (int slot : n.last_read) env[size_t(slot)] = Value();
   }
   std::vector<Value> result;
   for (int slot : g.out) {

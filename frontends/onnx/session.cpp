@@ -87,6 +87,7 @@ struct Session::State {
   void find_symbols();
   std::shared_ptr<Planned> find(const std::vector<TensorType>& types);
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types);
+  std::shared_ptr<Planned> planned(std::span<const TensorType> types);
   suan::Graph record(const std::vector<TensorType>& types, Planned& planned, Eval&& eval);
   void lay_out(suan::Graph g, Planned& planned) const;
   std::shared_ptr<Planned> translate(const std::vector<TensorType>& types);
@@ -567,17 +568,64 @@ std::vector<Value> Session::run(std::span<const Value> inputs, const RunOptions&
   }
 }
 
-MemoryNeed Session::memory(std::span<const TensorType> inputs) const {
-  State& s = *state_;
-  const Graph& g = s.model.graph;
+namespace {
+void check_types(const Graph& g, std::span<const TensorType> inputs) {
   if (inputs.size() != g.inputs.size())
     fail<ValueError>("onnx", "wrong number of inputs: expected {}, got {}", g.inputs.size(), inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) check_type(g.inputs[i], inputs[i]);
-  const ThreadLimit threads(s.options.threads);
-  const std::shared_ptr<Planned> p = s.plan({inputs.begin(), inputs.end()});
+}
+}  // namespace
+
+std::shared_ptr<Planned> Session::State::planned(std::span<const TensorType> inputs) {
+  check_types(model.graph, inputs);
+  const ThreadLimit threads(options.threads);
+  std::shared_ptr<Planned> p = plan({inputs.begin(), inputs.end()});
   if (!p)
     fail<StateError>("onnx", "memory not known before a call: expected shapes that follow from the inputs' shapes, got node '{}' "
-                             "where data decides", s.stepwise_node);
+                             "where data decides", stepwise_node);
+  return p;
+}
+
+std::shared_ptr<const Plan> Session::plan(std::span<const TensorType> inputs) const {
+  const std::shared_ptr<Planned> p = state_->planned(inputs);
+  return p->pool ? p->pool->shared_plan() : nullptr;
+}
+
+std::vector<KnownValue> Session::values(const std::optional<std::vector<TensorType>>& inputs) const {
+  const State& s = *state_;
+  const Graph& g = s.model.graph;
+  std::vector<Value> known(size_t(g.n_slots));
+  if (inputs) {
+    check_types(g, *inputs);
+    const ThreadLimit threads(s.options.threads);
+    const MemoryBudget budget(s.options.memory_limit);
+    Recorder recorder;
+    ContextScope scope;
+    context() = Context{.grad_enabled = false, .dry = true, .recorder = &recorder};
+    std::vector<Value> in;
+    for (const TensorType& t : *inputs) {
+      in.push_back(stand_in(t));
+      recorder.add_argument(in.back().tensor());
+    }
+    try {
+      Eval(true).keeping(&known).run(g, std::move(in), nullptr);
+    } catch (const NeedsData&) {   // what is known until there
+    }
+  } else {
+    for (const auto& [slot, v] : g.constants) known[size_t(slot)] = v;
+  }
+  std::vector<KnownValue> out;
+  for (size_t slot = 0; slot < known.size(); ++slot) {
+    const Value& v = known[slot];
+    if (v.absent() || g.names[slot].empty()) continue;
+    if (is_concrete(v)) out.push_back({g.names[slot], v, {}});
+    else if (v.is_tensor()) out.push_back({g.names[slot], {}, v.tensor().type()});
+  }
+  return out;
+}
+
+MemoryNeed Session::memory(std::span<const TensorType> inputs) const {
+  const std::shared_ptr<Planned> p = state_->planned(inputs);
   MemoryNeed need;
   if (p->pool) {
     const Plan& plan = p->pool->plan();

@@ -7,9 +7,14 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 
 #include "frontends/onnx/value.h"
+
+namespace suan {
+class Plan;
+}
 
 #define SUAN_ONNX_API __attribute__((visibility("default")))
 
@@ -58,6 +63,13 @@ struct MemoryNeed {
   int64_t weights = 0;     // that the plan reads, as they are packed
 };
 
+// What is known of a value of the main graph before anything runs.
+struct KnownValue {
+  std::string name;
+  Value value;                      // what constants and the inputs' types alone decide; else nothing
+  std::optional<TensorType> type;   // of a tensor that only a call has
+};
+
 struct Metadata {
   int64_t ir_version = 0, model_version = 0;
   std::map<std::string, int64_t> opsets;
@@ -92,6 +104,10 @@ class SUAN_ONNX_API Session {
   std::vector<Value> run(std::span<const Value> inputs, const RunOptions& options = {}) const;
   // Plans for inputs of these types, and says what a call will take. StateError where that depends on data.
   MemoryNeed memory(std::span<const TensorType> inputs) const;
+  // The plan of a call with inputs of these types; null when they alone decide all outputs. Errors as memory().
+  std::shared_ptr<const Plan> plan(std::span<const TensorType> inputs) const;
+  // Values by name. Without types, what constants alone decide; else up to the node where data decides, if there is one.
+  std::vector<KnownValue> values(const std::optional<std::vector<TensorType>>& inputs) const;
   // Gives the working memory of all plans, and what the allocator keeps, back to the system.
   void trim() const;
   SessionStats stats() const;

@@ -6,6 +6,7 @@
 #include <array>
 #include <unordered_map>
 
+#include "core/remedies.h"
 #include "core/tape.h"
 #include "ops/api.h"
 #include "python/bindings/binding.h"
@@ -36,8 +37,6 @@ State& state() {
   static thread_local State s;
   return s;
 }
-
-enum class Precision : uint8_t { as_given, low, full, widest };
 
 // Products compute in the low dtype, losses in float32, as torch's on the CPU. Normalising layers need one dtype for
 // input and weights, and take the wider. All others compute in what they are given.
@@ -108,6 +107,7 @@ void autocast_inputs(const OpDef& op, std::span<Tensor> in) {
 }
 
 void bind_autocast(nb::module_& m) {
+  autocast_precision = precision_of;
   m.def("autocast_state", [](const std::string& device_type) {
     const Setting& now = setting(device_type);
     return nb::make_tuple(now.enabled, nb::steal(dtype_object(now.dtype)), now.cache);

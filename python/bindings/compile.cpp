@@ -14,6 +14,9 @@
 #include "python/bindings/binding.h"
 
 namespace suan::py {
+
+nb::dict plan_facts(const Plan& plan);  // plan_facts.cpp
+
 namespace {
 
 // A recording knows tensors by storage: an argument that is part of a larger one gets a storage of its own.
@@ -78,6 +81,15 @@ class PyTracer {
     }
     return d;
   }
+  // (which, facts) of the plans that a call runs; none before it is ready, and none with SUAN_INTERPRET=1.
+  nb::list plans() {
+    nb::list out;
+    if (!tracer_.ready()) return out;
+    Executable& e = tracer_.executable();
+    if (const Plan* p = e.forward_plan()) out.append(nb::make_tuple(e.backward_plan() ? "forward" : "call", plan_facts(*p)));
+    if (const Plan* p = e.backward_plan()) out.append(nb::make_tuple("backward", plan_facts(*p)));
+    return out;
+  }
   void trim() {
     if (tracer_.ready()) tracer_.executable().trim();
   }
@@ -141,6 +153,7 @@ nb::dict plan(nb::callable fn, const Tensors& args, int64_t memory_limit) {
       options.commits[returned + u] = recorder.updates()[u].captured;
     d["flops"] = total_flops(graph);
     optimize(graph);
+    const double work = estimate_work(graph);
     options.memory_limit = memory_limit;
     fit_memory(graph, options);
     Plan p(graph, options);
@@ -148,6 +161,8 @@ nb::dict plan(nb::callable fn, const Tensors& args, int64_t memory_limit) {
     d["captured_bytes"] = captured;
     d["argument_bytes"] = arguments;
     d["nodes"] = p.graph().nodes.size();
+    d["work"] = work;
+    d["planned_work"] = estimate_work(p.graph());
     nb::list holders;
     for (const Buffer* b : p.peak_holders()) {
       std::string what = "workspace", line;
@@ -176,6 +191,7 @@ void bind_compile(nb::module_& m) {
       .def("check", &PyTracer::check)
       .def("run", &PyTracer::run)
       .def("stats", &PyTracer::stats)
+      .def("plans", &PyTracer::plans)
       .def("trim", &PyTracer::trim);
   m.def("plan", &plan, "See suan.plan.");
   m.def("apply_counters", [] {

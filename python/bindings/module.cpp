@@ -132,22 +132,27 @@ void bind_misc(nb::module_& m) {
   m.def("trim_memory", trim_memory, "Gives cached memory back to the system.");
   m.def("set_memory_limit", set_memory_limit, "Bytes of tensor memory allowed; 0 for no limit.");
   m.def("fail_nth_allocation", fail_nth_allocation, "Test hook: the n-th allocation from now fails; 0: off.");
-  m.def("start_profile", start_profile, nb::arg("most_calls"), "Begins to note what runs when, in the whole process.");
+  m.def("start_profile", start_profile, nb::arg("most_calls"), nb::arg("memory"),
+        "Begins to note what runs when, in the whole process; with memory, also what blocks are taken and given back.");
   m.def("stop_profile", [] {
     const Profile profile = stop_profile();
-    nb::list calls;
+    nb::list calls, memory;
     std::map<std::pair<const void*, int32_t>, nb::str> lines;
-    for (const ProfiledCall& c : profile.calls) {
-      auto [at, fresh] = lines.try_emplace({c.source.code, c.source.position});
+    const auto line = [&](const SourceMark& source) {
+      auto [at, fresh] = lines.try_emplace({source.code, source.position});
       if (fresh) {
-        const std::string text = c.source ? to_string(c.source) : "";
+        const std::string text = source ? to_string(source) : "";
         at->second = nb::str(text.c_str(), text.size());
       }
-      calls.append(nb::make_tuple(c.op ? c.op->name.c_str() : "copy", at->second, c.begin, c.end, c.thread, c.planned));
-    }
-    return nb::make_tuple(calls, profile.nanoseconds, profile.dropped);
-  }, "(op, line, begin, end, thread, planned) of every kernel since start_profile, the nanoseconds since then, and how\n"
-     "many were dropped.");
+      return at->second;
+    };
+    for (const ProfiledCall& c : profile.calls)
+      calls.append(nb::make_tuple(c.op ? c.op->name.c_str() : "copy", line(c.source), c.begin, c.end, c.thread, c.planned));
+    for (const MemoryEvent& e : profile.memory)
+      memory.append(nb::make_tuple(uintptr_t(e.block), e.bytes, e.in_use, e.at, line(e.source)));
+    return nb::make_tuple(calls, profile.nanoseconds, profile.dropped, memory);
+  }, "(op, line, begin, end, thread, planned) of every kernel since start_profile, the nanoseconds since then, how many\n"
+     "were dropped, and (block, bytes, bytes in use, when, line) of large blocks.");
   m.def("literal", [](nb::handle number, nb::handle dtype) {
     return number_tensor(number.ptr(), dtype_of(dtype.ptr()), {});
   }, "A 0-d tensor that a recording keeps as a constant.");

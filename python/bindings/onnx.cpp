@@ -3,12 +3,14 @@
 #include <nanobind/stl/string.h>
 
 #include "core/convert.h"
+#include "core/plan.h"
 #include "frontends/onnx/session.h"
 #include "python/bindings/binding.h"
 
 namespace suan::py {
 
 Tensor tensor_over_array(PyObject* array, bool allow_read_only);
+nb::dict plan_facts(const Plan& plan);  // plan_facts.cpp
 
 namespace {
 
@@ -132,6 +134,21 @@ std::map<std::string, int64_t> sizes_from(nb::handle given) {
   return out;
 }
 
+std::vector<TensorType> types_from(const nb::list& pairs) {
+  std::vector<TensorType> types;
+  for (nb::handle pair : pairs) {
+    nb::tuple t = nb::cast<nb::tuple>(pair);
+    types.push_back({dtype_of(nb::handle(t[0]).ptr()), to_dims(nb::handle(t[1]).ptr(), "onnx", "shape"), {}});
+  }
+  return types;
+}
+
+nb::list dims(const Shape& s) {
+  nb::list out;
+  for (int64_t d : s) out.append(d);
+  return out;
+}
+
 onnx::SessionOptions options_from(const nb::dict& given) {
   onnx::SessionOptions o;
   for (auto [key, value] : given) {
@@ -235,11 +252,7 @@ void bind_onnx(nb::module_& m) {
         return result;
       }, nb::arg("inputs"), nb::arg("into").none() = nb::none(), nb::arg("timeout") = 0.0, nb::arg("cancel").none() = nb::none())
       .def("memory", [](const PySession& py, nb::list types) {
-        std::vector<TensorType> in;
-        for (nb::handle pair : types) {
-          nb::tuple t = nb::cast<nb::tuple>(pair);
-          in.push_back({dtype_of(nb::handle(t[0]).ptr()), to_dims(nb::handle(t[1]).ptr(), "onnx", "shape"), {}});
-        }
+        const std::vector<TensorType> in = types_from(types);
         onnx::MemoryNeed need;
         {
           ReleaseGil release;
@@ -251,6 +264,32 @@ void bind_onnx(nb::module_& m) {
         d["weights"] = need.weights;
         return d;
       }, nb::arg("types"))
+      .def("plan", [](const PySession& py, nb::list types) -> nb::object {
+        const std::vector<TensorType> in = types_from(types);
+        std::shared_ptr<const Plan> plan;
+        {
+          ReleaseGil release;
+          plan = py.session->plan(in);
+        }
+        return plan ? nb::object(plan_facts(*plan)) : nb::none();
+      }, nb::arg("types"), "Facts on the plan of a call; None where the types decide all outputs.")
+      .def("values", [](const PySession& py, nb::object types) {
+        std::optional<std::vector<TensorType>> in;
+        if (!types.is_none()) in = types_from(nb::cast<nb::list>(types));
+        std::vector<onnx::KnownValue> values;
+        {
+          ReleaseGil release;
+          values = py.session->values(in);
+        }
+        nb::dict known, typed;
+        for (const onnx::KnownValue& v : values) {
+          const nb::bytes name(v.name.data(), v.name.size());
+          if (!v.type) known[name] = value_to(v.value);
+          else typed[name] = nb::make_tuple(nb::steal(dtype_object(v.type->dtype)), dims(v.type->shape));
+        }
+        return nb::make_tuple(known, typed);
+      }, nb::arg("types").none() = nb::none(), "({name: value}, {name: (dtype, shape)}) of the main graph's values that are "
+         "decided, or have a type, before a call; names are bytes.")
       .def("trim", [](const PySession& py) { py.session->trim(); }, nb::call_guard<nb::gil_scoped_release>())
       .def("metadata", [](const PySession& py) { return metadata_of(*py.session); })
       .def("inputs", [](const PySession& py) { return ports(py.session->inputs()); })

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 import functools
+import pathlib
 import threading
 
 from . import _c
+from .remedies import with_remedies
 
 Tensor = _c.Tensor
 
@@ -40,6 +42,10 @@ def _unflatten(tree, leaves):
     if kind is list:
         return items
     return kind(*items) if hasattr(kind, "_fields") else kind(items)
+
+
+def _signature_text(key):
+    return "arguments: " + (", ".join(f"{d.name} {list(shape)}" for d, shape, _ in key[1]) or "no tensors")
 
 
 class _Variant:
@@ -95,7 +101,10 @@ class CompiledFunction:
                             f"values, got {error}") from None
         tracer = variant.tracer
         if tracer.ready and not self._check:
-            return _unflatten(variant.outputs, tracer.run(leaves))
+            try:
+                return _unflatten(variant.outputs, tracer.run(leaves))
+            except _c.OutOfMemoryError as error:
+                raise self._priced(error, tree, leaves) from None
         return self._record(variant, tree, leaves)
 
     def _record(self, variant, tree, leaves):
@@ -110,6 +119,9 @@ class CompiledFunction:
                 tracer.check(outputs)
             else:
                 result = _unflatten(out_tree, tracer.finish(outputs))
+        except _c.OutOfMemoryError as error:
+            tracer.abandon()
+            raise self._priced(error, tree, leaves) from None
         except BaseException:
             tracer.abandon()
             raise
@@ -119,9 +131,37 @@ class CompiledFunction:
         variant.outputs = out_tree
         return result
 
+    def _priced(self, error, tree, leaves):
+        """The error, with what would make the call fit. A module's call is half of what needs memory: not priced here."""
+        if self._module is not None:
+            return error
+        return with_remedies(error, lambda tensors, limit: _planned(self._fn, tree, tensors, limit), leaves, self._memory_limit or 0)
+
     def stats(self):
         """Per signature: recordings, replays, whether it is ready, planned bytes (a list of dicts)."""
         return [v.tracer.stats() for v in self._variants.values()]
+
+    def save_page(self, path, profile=None):
+        """Writes one HTML page about the signatures that are ready: each plan's ops, its memory over its steps and what
+        holds it at the highest point, and its graph.
+
+        Args:
+            path: of the page.
+            profile: a ``suan.profiler.profile(memory=True)`` that was taken around calls: what was measured stands
+                beside the plan.
+
+        Raises:
+            StateError: no signature is ready: a function is after its second or third call.
+        """
+        from .pages.function import function_page
+
+        ready = [(key, v) for key, v in self._variants.items() if v.tracer.ready]
+        variants = [(_signature_text(key), plans) for key, v in ready if (plans := v.tracer.plans())]
+        if not variants:
+            raise _c.StateError("[compile] nothing to show: expected a signature with a plan, got none (a function has one "
+                                "after its second or third call, and never with SUAN_INTERPRET=1)")
+        name = getattr(self, "__qualname__", type(self._fn).__qualname__)
+        pathlib.Path(path).write_text(function_page(name, variants, profile), encoding="utf-8")
 
     def trim(self):
         """Gives the memory of idle runs back."""
@@ -187,15 +227,22 @@ def plan(fn, *args, memory_limit=None, **kwargs):
     """Plans one call of ``fn`` without running it: nothing is computed and no tensor changes.
 
     Returns a :class:`PlanReport` with the peak memory, the tensors that make it and their source lines.
-    ``memory_limit`` (bytes) lets values be recomputed; ``MemoryError`` says what is missing.
+    ``memory_limit`` (bytes) lets values be recomputed; ``MemoryError`` says what is missing, and what recomputing,
+    bfloat16 and smaller batches would each save, at what price.
     """
     leaves = []
     tree = _flatten((args, kwargs), leaves)
+    try:
+        return PlanReport(_planned(fn, tree, leaves, memory_limit or 0))
+    except _c.OutOfMemoryError as error:
+        raise with_remedies(error, lambda tensors, limit: _planned(fn, tree, tensors, limit), leaves, memory_limit or 0) from None
 
+
+def _planned(fn, tree, leaves, memory_limit):
     def call(inputs):
         a, k = _unflatten(tree, inputs)
         outputs = []
         _flatten(fn(*a, **k), outputs)
         return outputs
 
-    return PlanReport(_c.plan(call, leaves, memory_limit or 0))
+    return _c.plan(call, leaves, memory_limit)

@@ -6,8 +6,9 @@ import pathlib
 from collections import defaultdict
 
 from . import _c
+from .pages.memory import seen_holders
 
-__all__ = ["Call", "profile"]
+__all__ = ["Call", "MemoryEvent", "profile"]
 
 _MOST_CALLS = 4_000_000
 
@@ -24,6 +25,18 @@ class Call:
     planned: bool   # a step of a program, not an eager call
 
 
+@dataclasses.dataclass(frozen=True)
+class MemoryEvent:
+    """A block of more than 64 KiB that was taken (``bytes`` above 0) or given back. Blocks held when the profile began
+    come first, at 0 seconds."""
+
+    at: float       # seconds since the profile began
+    bytes: int
+    in_use: int     # bytes of tensor memory in use in the process, after it; small blocks included
+    line: str       # that asked for the block, of a gradient the forward line; may be ""
+    block: int      # the same number when it is given back
+
+
 class profile:
     """Notes every kernel that the process runs inside the block: of eager ops, backward passes, compiled functions,
     ONNX sessions and collectives.
@@ -32,10 +45,13 @@ class profile:
     On a GPU the time is that of the launch, not of the kernel. One profile at a time, in the whole process.
 
     Args:
-        most_calls: calls kept (some 48 bytes each); those after them are counted in ``dropped``.
+        most_calls: calls kept (some 48 bytes each); those after them are counted in ``dropped``. Memory events have the
+            same limit of their own.
+        memory: True notes the blocks of memory that are taken and given back, too.
 
     Attributes, once the block has ended:
         calls: list of :class:`Call`, in the order in which they began.
+        memory: list of :class:`MemoryEvent`, as they happened; empty unless asked for.
         seconds: length of the block.
         dropped: calls past ``most_calls``.
 
@@ -43,21 +59,22 @@ class profile:
         StateError: a profile is being taken already; or the results are asked for inside the block.
     """
 
-    def __init__(self, *, most_calls=_MOST_CALLS):
+    def __init__(self, *, most_calls=_MOST_CALLS, memory=False):
         if most_calls < 1:
             raise ValueError(f"[profile] wrong most_calls: expected 1 or more, got {most_calls}")
-        self._most_calls = most_calls
+        self._most_calls, self._memory = most_calls, bool(memory)
         self._calls = None
 
     def __enter__(self):
-        _c.start_profile(self._most_calls)
+        _c.start_profile(self._most_calls, self._memory)
         self._calls = None
         return self
 
     def __exit__(self, *exc):
-        rows, nanoseconds, self.dropped = _c.stop_profile()
+        rows, nanoseconds, self.dropped, memory = _c.stop_profile()
         rows.sort(key=lambda r: r[2])
         self._calls = [Call(op, line, b * 1e-9, (e - b) * 1e-9, thread, planned) for op, line, b, e, thread, planned in rows]
+        self._events = [MemoryEvent(at * 1e-9, n, in_use, line, block) for block, n, in_use, at, line in memory]
         self.seconds = nanoseconds * 1e-9
         return False
 
@@ -66,6 +83,29 @@ class profile:
         if self._calls is None:
             raise _c.StateError("[profile] no result yet: expected the with block to have ended, got a request before")
         return self._calls
+
+    @property
+    def memory(self):
+        self.calls  # noqa: B018: raises before the end
+        return self._events
+
+    def peak_holders(self):
+        """(bytes in use at the highest point, [(bytes, line, blocks)] that held them, largest first); the lines past 12 and
+        small blocks are one row.
+
+        Raises:
+            ValueError: the profile was taken without memory=True.
+        """
+        if not self._memory:
+            raise ValueError("[profile] no memory in this profile: expected memory=True, got False")
+        top, _, rows = seen_holders(self.memory)
+        return top, rows
+
+    def save_page(self, path):
+        """Writes one HTML page: memory over time if it was asked for, and the totals by line and by op."""
+        from .pages.function import profile_page
+
+        pathlib.Path(path).write_text(profile_page(self), encoding="utf-8")
 
     def totals(self, by="op"):
         """Rows (name, calls, seconds), longest first.
@@ -109,10 +149,13 @@ class profile:
         return max(seconds, key=seconds.get, default=0)
 
     def export_chrome_trace(self, path):
-        """Writes the calls as trace events (JSON) for chrome://tracing or ui.perfetto.dev."""
+        """Writes the calls, and memory in use as a counter, as trace events (JSON) for chrome://tracing or
+        ui.perfetto.dev."""
         events = [
             {"name": c.op, "cat": "planned" if c.planned else "eager", "ph": "X", "pid": 0, "tid": c.thread,
              "ts": c.begin * 1e6, "dur": c.seconds * 1e6, "args": {"line": c.line}}
             for c in self.calls
         ]
+        events += [{"name": "memory in use", "ph": "C", "pid": 0, "ts": e.at * 1e6, "args": {"bytes": e.in_use}}
+                   for e in self.memory]
         pathlib.Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))

@@ -247,15 +247,50 @@ def inspect(
         bool, typer.Option("--supported", help="List the ONNX operators that can be imported.")
     ] = False,
     html: Annotated[
-        Optional[Path], typer.Option(help="Also write a checkpoint as one page for a browser.")
+        Optional[Path], typer.Option(help="Also write it as one page for a browser.")
+    ] = None,
+    size: Annotated[
+        Optional[list[str]],
+        typer.Option(help="For the page: size of a symbolic dimension, name=number; 1 if not given."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
     """Show a checkpoint's tensors with statistics of their values, or an ONNX model's inputs, outputs, weights
-    and operators."""
+    and operators; the page of a model also has its plan, memory and graph."""
     from .inspect_command import inspect_command
 
-    inspect_command(model, supported, html, json)
+    inspect_command(model, supported, html, json, size)
+
+
+@app.command()
+def simplify(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    out: Annotated[Path, typer.Argument(help="The file to write; may be the same.")],
+    input: Annotated[
+        Optional[list[str]], typer.Option(help="Sizes that an input gets: name=1,3,224,224.")
+    ] = None,
+    size: Annotated[
+        Optional[list[str]], typer.Option(help="Size that a symbolic dimension gets: name=number.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Keep every bit: batch norms stay outside the weights before them.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option(help="Run both files before writing, here and in ONNX Runtime if installed.")
+    ] = True,
+    inputs: Annotated[
+        Optional[Path], typer.Option(help="An .npz with inputs by name for that; the others are random.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Differences up to this times 1 + |value| are accepted.")
+    ] = 1e-4,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """Write an ONNX file with fewer nodes that computes the same: what constants (and sizes, where they are fixed) decide
+    is computed, identities, equal nodes and unread ones leave, batch norms go into convolutions."""
+    from .onnx_command import simplify_command
+
+    simplify_command(model, out, input, size, exact, check, inputs, tolerance, json)
 
 
 @app.command()

@@ -24,12 +24,19 @@ def inspect_checkpoint(path, html, json):
         print(f"page: {html}")
 
 
-def inspect_command(model, supported, html, json):
+def inspect_command(model, supported, html, json, size=None):
     if model is not None and not supported and is_safetensors(model):
         return inspect_checkpoint(model, html, json)
-    if html:
-        raise ValueError("[inspect] --html shows checkpoints: expected a safetensors file, got "
-                         f"{model if model and not supported else 'none'}")
-    from .onnx_command import inspect_model
+    from .onnx_command import inspect_model, sizes_of
 
+    if html:
+        if model is None or supported:
+            raise ValueError("[inspect] --html shows a file: expected a checkpoint or an ONNX file, got none")
+        from ..pages.model import model_page
+
+        html.write_text(model_page(model, sizes_of(size)), encoding="utf-8")
+    elif size:
+        raise ValueError("[inspect] --size is for --html: expected a page to write, got none")
     inspect_model(model, supported, json)
+    if html and not json:
+        print(f"page: {html}")

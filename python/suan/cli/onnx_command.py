@@ -11,6 +11,7 @@ import numpy
 
 from .. import onnx as suan_onnx
 from ..onnx import proto
+from ..onnx.proto import every, first
 
 
 def inspect_model(model, supported, json):
@@ -163,18 +164,6 @@ def one_line(error):
 
 
 # What a file says, read without being run.
-
-
-def first(message, number, default=b""):
-    """A field of a message, the last one given, as protocol buffers have it."""
-    for field, _, value, _, _ in proto.fields(message):
-        if field == number:
-            default = value
-    return default
-
-
-def every(message, number):
-    return [value for field, _, value, _, _ in proto.fields(message) if field == number]
 
 
 def text_of(message, number):
@@ -361,6 +350,87 @@ def compare_command(a, b, engine, inputs, size, tolerance, json):
         print(note or f"within {tolerance:g}")
     if not equal:
         sys.exit(1)
+
+
+def shapes_of(texts):
+    """name=1,3,224,224 pairs."""
+    shapes = {}
+    for text in texts or ():
+        name, _, value = text.rpartition("=")
+        if not name or not all(d.isdigit() for d in value.split(",")):
+            raise ValueError(f"[onnx] bad sizes: expected name=number,number,..., got '{text}'")
+        shapes[name] = [int(d) for d in value.split(",")]
+    return shapes
+
+
+def same_answers(before, after, inputs, size, tolerance, report):
+    """Runs both files on the same inputs in every engine there is; ValueError where outputs are apart."""
+    engines = ["suan"]
+    try:
+        import onnxruntime  # noqa: F401
+        engines.append("onnxruntime")
+    except ImportError:
+        pass
+    try:
+        import onnx
+    except ImportError:
+        pass
+    else:
+        onnx.checker.check_model(str(after))
+        report.checked.append("onnx.checker")
+    feed = None
+    for engine in engines:
+        try:
+            old = make_session(before, engine, "simplify")
+        except Exception as error:  # noqa: BLE001: the peer's errors have types of their own
+            if engine == "suan":
+                raise
+            print(f"not compared in {engine}, which does not load the first file: {one_line(error)}", file=sys.stderr)
+            continue
+        new = make_session(after, engine, "simplify")
+        names = [p.name for p in new.get_outputs()]
+        if names != [p.name for p in old.get_outputs()] or [p.name for p in new.get_inputs()] != [p.name for p in old.get_inputs()]:
+            raise ValueError(f"[simplify] names differ in {engine}: expected those of the first file, got "
+                             f"{[p.name for p in new.get_inputs()]} and {names}")
+        if feed is None:
+            feed = feed_for(new.get_inputs(), inputs, size)
+        try:
+            expected = old.run(names, feed)
+        except Exception as error:  # noqa: BLE001
+            raise ValueError("[simplify] the first file does not run on these inputs: expected answers to compare with "
+                             f"(--inputs gives others, --no-check writes without them), got {one_line(error)}") from None
+        for name, x, y in zip(names, new.run(names, feed), expected):
+            _, scaled = difference(x, y)
+            if not scaled <= tolerance:
+                raise ValueError(f"[simplify] output '{name}' differs in {engine}: expected at most {tolerance:g} of 1 + |value|, "
+                                 f"got {scaled:.3g}; nothing was written")
+            report.apart = max(report.apart, scaled)
+        report.checked.append(engine)
+
+
+def simplify_command(model, out, input, size, exact, check, inputs, tolerance, json):
+    sizes, shapes = sizes_of(size), shapes_of(input)
+
+    def compare(part, report):
+        same_answers(model, part, inputs, sizes_left(part, sizes), tolerance, report)
+
+    report = suan_onnx.simplify(model, out, shapes=shapes, sizes=sizes, exact=exact, check=compare if check else None)
+    if json:
+        print(jsonlib.dumps(vars(report)))
+        return
+    print(f"{report.nodes_before} nodes became {report.nodes_after}; {report.bytes_before:,} bytes became {report.bytes_after:,}")
+    print("; ".join(f"{what}: {n}" for what, n in sorted(report.rewrites.items(), key=lambda r: -r[1])) or "nothing to do")
+    if report.open_inputs:
+        print(f"sizes are open in {', '.join(report.open_inputs)}: what follows from them stays (--input name=1,3,224,224 or "
+              "--size name=1 fixes them)")
+    if check:
+        print(f"checked: {', '.join(report.checked)}; outputs differ by {report.apart:.3g} of 1 + |value| at most")
+
+
+def sizes_left(model, sizes):
+    """Of the sizes asked for, those that the file still leaves open: none once they are part of it."""
+    symbols = {d for p in suan_onnx.load(model).inputs for d in p.shape or () if isinstance(d, str)}
+    return {name: n for name, n in sizes.items() if name in symbols}
 
 
 def calls_per_second(call, callers, seconds):

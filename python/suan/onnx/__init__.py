@@ -15,6 +15,7 @@ from .inference import (
     InferenceSession, ModelMetadata, get_available_providers, get_device, set_default_logger_severity,
 )
 from .options import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, RunOptions, SessionOptions
+from .simplify import simplify
 from .session import NodeArg, Session, load, supported_ops
 from .stream import Stream
 
@@ -23,5 +24,5 @@ get_all_providers = get_available_providers
 __all__ = [
     "CancelFlag", "ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "IOBinding", "InferenceSession",
     "ModelMetadata", "NodeArg", "OrtValue", "RunOptions", "Session", "SessionOptions", "Stream", "export", "get_all_providers",
-    "get_available_providers", "get_device", "load", "set_default_logger_severity", "supported_ops",
+    "get_available_providers", "get_device", "load", "set_default_logger_severity", "simplify", "supported_ops",
 ]

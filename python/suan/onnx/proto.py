@@ -102,3 +102,15 @@ def fields(buffer):
             value = view[at : at + size]
             at += size
         yield key >> 3, kind, value, start, at
+
+
+def first(message, number, default=b""):
+    """A field of a message, the last one given, as protocol buffers have it."""
+    for field, _, value, _, _ in fields(message):
+        if field == number:
+            default = value
+    return default
+
+
+def every(message, number):
+    return [value for field, _, value, _, _ in fields(message) if field == number]
