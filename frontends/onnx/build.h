@@ -2,6 +2,8 @@
 // recorded for a plan, is the business of the caller (eval.h).
 #pragma once
 
+#include <unordered_set>
+
 #include "frontends/onnx/model.h"
 #include "ops/api.h"
 
@@ -98,7 +100,14 @@ class Eval {
     return std::move(*this);
   }
   std::vector<Value> run(const Graph& g, std::vector<Value> inputs, const std::vector<Value>* outside);
+  // For training: what follows from the inputs runs in the caller's context, on its tape and in its recording; what
+  // follows from constants and shapes alone is computed outside of both. Nothing is kept for later calls.
+  struct Training {
+    Tensor dropout;   // state of the generator that nodes of Dropout draw from; undefined: they pass their input on
+  };
+  explicit Eval(Training t) : tracing_(false), compared_(nullptr), training_(std::move(t)) {}
   bool tracing() const { return tracing_; }
+  Tensor dropout_state() const { return training_ ? training_->dropout : Tensor(); }
   bool open_sizes() const { return compared_; }
   // A sub-graph is about to run for the next trip of a loop. Throws NeedsData where a recording grows too long by it.
   void note_unrolled(const Node& loop, const Graph& body);
@@ -121,10 +130,15 @@ class Eval {
   void compare(const Value& a, const Value& b) const;
 
   void name_from(size_t first, const Node& n) const;
+  // Of training: the value follows from the inputs.
+  bool flows(const Value& v) const;
+  void note_flowing(const Value& v);
 
   bool tracing_, naming_ = false;
   Compared* compared_;
   std::vector<Value>* kept_ = nullptr;
+  std::optional<Training> training_;
+  std::unordered_set<uint64_t> flowing_;   // storages of what follows from the inputs
   int depth_ = 0;
   int64_t unrolled_ = 0;
 };

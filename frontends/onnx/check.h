@@ -26,6 +26,8 @@ void check_sub_graphs(const Node& node);
 // That a value is what the model says of it. Sizes are compared where asked for: many exporters write those of one
 // example into outputs.
 void check_declared(const Port& declared, const Value& value, const char* what, bool sizes = false);
+// That a call's value is of the type and sizes that the input declares.
+void check_input(const Port& declared, const Value& value);
 
 // Node `reader` reads a value that none before it makes: says whether it comes later, in a circle, or never.
 [[noreturn]] void fail_unknown(const google::protobuf::RepeatedPtrField<::onnx::NodeProto>& nodes, int reader,

@@ -66,6 +66,8 @@ const Graph& Call::graph(std::string_view name) const {
 const Tensor& Call::concrete(int i) const {
   const Tensor& t = (*this)[i];
   if (t.is_dry()) throw NeedsData{node.name};
+  if (t.requires_grad())   // its gradient would be lost
+    fail<TypeError>("input {} is read as numbers: expected a constant, got {} with a gradient", i, to_string(t.type()));
   return t;
 }
 
@@ -103,12 +105,20 @@ std::vector<Value> Call::run(const Graph& g, std::vector<Value> inputs) const {
   return eval.run(g, std::move(inputs), &env);
 }
 
+namespace {
+// In a recording of the caller's, numbers made anew by each call are constants.
+Tensor as_numbers(Tensor t) {
+  if (context().recorder && !t.is_dry()) context().recorder->note_numbers(t);
+  return t;
+}
+}  // namespace
+
 Tensor make_ints(const std::vector<int64_t>& v, const Shape& shape) {
-  return Tensor::from<int64_t>(v, shape);
+  return as_numbers(Tensor::from<int64_t>(v, shape));
 }
 Tensor make_ints(const std::vector<int64_t>& v) { return make_ints(v, Shape{int64_t(v.size())}); }
 Tensor make_reals(const std::vector<double>& v, const Shape& shape, DType t) {
-  return Eval::eagerly([&] { return ops::cast(Tensor::from<double>(v, shape), t); });
+  return as_numbers(Eval::eagerly([&] { return ops::cast(Tensor::from<double>(v, shape), t); }));
 }
 Tensor scalar_like(double v, const Tensor& x) {
   return is_floating(x.dtype()) ? Tensor::scalar(v, x.dtype()) : Tensor::scalar_int(int64_t(v), x.dtype());
@@ -254,6 +264,41 @@ namespace {
 
 }  // namespace
 
+bool Eval::flows(const Value& v) const {
+  if (v.is_tensor()) return flowing_.count(v.tensor().storage()->id());
+  return v.is_sequence() && std::any_of(v.sequence().begin(), v.sequence().end(), [&](const Value& item) { return flows(item); });
+}
+void Eval::note_flowing(const Value& v) {
+  if (v.is_tensor()) flowing_.insert(v.tensor().storage()->id());
+  if (v.is_sequence())
+    for (const Value& item : v.sequence()) note_flowing(item);
+}
+
+namespace {
+
+// A gradient that a node would drop without a word. Steps, comparisons and positions have none to give.
+void check_gradient(const Node& n, bool wanted, const std::vector<Value>& out) {
+  static const Names flat = {"Ceil", "EyeLike", "Floor", "Round", "Sign", "RandomNormalLike", "RandomUniformLike"};
+  if (!wanted || n.body || among(flat, n)) return;
+  bool lost = n.op.find("Quantize") != std::string::npos || n.op.find("Integer") != std::string::npos || n.op.starts_with("QLinear");
+  for (const Value& v : out) {
+    if (!v.is_tensor()) return;
+    if (v.tensor().requires_grad()) return;
+    lost = lost || is_floating(v.tensor().dtype());
+  }
+  if (lost)
+    fail<TypeError>(n.op, "no gradient: expected an operator that has one after what is trained, got this one (freeze what comes "
+                          "before it by requires_grad_(False), or call under suan.no_grad())");
+}
+
+bool wants_gradient(const std::vector<Value>& in) {
+  return context().grad_enabled && std::any_of(in.begin(), in.end(), [](const Value& v) {
+           return v.is_tensor() && is_floating(v.tensor().dtype()) && v.tensor().requires_grad();
+         });
+}
+
+}  // namespace
+
 void Eval::note_unrolled(const Node& loop, const Graph& body) {
   constexpr int64_t most_unrolled = 20'000;   // nodes
   check_interrupt();
@@ -273,6 +318,8 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
   std::vector<Value> own, &env = kept_ && depth_ == 1 ? *kept_ : own;
   env.assign(size_t(g.n_slots), {});
   for (const auto& [slot, v] : g.constants) env[size_t(slot)] = v;
+  if (training_ && depth_ == 1)
+    for (const Value& v : inputs) note_flowing(v);
   for (size_t i = 0; i < inputs.size(); ++i) env[size_t(g.in[i])] = std::move(inputs[i]);
   for (auto [from, to] : g.captures) env[size_t(to)] = (*outside)[size_t(from)];
   std::vector<char> sized(compared_ ? size_t(g.n_slots) : 0);
@@ -284,6 +331,10 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
     for (int slot : n.in) in.push_back(slot < 0 ? Value() : env[size_t(slot)]);
     if (tracing_)
       for (int slot : n.reads) known = known && is_concrete(env[size_t(slot)]);
+    const bool of_sizes = training_ && n.domain.empty() && (n.op == "Shape" || n.op == "Size");
+    if (training_)
+      for (int slot : n.reads) known = known && (of_sizes || !flows(env[size_t(slot)]));
+    const bool outside_tape = training_ && known, gradient = training_ && !known && wants_gradient(in);
     Sized how = Sized::no;
     if (compared_) {
       how = follows_sizes(n, sized, known);
@@ -325,7 +376,13 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
     const size_t recorded = naming ? context().recorder->graph().nodes.size() : 0;
     std::vector<Value> out;
     try {
-      out = tracing_ && known ? known_now() : build(std::move(in));
+      out = (tracing_ || outside_tape) && known ? known_now() : build(std::move(in));
+      if (gradient) check_gradient(n, gradient, out);
+      if (training_)
+        for (const Value& v : out) {
+          if (!known) note_flowing(v);
+          else if (context().recorder && v.is_tensor()) context().recorder->note_numbers(v.tensor());
+        }
       if (naming) name_from(recorded, n);
       if (out.size() < n.out.size())
         for (size_t k = out.size(); k < n.out.size(); ++k)

@@ -61,9 +61,12 @@ struct Model {
 // When each value is read last, so that it can be let go.
 void find_last_reads(Graph& g);
 
-// `memory_limit`: what computing with constants may take on the way.
-Model read_model(const std::filesystem::path& path, int64_t memory_limit);
-Model read_model(std::string_view bytes, int64_t memory_limit);
+// `memory_limit`: what computing with constants may take on the way. Unless they are folded, `constants` of the graph
+// are its initializers, in the file's order.
+Model read_model(const std::filesystem::path& path, int64_t memory_limit, bool fold = true);
+Model read_model(std::string_view bytes, int64_t memory_limit, bool fold = true);
+int64_t free_memory();   // of the machine and its cgroup
+int64_t fold_bytes(const Model& m, int64_t memory_limit);
 // The same kind of error with another text; called while `e` is handled.
 [[noreturn]] void rethrow(const Error& e, const std::string& text);
 

@@ -443,14 +443,23 @@ Values build_lrn(Call& c) {
 
 // In training: the mask of ONNX's reference, which draws from NumPy's Mersenne Twister. Without a seed calls count:
 // each has a mask of its own, so no plan may keep it.
+// The same numbers as nn.Dropout draws from a generator of this state.
+Values drop(const Tensor& x, double ratio, const Tensor& state) {
+  const Tensor kept = apply(SUAN_OP("dropout"), {apply(SUAN_OP("full"), {number(1, x)}, {x.shape()}), state}, {ratio, true});
+  const Tensor unit = apply(SUAN_OP("arange"), {}, {0.0, 2.0, 1.0, DType::u64});
+  apply_into(SUAN_OP("add"), {state, unit * Tensor::scalar_int((x.numel() + 3) / 4, DType::u64)}, {}, state);
+  return {x * kept, ne(kept, number(0, x))};
+}
+
 Values build_dropout(Call& c) {
   const Tensor& x = c[0];
   double ratio = c.version() < 12 ? c.real("ratio", 0.5) : 0.5;
   bool training = c.version() < 7 && !c.integer("is_test", 0);
   if (c.version() >= 12) {
     training = c.has(2) && c.host_int(2);
-    if (training && c.has(1)) ratio = c.host_real(1);
+    if (c.has(1)) ratio = c.host_real(1);
   }
+  if (const Tensor state = c.eval.dropout_state(); state.defined() && ratio > 0) return drop(x, ratio, state);
   if (!training || ratio == 0) return {x, apply(SUAN_OP("full"), {Tensor::scalar_int(1, DType::boolean)}, {x.shape()})};
   if (!(ratio > 0 && ratio < 1)) c.fail<ValueError>("ratio out of range: expected at least 0 and less than 1, got {}", ratio);
   if (!c.has_attr("seed") && c.eval.tracing()) throw NeedsData{c.node.name};

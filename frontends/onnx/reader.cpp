@@ -414,7 +414,8 @@ std::string one_line(std::string text) {
   return text;
 }
 
-Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std::filesystem::path& folder, int64_t memory_limit) {
+Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std::filesystem::path& folder, int64_t memory_limit,
+            bool fold) {
   Skeleton skeleton = cut_weights(bytes);
   ::onnx::ModelProto proto;
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(skeleton.bytes.data()), int(std::min<size_t>(skeleton.bytes.size(), INT_MAX)));
@@ -434,7 +435,7 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   m.op_counts = std::move(importer.counts);
   m.weight_bytes = tensors.counted().all;
   m.mapped_bytes = tensors.counted().mapped;
-  fold_constants(m.graph, std::min(memory_limit, std::max(least_fold_bytes, 16 * m.weight_bytes)));
+  if (fold) fold_constants(m.graph, fold_bytes(m, memory_limit));
   return m;
 }
 
@@ -472,18 +473,22 @@ void rethrow(const Error& e, const std::string& given) {
   throw;
 }
 
-Model read_model(const std::filesystem::path& path, int64_t memory_limit) {
+int64_t fold_bytes(const Model& m, int64_t memory_limit) {
+  return std::min(memory_limit, std::max(least_fold_bytes, 16 * m.weight_bytes));
+}
+
+Model read_model(const std::filesystem::path& path, int64_t memory_limit, bool fold) {
   auto file = std::make_shared<MappedFile>(path);
   try {
-    return parse(file->bytes(), file, path.has_parent_path() ? path.parent_path() : std::filesystem::path("."), memory_limit);
+    return parse(file->bytes(), file, path.has_parent_path() ? path.parent_path() : std::filesystem::path("."), memory_limit, fold);
   } catch (const Interrupted&) {
     throw;
   } catch (const Error& e) {
     rethrow(e, one_line(fmt::format("{} (file '{}')", e.what(), path.string())));
   }
 }
-Model read_model(std::string_view bytes, int64_t memory_limit) try {
-  return parse(bytes, nullptr, {}, memory_limit);
+Model read_model(std::string_view bytes, int64_t memory_limit, bool fold) try {
+  return parse(bytes, nullptr, {}, memory_limit, fold);
 } catch (const Interrupted&) {
   throw;
 } catch (const Error& e) {

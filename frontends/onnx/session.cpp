@@ -18,6 +18,7 @@
 #include "core/pass.h"
 #include "core/thread_limit.h"
 #include "frontends/onnx/build.h"
+#include "frontends/onnx/check.h"
 
 namespace suan::onnx {
 namespace {
@@ -338,6 +339,8 @@ int64_t number_in(const char* path, std::string_view key = {}) {   // -1 where t
   return -1;
 }
 
+}  // namespace
+
 int64_t free_memory() {
   const int64_t kib = number_in("/proc/meminfo", "MemAvailable:");
   int64_t bytes = kib < 0 ? int64_t(1) << 40 : kib * 1024;
@@ -347,8 +350,6 @@ int64_t free_memory() {
     if (const int64_t most = number_in(limit), now = number_in(used); most > 0 && now >= 0) bytes = std::min(bytes, std::max<int64_t>(most - now, 0));
   return bytes;
 }
-
-}  // namespace
 
 template <class Source>
 void Session::State::load(const Source& source, const SessionOptions& given) {
@@ -397,6 +398,8 @@ void check_type(const Port& p, const TensorType& t) {
                              to_string(t));
 }
 
+}  // namespace
+
 void check_input(const Port& p, const Value& v) {
   if (v.is_tensor()) return check_type(p, v.tensor().type());
   auto bad = [&](const std::string& want) {
@@ -407,6 +410,8 @@ void check_input(const Port& p, const Value& v) {
   if (p.kind == Port::Kind::sequence && !v.is_sequence()) bad("a sequence");
   if (p.kind == Port::Kind::map && !v.is_map()) bad("a map");
 }
+
+namespace {
 
 std::pair<const std::byte*, const std::byte*> bytes_of(const Tensor& t) {
   const auto [low, high] = t.layout().extent();

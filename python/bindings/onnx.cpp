@@ -1,10 +1,12 @@
 // ONNX sessions for Python. A value is a Tensor, a NumPy array (its memory is read in place), None, a list (a sequence),
 // a dict of numbers and str (a map), or a pair (shape, list of bytes) of strings.
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include "core/convert.h"
 #include "core/plan.h"
 #include "frontends/onnx/session.h"
+#include "frontends/onnx/trainable.h"
 #include "python/bindings/binding.h"
 
 namespace suan::py {
@@ -313,6 +315,45 @@ void bind_onnx(nb::module_& m) {
         d["mapped_bytes"] = t.mapped_bytes;
         return d;
       });
+  using onnx::TrainableModel;
+  nb::class_<TrainableModel>(m, "OnnxTrainable", "An ONNX model whose weights are given to each call; see suan.onnx.module.")
+      .def("__init__", [](TrainableModel* at, nb::handle source) {
+        if (PyBytes_Check(source.ptr())) {
+          const nb::bytes data = nb::borrow<nb::bytes>(source);
+          ReleaseGil release;
+          new (at) TrainableModel(std::string_view(data.c_str(), data.size()));
+        } else {
+          const std::string path = nb::cast<std::string>(source);
+          ReleaseGil release;
+          new (at) TrainableModel(std::filesystem::path(path));
+        }
+      }, nb::arg("source"))
+      .def("inputs", [](const TrainableModel& t) { return ports(t.inputs()); })
+      .def("outputs", [](const TrainableModel& t) { return ports(t.outputs()); })
+      .def("initializers", [](const TrainableModel& t) {
+        static constexpr const char* roles[] = {"weight", "statistics", "constant"};
+        nb::list out;
+        for (const onnx::Initializer& i : t.initializers()) out.append(nb::make_tuple(i.name, value_to(i.value), roles[int(i.role)]));
+        return out;
+      }, "(name, value, role) in the file's order; values of mapped files may not be written to.")
+      .def("open", [](TrainableModel& t, nb::list which) {
+        std::vector<int> positions;
+        for (nb::handle i : which) positions.push_back(nb::cast<int>(i));
+        t.open(positions);
+      }, nb::arg("which"))
+      .def("run", [](const TrainableModel& t, nb::list inputs, const Tensors& weights, nb::handle dropout) {
+        std::vector<Value> in;
+        for (nb::handle o : inputs) in.push_back(is_tensor(o.ptr()) ? Value(unwrap(o.ptr())) : value_from(o));
+        const Tensor state = dropout.is_none() ? Tensor() : unwrap(dropout.ptr());
+        std::vector<Value> out;
+        {
+          ReleaseGil release;
+          out = t.run(std::move(in), weights, state);
+        }
+        nb::list result;
+        for (const Value& v : out) result.append(value_to(v));
+        return result;
+      }, nb::arg("inputs"), nb::arg("weights"), nb::arg("dropout").none());
   m.def("onnx_supported_ops", [] {
     nb::list out;
     for (const onnx::SupportedOp& op : onnx::supported_ops()) out.append(nb::make_tuple(op.domain, op.name, op.since));

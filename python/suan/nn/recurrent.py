@@ -5,7 +5,6 @@ one op; of the others each step is one product with the state and element-wise o
 Sequences of different lengths are padded; packed sequences are absent.
 """
 
-import contextvars
 import math
 
 import suan
@@ -82,10 +81,6 @@ def _check(name, what, tensor, expected):
         raise TypeError(f"[{name}] wrong type of {what}: expected Tensor, got {type(tensor).__name__}")
     if tuple(tensor.shape) != expected:
         raise ValueError(f"[{name}] wrong shape of {what}: expected {expected}, got {tuple(tensor.shape)}")
-
-
-# True while a file is written that has no operator for all steps of a layer.
-_stepwise = contextvars.ContextVar("stepwise", default=False)
 
 
 class RNNBase(Module):
@@ -194,7 +189,7 @@ class RNNBase(Module):
         """One layer in one direction: its outputs, and the state after its last step."""
         own = {key: self._parameters[n] for key, n in self._names[k].items()}
         hidden_bias = own.get("bias_hh")
-        if self.mode == "LSTM" and not self.proj_size and not _stepwise.get():
+        if self.mode == "LSTM" and not self.proj_size:
             gates = _input_gates("LSTM", x.transpose(0, time), own["weight_ih"], own.get("bias_ih"), hidden_bias)
             y, c, _ = ops.lstm_layer(gates, *state, own["weight_hh"], reverse=backwards)
             end = 0 if backwards else -1

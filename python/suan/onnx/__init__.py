@@ -11,6 +11,7 @@ from .._c import CancelFlag
 from . import capi  # noqa: F401
 from .export import export
 from .binding import IOBinding, OrtValue
+from .imported import ImportedModule, module
 from .inference import (
     InferenceSession, ModelMetadata, get_available_providers, get_device, set_default_logger_severity,
 )
@@ -22,7 +23,7 @@ from .stream import Stream
 get_all_providers = get_available_providers
 
 __all__ = [
-    "CancelFlag", "ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "IOBinding", "InferenceSession",
+    "CancelFlag", "ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "IOBinding", "ImportedModule", "InferenceSession",
     "ModelMetadata", "NodeArg", "OrtValue", "RunOptions", "Session", "SessionOptions", "Stream", "export", "get_all_providers",
-    "get_available_providers", "get_device", "load", "set_default_logger_severity", "simplify", "supported_ops",
+    "get_available_providers", "get_device", "load", "module", "set_default_logger_severity", "simplify", "supported_ops",
 ]

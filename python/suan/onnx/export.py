@@ -12,7 +12,6 @@ import suan
 from .. import _c
 
 suan.compile  # the function takes its name before the module's import would
-from ..nn import recurrent  # noqa: E402
 from ..compile import CompiledFunction, _flatten, _unflatten  # noqa: E402
 from . import proto  # noqa: E402
 from .sizes import MOST_SYMBOLS, N_SAMPLES, Size, formula, linear, sample_sizes  # noqa: E402
@@ -76,6 +75,23 @@ class _Call:
     def used(self, k):
         return self._out[k] in self.writer.needed
 
+    def made_by(self, i, op):
+        """The node that makes an input, if it is of that op, else None."""
+        node = self.writer.makers.get(self._in[i])
+        if node is None or self.writer.records[0]["nodes"][node][0] != op:
+            return None
+        _, _, inputs, outputs = self.writer.records[0]["nodes"][node]
+        return self.beside(op, self.writer.attrs(node), inputs, outputs)
+
+    def beside(self, op, attrs, inputs, outputs):
+        return _Call(self.writer, op, attrs, inputs, outputs)
+
+    def readers(self, k):
+        """(op, attributes) of the nodes that read an output; ("", {}) when the graph gives it."""
+        nodes, value = self.writer.records[0]["nodes"], self._out[k]
+        found = [(nodes[i][0], self.writer.attrs(i)) for i in self.writer.live if value in nodes[i][2]]
+        return found + [("", {})] * (value in self.writer.records[0]["outputs"])
+
     def emit(self, op, *inputs, n_out=1, **attributes):
         """One ONNX node; the name of its output, or a tuple of n_out names."""
         return self.writer.emit(op, inputs, n_out, attributes)
@@ -107,6 +123,9 @@ class _WideCall(_Call):
     def __init__(self, call, dtype, wide):
         super().__init__(call.writer, call.op, call.attrs, call._in, call._out)
         self._narrow, self._wide = dtype, wide
+
+    def beside(self, op, attrs, inputs, outputs):
+        return _WideCall(super().beside(op, attrs, inputs, outputs), self._narrow, self._wide)
 
     def x(self, i=0):
         name = super().x(i)
@@ -174,6 +193,7 @@ class _Writer:
                 self.live.append(i)
                 self.needed.update(v for v in inputs if v is not None)
         self.live.reverse()
+        self.makers = {v: i for i in self.live for v in self.records[0]["nodes"][i][3]}
 
     def shape(self, value):
         if value not in self.shapes:
@@ -347,6 +367,15 @@ class _Writer:
         self.nodes = [(op, [rename.get(i, i) for i in ins], [rename.get(o, o) for o in outs], name, attributes)
                       for op, ins, outs, name, attributes in self.nodes]
 
+    def prune(self):
+        """Drops what a row made superfluous by saying more in one node."""
+        read, kept = {self.name_of(v) for v in self.records[0]["outputs"]}, []
+        for n in reversed(self.nodes):
+            if read.intersection(n[2]):
+                kept.append(n)
+                read.update(n[1])
+        self.nodes = kept[::-1]
+
     def write(self, path, input_names, output_names):
         first = self.records[0]
         dims = lambda v: [d if not isinstance(d, Size) else self.symbol_name(d) for d in self.shape(v)]  # noqa: E731
@@ -447,18 +476,11 @@ def _find_symbols(dynamic_shapes, names, leaves):
     return at, symbols
 
 
-def _record(call, leaves, at, symbols):
+def _record(call, leaves, at, symbols, opset):
     """Recordings with the sizes they were made at."""
-
-    def record(shapes):
-        token = recurrent._stepwise.set(True)
-        try:
-            return _c.record(call, leaves, shapes, WHOLE)
-        finally:
-            recurrent._stepwise.reset(token)
-
+    whole = [op for op, since in WHOLE.items() if opset >= since]
     if not symbols:
-        return [record([list(t.shape) for t in leaves])], []
+        return [_c.record(call, leaves, [list(t.shape) for t in leaves], whole)], []
     problem = None
     for sizes in sample_sizes([size for _, size in symbols]):
         try:
@@ -467,7 +489,7 @@ def _record(call, leaves, at, symbols):
                 shapes = [list(t.shape) for t in leaves]
                 for (leaf, axis), symbol in at.items():
                     shapes[leaf][axis] = sizes[symbol][k]
-                records.append(record(shapes))
+                records.append(_c.record(call, leaves, shapes, whole))
             return records, [(name, sizes[i]) for i, (name, _) in enumerate(symbols)]
         except (ValueError, RuntimeError, IndexError, TypeError) as e:
             problem = problem or (dict(zip((n for n, _ in symbols), (s[k] for s in sizes))), e)
@@ -520,7 +542,7 @@ def export(fn, args, path, *, kwargs=None, input_names=None, output_names=None, 
         return results
 
     with _in_eval_mode(fn):
-        records, symbols = _record(call, leaves, at, symbols)
+        records, symbols = _record(call, leaves, at, symbols, opset_version)
     n = n_results[0]
     output_names = _choose_names(output_names, ["output"] if n == 1 else [f"output_{i}" for i in range(n)], "output")
     names_of_tensors = {}
@@ -530,5 +552,6 @@ def export(fn, args, path, *, kwargs=None, input_names=None, output_names=None, 
     writer = _Writer(records, symbols, opset_version)
     writer.counts = dict.fromkeys([*input_names, *output_names, *names_of_tensors.values()], 0)
     writer.translate(input_names, names_of_tensors)
+    writer.prune()
     writer.outputs(output_names)
     writer.write(path, input_names, output_names)

@@ -557,6 +557,19 @@ def _batch_norm(c):
     return c.emit("BatchNormalization", c.x(), scale, shift, c.x(3), c.x(4), epsilon=float(c.attrs["eps"]))
 
 
+def _group_norm(c):
+    channels = c.static(c.shape()[1], "the number of channels")
+    scale, shift = (c.x(i) or c.writer.array([v] * channels, c.dtype(), (channels,)) for i, v in ((1, 1), (2, 0)))
+    return c.emit("GroupNormalization", c.x(), scale, shift, num_groups=c.attrs["num_groups"], epsilon=float(c.attrs["eps"]))
+
+
+def _softplus(c):
+    beta = c.attrs["beta"]   # above the threshold the two agree to the last bits
+    if beta == 1:
+        return c.emit("Softplus", c.x())
+    return c.emit("Div", c.emit("Softplus", c.emit("Mul", c.x(), c.scalar(beta))), c.scalar(beta))
+
+
 def _batch_norm_train(c):
     rank = len(c.shape())
     axes, wide = [0, *range(2, rank)], [1, -1] + [1] * (rank - 2)
@@ -617,6 +630,9 @@ def _attention(c):
 
         k, v = repeat(k, 1), repeat(v, 2)
     scale = c.attrs["scale"]
+    if c.opset >= 23 and not c.has(3) and wide == "float32":   # where a mask hides every key the two differ
+        out = c.emit("Attention", q, k, v, is_causal=int(c.attrs["is_causal"]), scale=None if scale is None else float(scale))
+        return _narrow(c, out), None
     if scale is None:
         scale = 1 / math.sqrt(c.static(c.shape(0)[3], "attention's width"))
     s = c.emit("MatMul", c.emit("Mul", q, c.scalar(scale, wide)), c.emit("Transpose", k, perm=[0, 1, 3, 2]))
@@ -633,6 +649,97 @@ def _attention(c):
     if masked and c.has(3):  # a query that sees nothing has weights 0
         w = c.emit("Where", c.emit("IsNaN", w), c.scalar(0, wide), w)
     return _narrow(c, c.emit("MatMul", w, v)), None
+
+
+def _spectrum(c, x, inverse=False, onesided=False):
+    """DFT along the last but one dimension of a value [.., n, 1 or 2] of c's rank (or one more, where it is real)."""
+    rank = len(c.shape()) + (0 if c.op != "fft_r2c" else 1)
+    alone = rank == 2   # the operator wants a batch
+    x = c.emit("Unsqueeze", x, c.ints([0])) if alone else x
+    axis, options = rank - 2 + alone, dict(inverse=int(inverse), onesided=int(onesided))
+    if c.opset >= 20:
+        out = c.emit("DFT", x, "", c.scalar(axis, "int64"), **options)
+    else:
+        out = c.emit("DFT", x, axis=axis, **options)
+    return c.emit("Squeeze", out, c.ints([0])) if alone else out
+
+
+def _times(c, x, n):
+    """ONNX divides by the length on the way back."""
+    return c.emit("Mul", x, c.scalar(n))
+
+
+def _fft_c2c(c):
+    out = _spectrum(c, c.x(), c.attrs["inverse"])
+    return _times(c, out, c.shape()[-2]) if c.attrs["inverse"] else out
+
+
+def _fft_r2c(c):
+    return _spectrum(c, c.emit("Unsqueeze", c.x(), c.ints([len(c.shape())])), onesided=True)
+
+
+def _fft_c2r(c):
+    n, rank, whole = c.static(c.attrs["n"], "the signal's length"), len(c.shape()), c.x()
+    axis, last = c.ints([rank - 2]), c.ints([rank - 1])
+    if n > 2:   # the other half: conjugates, from the end
+        rest = c.emit("Slice", c.x(), c.ints([(n - 1) // 2]), c.ints([0]), axis, c.ints([-1]))
+        rest = c.emit("Mul", rest, c.writer.array([1, -1], c.dtype(), (2,)))
+        whole = c.emit("Concat", whole, rest, axis=rank - 2)
+    out = c.emit("Slice", _spectrum(c, whole, inverse=True), c.ints([0]), c.ints([1]), last)
+    return _times(c, c.emit("Squeeze", out, last), n)
+
+
+def _grid_sample(c):
+    mode, volume = c.attrs["mode"], len(c.shape()) == 5
+    if c.attrs["in_elements"]:
+        raise NotExportable("ONNX's grids run from -1 to 1, not over elements")
+    if volume and c.opset < 20:
+        raise NotExportable("GridSample of volumes came with opset 20")
+    if c.opset >= 20:
+        mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    return c.emit("GridSample", *c.xs(), mode=mode, padding_mode=c.attrs["padding_mode"],
+                  align_corners=int(c.attrs["align_corners"]))
+
+
+def _roi_align(c):
+    return c.emit("RoiAlign", *c.xs(), mode=c.attrs["mode"], spatial_scale=float(c.attrs["spatial_scale"]),
+                  output_height=c.attrs["output_height"], output_width=c.attrs["output_width"],
+                  sampling_ratio=c.attrs["sampling_ratio"],
+                  coordinate_transformation_mode="half_pixel" if c.attrs["aligned"] else "output_half_pixel")
+
+
+def _roi_max_pool(c):
+    return c.emit("MaxRoiPool", *c.xs(), pooled_shape=[c.attrs["output_height"], c.attrs["output_width"]],
+                  spatial_scale=float(c.attrs["spatial_scale"]))
+
+
+def _lstm_layer(c):
+    if c.used(2):
+        raise NotExportable("the gates after their functions are for its gradient")
+    steps, reverse, hidden = c.shape()[0], c.attrs["reverse"], c.static(c.shape(3)[1], "the hidden size")
+    # ONNX's operator multiplies by both weights, so the product before it becomes its own.
+    if (made := c.made_by(0, "linear")) and len(made.shape(0)) == 3:
+        x, weight, bias = made.x(0), made.x(1), made.x(2)
+    else:
+        x, weight, bias = c.x(), c.writer.array(np.eye(4 * hidden), c.dtype(), (4 * hidden, 4 * hidden)), ""
+    order = (np.array([0, 3, 1, 2])[:, None] * hidden + np.arange(hidden)).ravel()   # input, output, forget, cell
+    order = c.writer.array(order, "int64", order.shape)
+    in_order = lambda v: c.emit("Gather", v, order, axis=0)  # noqa: E731
+    one = c.ints([0])
+    if bias:
+        bias = c.emit("Concat", in_order(bias), c.writer.array(np.zeros(4 * hidden), c.dtype(), (4 * hidden,)), axis=0)
+        bias = c.emit("Unsqueeze", bias, one)
+    weights = [c.emit("Unsqueeze", in_order(w), one) for w in (weight, c.x(3))]
+    states = [c.emit("Unsqueeze", c.x(i), one) for i in (1, 2)]
+    y, _, last = c.emit("LSTM", x, *weights, bias, "", *states, n_out=3, hidden_size=hidden,
+                        direction="reverse" if reverse else "forward")
+    cells = None
+    if c.used(1):   # ONNX gives the last state: whoever reads another one is refused
+        end = 0 if reverse else steps - 1
+        if not all(op == "slice" and a["dim"] == 0 and a["start"] == end and a["stop"] == end + 1 for op, a in c.readers(1)):
+            raise NotExportable("ONNX gives the cells of the last step only")
+        cells = c.emit("Expand", last, c.ints([steps, 1, 1]))
+    return c.emit("Squeeze", y, c.ints([1])), cells, None
 
 
 def _softmax(op):
@@ -748,15 +855,29 @@ TABLE = {
     "batch_norm": _batch_norm,
     "leaky_relu": _through(_BFLOAT16, lambda c: c.emit("LeakyRelu", c.x(), alpha=float(c.attrs["negative_slope"]))),
     "elu": _through(_BFLOAT16, lambda c: c.emit("Elu", c.x(), alpha=float(c.attrs["alpha"]))),
+    "group_norm": _through(_BFLOAT16, _group_norm),
+    "logsumexp": _through(_BFLOAT16, lambda c: _reduce(c, "ReduceLogSumExp", c.x(), _axes(c), c.attrs["keepdim"])
+                          if c.shape() else c.x()),
+    "softplus": _through(_BFLOAT16, _softplus),
+    "tril": lambda c: c.emit("Trilu", c.x(), c.scalar(c.attrs["diagonal"], "int64"), upper=0),
+    "triu": lambda c: c.emit("Trilu", c.x(), c.scalar(c.attrs["diagonal"], "int64"), upper=1),
     "batch_norm_train": _batch_norm_train,
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "attention": _attention,
     "cross_entropy": _cross_entropy,
+    "fft_c2c": _through(_HALVES, _fft_c2c),
+    "fft_r2c": _through(_HALVES, _fft_r2c),
+    "fft_c2r": _through(_HALVES, _fft_c2r),
+    "grid_sample": _through(_HALVES, _grid_sample),
+    "roi_align": _through(_HALVES, _roi_align),
+    "roi_max_pool": _through(_HALVES, _roi_max_pool),
+    "lstm_layer": _through(_HALVES, _lstm_layer),
 }
 
-#: Composed ops that ONNX has an operator for.
-WHOLE = ["batch_norm", "elu", "leaky_relu"]
+#: Composed ops that ONNX has an operator for, and since when; before, what they are composed of is written.
+WHOLE = {"batch_norm": 17, "elu": 17, "leaky_relu": 17, "group_norm": 21, "logsumexp": 17, "softplus": 17, "tril": 17,
+         "triu": 17}
 
 _GRADIENT = "it is part of a gradient; export what is computed forward"
 _RANKS = "it talks to other ranks; export from one process"
@@ -775,8 +896,6 @@ NOT_EXPORTED = {
     **dict.fromkeys(("conv_blocked", "fused_elementwise", "fused_epilogue"), _PASSES),
     **dict.fromkeys(("random_bits", "random_state"), _RANDOM),
     **dict.fromkeys(("adamw_step", "adamw_steps", "sgd_step", "chunked_sum_squares"), _WRITES),
-    **dict.fromkeys((
-        "fft_c2c", "fft_c2r", "fft_r2c", "grid_sample", "linear_attention", "lstm_layer", "roi_align", "roi_max_pool",
-        "tree_ensemble"), _MISSING),
+    **dict.fromkeys(("linear_attention", "tree_ensemble"), _MISSING),
     "assert_finite": "ONNX cannot stop a program",
 }
