@@ -765,7 +765,8 @@ _MISSING = "its translation is not written yet"
 NOT_EXPORTED = {
     **dict.fromkeys((
         "attention_grad", "avg_pool_grad", "batch_norm_grad", "conv_weight_grad", "cross_entropy_grad", "embedding_grad",
-        "embedding_grad_add", "gelu_grad", "gelu_tanh_grad", "layer_norm_grad", "linear_cross_entropy_forward", "lstm_layer_grad",
+        "embedding_grad_add", "gelu_grad", "gelu_tanh_grad", "gru_layer_grad", "layer_norm_grad", "linear_cross_entropy_forward",
+        "lstm_layer_grad",
         "log_softmax_grad", "max_pool_grad", "relu_grad", "rms_norm_grad", "sigmoid_grad", "silu_grad", "softmax_grad",
         "tanh_grad"), _GRADIENT),
     **dict.fromkeys(("all_gather", "all_reduce", "barrier", "broadcast", "reduce_scatter"), _RANKS),
@@ -773,7 +774,7 @@ NOT_EXPORTED = {
     **dict.fromkeys(("random_bits", "random_state"), _RANDOM),
     **dict.fromkeys(("adamw_step", "adamw_steps", "sgd_step", "chunked_sum_squares"), _WRITES),
     **dict.fromkeys((
-        "fft_c2c", "fft_c2r", "fft_r2c", "grid_sample", "linear_attention", "lstm_layer", "roi_align", "roi_max_pool",
+        "fft_c2c", "fft_c2r", "fft_r2c", "grid_sample", "gru_layer", "linear_attention", "lstm_layer", "roi_align", "roi_max_pool",
         "tree_ensemble"), _MISSING),
     "assert_finite": "ONNX cannot stop a program",
 }
