@@ -742,6 +742,27 @@ def _lstm_layer(c):
     return c.emit("Squeeze", y, c.ints([1])), cells, None
 
 
+def _gru_layer(c):
+    if c.used(1):
+        raise NotExportable("the gates after their functions are for its gradient")
+    hidden = c.static(c.shape(2)[1], "the hidden size")
+    if (made := c.made_by(0, "linear")) and len(made.shape(0)) == 3:
+        x, weight, bias = made.x(0), made.x(1), made.x(2)
+    else:
+        x, weight, bias = c.x(), c.writer.array(np.eye(3 * hidden), c.dtype(), (3 * hidden, 3 * hidden)), ""
+    order = (np.array([1, 0, 2])[:, None] * hidden + np.arange(hidden)).ravel()   # update, reset, new
+    order = c.writer.array(order, "int64", order.shape)
+    in_order = lambda v: c.emit("Gather", v, order, axis=0)  # noqa: E731
+    none, one = c.writer.array(np.zeros(3 * hidden), c.dtype(), (3 * hidden,)), c.ints([0])
+    biases = [in_order(b) if b else none for b in (bias, c.x(3))]
+    bias = c.emit("Unsqueeze", c.emit("Concat", *biases, axis=0), one)
+    weights = [c.emit("Unsqueeze", in_order(w), one) for w in (weight, c.x(2))]
+    y = c.emit("GRU", x, *weights, bias, "", c.emit("Unsqueeze", c.x(1), one), hidden_size=hidden,
+               direction="reverse" if c.attrs["reverse"] else "forward",
+               linear_before_reset=int(c.attrs["reset_after"]))
+    return c.emit("Squeeze", y, c.ints([1])), None
+
+
 def _softmax(op):
     def row(c):
         if c.shape():
@@ -873,6 +894,7 @@ TABLE = {
     "roi_align": _through(_HALVES, _roi_align),
     "roi_max_pool": _through(_HALVES, _roi_max_pool),
     "lstm_layer": _through(_HALVES, _lstm_layer),
+    "gru_layer": _through(_HALVES, _gru_layer),
 }
 
 #: Composed ops that ONNX has an operator for, and since when; before, what they are composed of is written.
@@ -889,7 +911,8 @@ _MISSING = "its translation is not written yet"
 NOT_EXPORTED = {
     **dict.fromkeys((
         "attention_grad", "avg_pool_grad", "batch_norm_grad", "conv_weight_grad", "cross_entropy_grad", "embedding_grad",
-        "embedding_grad_add", "gelu_grad", "gelu_tanh_grad", "layer_norm_grad", "linear_cross_entropy_forward", "lstm_layer_grad",
+        "embedding_grad_add", "gelu_grad", "gelu_tanh_grad", "gru_layer_grad", "layer_norm_grad", "linear_cross_entropy_forward",
+        "lstm_layer_grad",
         "log_softmax_grad", "max_pool_grad", "relu_grad", "rms_norm_grad", "sigmoid_grad", "silu_grad", "softmax_grad",
         "tanh_grad"), _GRADIENT),
     **dict.fromkeys(("all_gather", "all_reduce", "barrier", "broadcast", "reduce_scatter"), _RANKS),
