@@ -43,6 +43,68 @@ const Value* given_by(const Node& n) {
   return v && v->is_tensor() ? v : nullptr;
 }
 
+bool is_wide_float(const Value& v) {
+  return v.is_tensor() && is_floating(v.tensor().dtype()) && item_size(v.tensor().dtype()) > 1;
+}
+
+using Body = std::shared_ptr<const Graph>;
+Body* body_in(Node& n, Attribute& a) {   // not those that the reader made
+  return n.domain == "ai.onnx.preview.training" ? nullptr : std::get_if<Body>(&a.data);
+}
+
+struct Found {
+  int slot;
+  Value value;
+  std::string where;
+  bool by_node;   // of Constant
+};
+
+// The tensors that a graph holds. Floating ones of graphs inside it come to stand in it, captured by those.
+std::vector<Found> take_out(Graph& g, const std::string& where) {
+  std::vector<Found> all;
+  for (const auto& [slot, v] : g.constants) all.push_back({slot, v, where, false});
+  for (size_t i = 0; i < g.nodes.size(); ++i) {
+    Node& n = g.nodes[i];
+    if (const Value* v = given_by(n)) all.push_back({n.out[0], *v, where, true});
+    for (auto& [name, attribute] : n.attrs) {
+      Body* body = body_in(n, attribute);
+      if (!body) continue;
+      auto inside = std::make_shared<Graph>(**body);
+      for (Found& f : take_out(*inside, fmt::format("{}{}:{}/", where, i, name))) {
+        if (!is_wide_float(f.value)) continue;
+        const int slot = g.n_slots++;
+        g.names.push_back(inside->names[size_t(f.slot)]);
+        std::erase_if(inside->constants, [&](const auto& c) { return c.first == f.slot; });
+        std::erase_if(inside->nodes, [&](const Node& m) { return given_by(m) && m.out[0] == f.slot; });
+        inside->captures.emplace_back(slot, f.slot);
+        n.reads.push_back(slot);
+        all.push_back({slot, std::move(f.value), std::move(f.where), f.by_node});
+      }
+      *body = std::move(inside);
+    }
+  }
+  return all;
+}
+
+// What the readers of each slot, here and inside, say of it.
+void find_roles(const Graph& g, const std::unordered_map<int, size_t>& at, std::vector<std::optional<Role>>& roles) {
+  for (const Node& n : g.nodes) {
+    for (size_t i = 0; i < n.in.size(); ++i)
+      if (const auto it = at.find(n.in[i]); it != at.end()) {
+        std::optional<Role>& r = roles[it->second];
+        const Role role = role_in(n, int(i));
+        r = !r || *r == role ? role : Role::constant;   // a setting to one reader stays one
+      }
+    for (const auto& [name, a] : n.attrs)
+      if (const auto body = std::get_if<Body>(&a.data)) {
+        std::unordered_map<int, size_t> inside;
+        for (auto [from, to] : (*body)->captures)
+          if (const auto it = at.find(from); it != at.end()) inside[to] = it->second;
+        if (!inside.empty()) find_roles(**body, inside, roles);
+      }
+  }
+}
+
 }  // namespace
 
 struct TrainableModel::State {
@@ -65,30 +127,16 @@ struct TrainableModel::State {
     Graph& g = model.graph;
     n_inputs = g.in.size();
     std::unordered_map<int, size_t> at;
-    std::vector<char> may_train;
-    const auto add = [&](int slot, const Value& v, bool may) {
-      at[slot] = initializers.size();
-      slots.push_back(slot);
-      initializers.push_back({g.names[size_t(slot)], v, Role::constant});
-      may_train.push_back(may && v.is_tensor() && is_floating(v.tensor().dtype()) && item_size(v.tensor().dtype()) > 1);
-    };
-    for (const auto& [slot, v] : g.constants) add(slot, v, v.is_tensor() && v.tensor().rank() > 0);
-    for (const Node& n : g.nodes)
-      if (const Value* v = given_by(n)) add(n.out[0], *v, v->tensor().numel() > 1);
-    std::vector<char> seen(initializers.size());
-    const auto use = [&](int slot, Role role) {
-      const auto it = at.find(slot);
-      if (it == at.end() || !may_train[it->second]) return;
-      Role& r = initializers[it->second].role;
-      r = !seen[it->second] || r == role ? role : Role::constant;   // a setting to one reader stays one
-      seen[it->second] = 1;
-    };
-    for (const Node& n : g.nodes) {
-      for (size_t i = 0; i < n.in.size(); ++i)
-        if (n.in[i] >= 0) use(n.in[i], role_in(n, int(i)));
-      const size_t given = size_t(std::count_if(n.in.begin(), n.in.end(), [](int s) { return s >= 0; }));
-      for (size_t i = given; i < n.reads.size(); ++i) use(n.reads[i], Role::weight);   // by sub-graphs
+    for (Found& f : take_out(g, "")) {
+      const bool may = is_wide_float(f.value) && (f.by_node ? f.value.tensor().numel() > 1 : f.value.tensor().rank() > 0);
+      if (may) at[f.slot] = initializers.size();
+      slots.push_back(f.slot);
+      if (!f.where.empty() && is_wide_float(f.value)) g.constants.emplace_back(f.slot, f.value);
+      initializers.push_back({g.names[size_t(f.slot)], std::move(f.where), std::move(f.value), Role::constant});
     }
+    std::vector<std::optional<Role>> roles(initializers.size());
+    find_roles(g, at, roles);
+    for (size_t i = 0; i < roles.size(); ++i) initializers[i].role = roles[i].value_or(Role::constant);
   }
 };
 

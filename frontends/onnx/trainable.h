@@ -5,7 +5,7 @@
 
 namespace suan::onnx {
 
-// A tensor that the file holds: an initializer of its graph, or what a node of Constant gives.
+// A tensor that the file holds: an initializer of its graph or of one inside it, or what a node of Constant gives.
 struct Initializer {
   enum class Role : uint8_t {
     weight,        // what training changes
@@ -13,6 +13,7 @@ struct Initializer {
     constant,      // everything else
   };
   std::string name;
+  std::string where;   // the graph around it: "" or, for each level, "node's position:attribute/"
   Value value;     // in the mapped file where it lies well
   Role role = Role::constant;
 };

@@ -333,9 +333,9 @@ void bind_onnx(nb::module_& m) {
       .def("initializers", [](const TrainableModel& t) {
         static constexpr const char* roles[] = {"weight", "statistics", "constant"};
         nb::list out;
-        for (const onnx::Initializer& i : t.initializers()) out.append(nb::make_tuple(i.name, value_to(i.value), roles[int(i.role)]));
+        for (const onnx::Initializer& i : t.initializers()) out.append(nb::make_tuple(i.name, i.where, value_to(i.value), roles[int(i.role)]));
         return out;
-      }, "(name, value, role) in the file's order; values of mapped files may not be written to.")
+      }, "(name, place, value, role); values of mapped files may not be written to.")
       .def("open", [](TrainableModel& t, nb::list which) {
         std::vector<int> positions;
         for (nb::handle i : which) positions.push_back(nb::cast<int>(i));

@@ -48,7 +48,7 @@ def test_samples_of_every_op(opset, tmp_path):
                 it = iter(given)
                 made = _c.apply_sample(name, k, [None if t is None else next(it) for t in inputs])
                 made = [m for m in made if m is not None]
-                return made[:1] if name == "attention" else made  # the second is for the gradient
+                return made[:1] if name in ("attention", "lstm_layer") else made  # others are for the gradient
 
             args = tuple(t for t in inputs if t is not None)
             try:
@@ -99,10 +99,12 @@ class ResNet(nn.Module):
 class Tagger(nn.Module):
     def __init__(self):
         super().__init__()
-        self.words, self.lstm, self.out = nn.Embedding(20, 8), nn.LSTM(8, 6, batch_first=True), nn.Linear(6, 4)
+        self.words, self.out = nn.Embedding(20, 8), nn.Linear(12, 4)
+        self.lstm = nn.LSTM(8, 6, num_layers=2, bidirectional=True, batch_first=True)
 
     def forward(self, ids):
-        return self.out(self.lstm(self.words(ids))[0])
+        y, (h, c) = self.lstm(self.words(ids))
+        return self.out(y), h, c
 
 
 def ids(*shape):
@@ -122,7 +124,7 @@ MODELS = {
     "gpt": (lambda: GPT(GPTConfig(vocab=20, block=64, layers=2, heads=2, width=16)), "tokens", {0: "n", 1: "t"},
             lambda: [(ids(*s),) for s in ((2, 9), (1, 40), (3, 1))]),
     "bert": (Bert, "ids", {0: "n", 1: "t"}, lambda: [(ids(*s), true(*s)) for s in ((2, 9), (1, 14))]),
-    "lstm": (Tagger, "ids", {0: "n"}, lambda: [(ids(n, 6),) for n in (2, 5)]),
+    "lstm": (Tagger, "ids", {0: "n", 1: "t"}, lambda: [(ids(*s),) for s in ((2, 6), (5, 9), (1, 1))]),
 }  # fmt: skip
 
 
@@ -133,6 +135,7 @@ def test_models_at_other_sizes(name, tmp_path):
     model, calls, path = make(), inputs(), str(tmp_path / "m.onnx")
     dynamic = {first: axes, **({"mask": axes} if name == "bert" else {})}
     again = exported(model, calls[0], path, dynamic_shapes=dynamic)
+    assert again.operators.get("LSTM", 0) == (4 if name == "lstm" else 0)
     assert model.training  # as it was
     model.eval()
     assert {i.name for i in onnx.load(path).graph.initializer} >= {n for n, _ in model.named_parameters()} - {"head.weight"}

@@ -241,6 +241,36 @@ def test_branches_and_loops_train(tmp_path):
             compiled(suan.ones(2, 2))
 
 
+def test_weights_within_branches_train_and_are_saved(tmp_path):
+    node, init = helper.make_node, numpy_helper.from_array
+    out = [helper.make_tensor_value_info("o", TensorProto.FLOAT, None)]
+    then = helper.make_graph([node("Mul", ["x", "w"], ["o"])], "then", [], out, [init(real(2), "w")])
+    deep = helper.make_graph([node("Constant", [], ["k"], value=init(real(2), "")), node("Add", ["x", "k"], ["o"])], "deep", [], out)
+    same = helper.make_graph([node("Identity", ["x"], ["o"])], "same", [], out)
+    other = helper.make_graph([node("If", ["c"], ["q"], then_branch=same, else_branch=deep), node("Clip", ["q", "low"], ["r"]),
+                               node("Mul", ["r", "w"], ["o"])], "else", [], out, [init(real(2), "w"), init(np.float32(-9), "low")])
+    path = file_of(tmp_path / "m.onnx", [node("ReduceSum", ["x"], ["s"], keepdims=0), node("Greater", ["s", "zero"], ["c"]),
+                                         node("If", ["c"], ["y"], then_branch=then, else_branch=other)],
+                   {"zero": np.float32(0)}, {"x": [2]}, {"y": [2]})
+    model = suan.onnx.module(path)
+    assert sorted(model.file_names.values()) == ["2:else_branch/w", "2:then_branch/w", "k"]
+    x = -np.ones(2, "f4")
+    model(x).sum().backward()
+    names = {model.file_names[n]: p for n, p in model.named_parameters()}
+    assert [n for n, p in names.items() if p.grad is not None] == ["2:else_branch/w", "k"]
+    with suan.no_grad():
+        for k, p in enumerate(names.values()):
+            p.add_(k + 1)
+    tuned = str(tmp_path / "tuned.onnx")
+    model.save(tuned)
+    onnx.checker.check_model(tuned, full_check=True)
+    for value in (x, -x):
+        np.testing.assert_array_equal(suan.onnx.load(tuned)(value).numpy(), model(value).detach().numpy())
+    again = suan.onnx.module(tuned)
+    for name, p in model.state_dict().items():
+        np.testing.assert_array_equal(again.state_dict()[name].numpy(), p.numpy())
+
+
 def test_lost_gradients_are_refused(tmp_path):
     node = helper.make_node
     w = {"w": real(3, 3), "s": np.float32(0.1), "z": np.int8(0), "after": real(3)}

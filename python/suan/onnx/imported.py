@@ -1,5 +1,6 @@
 """suan.onnx.module: an ONNX model as an nn.Module, to be trained further and saved again."""
 
+import collections
 import copy
 import mmap
 import os
@@ -27,26 +28,29 @@ class ImportedModule(Module):
         self.inputs = [NodeArg(*port) for port in self._model.inputs()]
         self.outputs = [NodeArg(*port) for port in self._model.outputs()]
         self.file_names = {}
-        self._places, opened, found = [], [], self._model.initializers()
-        self._train = None if train is None else list(train)
-        train = {name for name, _, role in found if role == "weight"} if train is None else self._check(found, self._train)
-        for i, (name, value, role) in enumerate(found):
+        found = self._model.initializers()
+        times = collections.Counter(name for name, _, _, _ in found)
+        # Branches may use a name twice.
+        found = [(name if times[name] == 1 else place + name, place, *rest) for name, place, *rest in found]
+        self._places, opened, self._train = [], [], None if train is None else list(train)
+        train = {name for name, _, _, role in found if role == "weight"} if train is None else self._check(found, self._train)
+        for i, (name, place, value, role) in enumerate(found):
             if name in train or role == "statistics":
                 opened.append(i)
-                self._place(name, value, name in train)
+                self._place(name, value, name in train, (place, name.removeprefix(place)))
         self._model.open(opened)
         self.eval()
 
     @staticmethod
     def _check(found, names):
-        floating = {n for n, v, _ in found if isinstance(v, _c.Tensor) and v.dtype.is_floating_point and v.element_size() > 1}
+        floating = {n for n, _, v, _ in found if isinstance(v, _c.Tensor) and v.dtype.is_floating_point and v.element_size() > 1}
         for name in names:
             if name not in floating:
                 raise ValueError(f"[onnx.module] cannot train {name!r}: expected floating tensors that the file holds, such as "
                                  f"{sorted(floating)[:4]}, got another name")
         return set(names)
 
-    def _place(self, name, value, trained):
+    def _place(self, name, value, trained, key):
         module, parts, path = self, name.split("."), []
         if not all(parts):
             parts = [name.replace(".", "_")]
@@ -65,7 +69,7 @@ class ImportedModule(Module):
         else:
             module.register_buffer(part, own)
         self.file_names[".".join(path)] = name
-        self._places.append((module, part, value, name))
+        self._places.append((module, part, value, key))
 
     def _weights(self):
         return [module._parameters[part] if part in module._parameters else module._buffers[part]
@@ -91,13 +95,13 @@ class ImportedModule(Module):
         Raises TypeError where a tensor is no longer of the file's dtype and shape.
         """
         changed = {}
-        for (_, _, old, name), new in zip(self._places, self._weights()):
+        for (_, _, old, key), new in zip(self._places, self._weights()):
             if new is None or new.dtype != old.dtype or new.shape != old.shape:
-                raise TypeError(f"[onnx.module] {name!r} does not fit the file: expected {old.dtype.name} {list(old.shape)}, got "
+                raise TypeError(f"[onnx.module] {key[1]!r} does not fit the file: expected {old.dtype.name} {list(old.shape)}, got "
                                 f"{'None' if new is None else f'{new.dtype.name} {list(new.shape)}'}")
             raw = _c.to_bytes(new.detach().contiguous())
             if raw != _c.to_bytes(old.contiguous()):
-                changed[name] = raw
+                changed[key] = raw
         folder = None if isinstance(self._source, bytes) else os.path.dirname(self._source)
         rewrite(self._bytes, folder, os.fspath(path), changed)
 

@@ -1,6 +1,7 @@
 """An ONNX file again, with other bytes in some of its tensors. What need not change is copied as it stands."""
 
 import contextlib
+import itertools
 import math
 import os
 
@@ -28,33 +29,25 @@ class _Rewriter:
         return None if same else parts
 
     def model(self, message):
-        return self.walk(message, {7: self.main_graph, 25: self.function})
-
-    def main_graph(self, message):
-        return self.walk(message, {1: self.main_node, 5: self.initializer})
-
-    def graph(self, message):
-        return self.walk(message, {1: self.node, 5: self.tensor})
+        return self.walk(message, {7: self.graph, 25: self.function})
 
     def function(self, message):
-        return self.walk(message, {7: self.node})
+        return self.walk(message, {7: lambda node: self.node(node, "?")})   # whose tensors are not trained
 
-    def main_node(self, message):
-        facts = {n: bytes(v) for n, kind, v, _, _ in proto.fields(message) if kind == 2 and n in (2, 4)}
-        raw = self.changed.pop(facts[2].decode(), None) if facts.get(4) == b"Constant" and 2 in facts else None
-        if raw is None:
-            return self.node(message)
-        return self.walk(message, {5: lambda attribute: self.walk(attribute, {5: lambda t: self.tensor(t, raw)})})
+    def graph(self, message, place=""):
+        position = itertools.count()
+        return self.walk(message, {1: lambda node: self.node(node, place, next(position)),
+                                   5: lambda t: self.tensor(t, self.changed.pop((place, _text(t, 8)), None))})
 
-    def node(self, message):
-        return self.walk(message, {5: self.attribute})
+    def node(self, message, place, position=0):
+        raw = self.changed.pop((place, _text(message, 2)), None) if _text(message, 4) == "Constant" else None
+        if raw is not None:
+            return self.walk(message, {5: lambda attribute: self.walk(attribute, {5: lambda t: self.tensor(t, raw)})})
+        return self.walk(message, {5: lambda attribute: self.attribute(attribute, f"{place}{position}:{_text(attribute, 1)}/")})
 
-    def attribute(self, message):
-        return self.walk(message, {5: self.tensor, 10: self.tensor, 6: self.graph, 11: self.graph})
-
-    def initializer(self, message):
-        name = next((bytes(v).decode() for n, _, v, _, _ in proto.fields(message) if n == 8), "")
-        return self.tensor(message, self.changed.pop(name, None))
+    def attribute(self, message, place):
+        graph = lambda g: self.graph(g, place)  # noqa: E731
+        return self.walk(message, {5: self.tensor, 10: self.tensor, 6: graph, 11: graph})
 
     def tensor(self, message, raw=None):
         kept, dims, facts, elem, outside = [], [], {}, 0, False
@@ -92,6 +85,10 @@ class _Rewriter:
         return facts
 
 
+def _text(message, field):
+    return next((bytes(v).decode(errors="replace") for n, kind, v, _, _ in proto.fields(message) if n == field and kind == 2), "")
+
+
 def _varints(value):
     numbers, n, shift = [], 0, 0
     for byte in value:
@@ -106,7 +103,7 @@ def _varints(value):
 def rewrite(source, folder, path, changed):
     """Writes the model in the buffer `source` (external data below `folder`) to a path.
 
-    changed: {tensor: its new bytes}, of initializers and Constants of the main graph.
+    changed: {(place, tensor): its new bytes}, of initializers and Constants; the place is that of _c.OnnxTrainable.
     """
     source = memoryview(source)
     work, beside = _Rewriter(changed, folder, path + ".data"), path + ".data"

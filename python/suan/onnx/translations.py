@@ -564,10 +564,13 @@ def _group_norm(c):
 
 
 def _softplus(c):
-    beta = c.attrs["beta"]   # above the threshold the two agree to the last bits
-    if beta == 1:
-        return c.emit("Softplus", c.x())
-    return c.emit("Div", c.emit("Softplus", c.emit("Mul", c.x(), c.scalar(beta))), c.scalar(beta))
+    beta, threshold = c.attrs["beta"], c.attrs["threshold"]
+    scaled = c.x() if beta == 1 else c.emit("Mul", c.x(), c.scalar(beta))
+    out = c.emit("Softplus", scaled)
+    out = out if beta == 1 else c.emit("Div", out, c.scalar(beta))
+    if threshold >= 20 and c.dtype() != "float64":   # x itself above it, to the last bit
+        return out
+    return c.emit("Where", c.emit("Greater", scaled, c.scalar(threshold)), c.x(), out)
 
 
 def _batch_norm_train(c):
