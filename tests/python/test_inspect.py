@@ -173,4 +173,6 @@ def test_damaged_files_are_named(tmp_path):
 def test_html_is_refused_for_other_files(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"\x08\x09")
     done = suan_inspect(tmp_path / "m.onnx", "--html", tmp_path / "out.html")
-    assert done.returncode == 1 and "[inspect] --html shows checkpoints: expected a safetensors file" in done.stderr
+    assert done.returncode == 1 and "[onnx] not a model" in done.stderr and not (tmp_path / "out.html").exists()
+    done = suan_inspect("--html", tmp_path / "out.html")
+    assert done.returncode == 1 and "[inspect] --html shows a file" in done.stderr

@@ -217,7 +217,7 @@ def section(items, outputs, types, key="g"):
         key: of this graph on its page.
     """
     if not items:
-        return "<p>No nodes: constants decide every output.</p>"
+        return "<p>No nodes but constants.</p>"
     drawings = []
     if len(items) <= LARGE:
         drawings.append((draw(items, range(len(items)), outputs, f"{key}0"), ""))

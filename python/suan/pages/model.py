@@ -6,7 +6,7 @@ import struct
 import numpy
 
 from ..onnx import proto
-from ..onnx.model_file import Message, ModelFile, integers, port, signed
+from ..onnx.model_file import ModelFile, Node, integers, port, signed
 from ..onnx.proto import every, first
 from ..onnx.session import Session
 from . import memory
@@ -79,13 +79,30 @@ def _plan(session, sizes):
     types = []
     for p in session.inputs:
         if p.kind != "tensor" or p.shape is None:
-            return None, None, f"input '{p.name}' is {'no tensor' if p.kind != 'tensor' else 'of no known shape'}: such a model " \
-                               "runs node by node, or is planned once it is called"
+            what = "no tensor: such a model runs node by node" if p.kind != "tensor" else "of no declared shape"
+            return None, None, f"Not planned here: input '{p.name}' is {what}"
         types.append((p.dtype, [d if isinstance(d, int) else sizes.get(d, 1) for d in p.shape]))
     try:
         return types, session._session.plan(types), ""
-    except (RuntimeError, MemoryError, ValueError, TypeError, IndexError) as error:
-        return types, None, str(error).split(" (at ")[0]
+    except RuntimeError as error:
+        return types, None, f"Node by node, without a plan: {_plain(error)}"
+    except (MemoryError, ValueError, TypeError, IndexError) as error:
+        return types, None, f"Not with these sizes: {_plain(error)}"
+
+
+def _plain(error):
+    """Without the Python line that asked: it is this file's caller."""
+    return str(error).rsplit(" (at ", 1)[0]
+
+
+def _values(session, types, planned):
+    """What is known before a call; with sizes that do not fit, what constants alone decide."""
+    try:
+        return session._session.values(types)
+    except (MemoryError, ValueError, TypeError, IndexError):
+        if planned:
+            raise
+        return session._session.values(None)
 
 
 def model_page(path, sizes=None):
@@ -102,7 +119,7 @@ def model_page(path, sizes=None):
     model, meta = ModelFile(path), session.metadata
     weights = _weights(model)
     types, plan, why = _plan(session, sizes)
-    known, typed = session._session.values(types)
+    known, typed = _values(session, types, plan is not None)
     text = {n.decode(errors="replace"): f"{str(d).removeprefix('suan.')} {_dims(s)}" for n, (d, s) in typed.items()}
     for name, array in known.items():
         if name not in model.tensors and hasattr(array, "numpy"):
@@ -115,7 +132,7 @@ def model_page(path, sizes=None):
             text[name.decode(errors="replace")] = f"{_ELEM.get(elem, elem)} {_shape_text(dims)}"
     flops = sum(n[6] for n in plan["nodes"]) if plan else 0
     ran = _where_it_ran(plan)
-    items = [_item(node, model, known, ran, plan) for node in model.nodes if not node.is_onnx("Constant")]
+    items = _items(model.nodes, set(model.tensors), known, ran, plan)
     outputs = [n.decode(errors="replace") for n in model.outputs]
     body = cards([(number(sum(math.prod(r[2]) for r in weights)).strip(), "parameters"), (size(sum(r[3] for r in weights)), "weights"),
                   *([(size(plan["arena_bytes"]), "arena of a call"), (size(plan["output_bytes"]), "outputs of a call"),
@@ -129,9 +146,10 @@ def model_page(path, sizes=None):
     if plan:
         body += memory.plan_section(plan, "Memory of a call, as planned")
     body += "<h2>Operators</h2>" + _bars(session.operators)
-    body += "<h2>Weights</h2>" + table(("name", "dtype", "sizes", "bytes", "share"), [
-        (n, d, _dims(s), size(b), f"{b / max(1, sum(r[3] for r in weights)):.1%}") for n, d, s, b in weights], 3, 12)
-    body += "<h2>Graph</h2>" + section(items, outputs, text)
+    if weights:
+        body += "<h2>Weights</h2>" + table(("name", "dtype", "sizes", "bytes", "share"), [
+            (n, d, _dims(s), size(b), f"{b / max(1, sum(r[3] for r in weights)):.1%}") for n, d, s, b in weights], 3, 12)
+    body += "<h2>Graph</h2>" + section(items, outputs, text) + _inner_graphs(model)
     about = [f"{size(model.bytes_before)}", f"made by {meta['producer'] or 'an unnamed program'} {meta['producer_version']}".strip(),
              f"ir version {meta['ir_version']}"] + [f"{k}: {v}" for k, v in list(meta["custom"].items())[:6]]
     return page(str(path).rsplit("/", 1)[-1], "; ".join(about), body)
@@ -158,10 +176,35 @@ def _where_it_ran(plan):
     return ran
 
 
-def _item(node, model, known, ran, plan):
+def _items(nodes, weights, known=(), ran=None, plan=None):
+    constants = {o for n in nodes if n.is_onnx("Constant") for o in n.outputs}
+    return [_item(n, weights, constants, known, ran or {}, plan) for n in nodes if not n.is_onnx("Constant")]
+
+
+def _inner_graphs(model, most=16):
+    """The graphs that nodes own (branches, bodies of loops), one below the other."""
+    out, todo, count = "", [(n, "") for n in model.nodes], 0
+    while todo:
+        node, inside = todo.pop(0)
+        label = inside + (node.name.decode(errors="replace") or node.op)
+        for key, attribute in node.attributes.items():
+            for g in every(attribute, 6) + every(attribute, 11):
+                nodes = [Node(m) for m in every(g, 1)]
+                todo += [(n, label + " / ") for n in nodes]
+                count += 1
+                if count > most:
+                    continue
+                weights = {bytes(first(m, 8)) for m in every(g, 5)}
+                results = [bytes(first(m, 1)).decode(errors="replace") for m in every(g, 12)]
+                out += (f"<h3>{escape(label)}: {escape(key.decode(errors='replace'))}</h3>"
+                        + section(_items(nodes, weights), results, {}, f"s{count}_"))
+    return out + (f"<p>{count - most} more graphs inside of these are not shown.</p>" if count > most else "")
+
+
+def _item(node, weight_names, constants, known, ran, plan):
     name = node.name.decode(errors="replace")
     details = [(key.decode(errors="replace"), attribute_text(a)) for key, a in sorted(node.attributes.items())]
-    weights = [n.decode(errors="replace") for n in node.inputs if n in model.tensors]
+    weights = [n.decode(errors="replace") for n in node.inputs if n in weight_names]
     if weights:
         details.append(("Weights", "\n".join(f"{w}" for w in weights)))
     outputs = [o for o in node.outputs if o]
@@ -176,14 +219,8 @@ def _item(node, model, known, ran, plan):
     if kernel and strides and any(s != 1 for s in strides):
         note += f" /{strides[0]}"
     decode = lambda names: [n.decode(errors="replace") for n in names]  # noqa: E731
-    return Item(op, note, kind_of(node.op), decode(n for n in node.inputs if n not in model.tensors and not _is_constant(model, n)),
+    return Item(op, note, kind_of(node.op), decode(n for n in node.inputs if n not in weight_names and n not in constants),
                 decode(node.outputs), details, name)
-
-
-def _is_constant(model, name):
-    if not hasattr(model, "constants"):
-        model.constants = {o for n in model.nodes if n.is_onnx("Constant") for o in n.outputs}
-    return name in model.constants
 
 
 def _placement(session, model, plan, why, types, sizes, known):
@@ -194,7 +231,7 @@ def _placement(session, model, plan, why, types, sizes, known):
             {d for p in session.inputs for d in p.shape or () if isinstance(d, str)}) else "") + ".</p>"
     if plan is None:
         if why:
-            return out + f"<p>Node by node, without a plan: {escape(why)}</p>"
+            return out + f"<p>{escape(why)}</p>"
         return out + "<p>Nothing runs: constants and sizes decide all outputs.</p>"
     counts = {}
     for op, parts, _, _, _, _, flops, view in plan["nodes"]:
