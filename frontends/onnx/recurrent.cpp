@@ -1,6 +1,7 @@
-// LSTM, GRU and RNN. A plain LSTM is one op for all its steps; the others run one step after another: each is two
+// LSTM, GRU and RNN. A plain LSTM or GRU is one op for all its steps; the others run one step after another: each is two
 // products and element-wise ops, which the passes join. Sequence lengths hold the state and clear the output of steps
 // past the end.
+#include <cstring>
 #include <functional>
 
 #include "frontends/onnx/build.h"
@@ -82,25 +83,91 @@ State rnn_step(const Direction& d, const Tensor& xw, const State& s) {
   return {d.act[0](xw + product(s.h, d.recurrent, d.bias_hidden)), {}};
 }
 
-// ONNX has a cell's gates as input, output, forget, cell; the op takes input, forget, cell, output.
-struct LstmWeights {
-  Tensor weight, recurrent, bias;
+enum class Kind { lstm, gru, rnn };
+
+// A direction as the ops take it: gates in their order, the recurrent weight in panels where it is packed once.
+struct LayerWeights {
+  Tensor weight, recurrent;
+  Tensor bias, bias_hidden;   // the second of a GRU only
 };
-LstmWeights in_op_order(const Direction& d) {
+LayerWeights in_op_order(const Direction& d, Kind kind, bool panels) {
   auto reordered = [&](const Tensor& t) {
     auto rows = [&](int64_t from, int64_t to) { return slice(t, 0, from * d.hidden, to * d.hidden); };
-    return apply(SUAN_OP("cat"), {rows(0, 1), rows(2, 4), rows(1, 2)}, {int64_t(0)});
+    if (!t) return t;
+    // input, output, forget, cell becomes input, forget, cell, output; update, reset, new becomes reset, update, new.
+    return kind == Kind::lstm ? apply(SUAN_OP("cat"), {rows(0, 1), rows(2, 4), rows(1, 2)}, {int64_t(0)})
+                              : apply(SUAN_OP("cat"), {rows(1, 2), rows(0, 1), rows(2, 3)}, {int64_t(0)});
   };
-  return {reordered(d.weight), reordered(d.recurrent), d.bias_in ? reordered(d.bias_in + d.bias_hidden) : Tensor()};
-}
-std::pair<Tensor, State> whole_lstm(const LstmWeights& w, const Tensor& x, const State& s, bool reverse) {
-  const Tensors out = apply_all(SUAN_OP("lstm_layer"), {product(x, w.weight, w.bias), s.h, s.c, w.recurrent}, {reverse});
-  const int64_t last = reverse ? 0 : x.dim(0) - 1;
-  auto at_last = [&](const Tensor& t) { return squeeze(slice(t, 0, last, last + 1), 0); };
-  return {out[0], {at_last(out[0]), at_last(out[1])}};
+  LayerWeights w{reordered(d.weight), reordered(d.recurrent), {}, {}};
+  if (kind == Kind::gru) {
+    w.bias = reordered(d.bias_in);
+    w.bias_hidden = reordered(d.bias_hidden);
+  } else if (d.bias_in) {
+    w.bias = reordered(d.bias_in + d.bias_hidden);
+  }
+  if (panels && w.recurrent.dtype() == DType::f32)
+    w.recurrent = apply(SUAN_OP("gate_panels"), {w.recurrent}, {int64_t(kind == Kind::lstm ? 4 : 3)});
+  return w;
 }
 
-enum class Kind { lstm, gru, rnn };
+// The weights of all directions, made of constants, and these.
+struct ConstantWeights {
+  std::vector<Tensor> from;
+  std::vector<LayerWeights> made;
+  // A node may meet other constants where they depend on shapes or on numbers that a plan is made for.
+  bool are_from(const std::vector<Tensor>& now) const {
+    for (size_t i = 0; i < from.size(); ++i) {
+      const Tensor &a = from[i], &b = now[i];
+      if (a.defined() != b.defined() || (a.defined() && !(a.type() == b.type()))) return false;
+      if (!a.defined() || a.storage() == b.storage()) continue;
+      if (!a.is_contiguous() || !b.is_contiguous() || std::memcmp(a.raw(), b.raw(), size_t(a.type().bytes())) != 0) return false;
+    }
+    return true;
+  }
+};
+
+// Steps [steps, batch] of each sequence of x [steps, batch, n], by number.
+Tensor steps_of(const Tensor& x, const Tensor& numbers) {
+  const int64_t steps = x.dim(0), batch = x.dim(1), n = x.dim(2);
+  const Tensor column = apply(SUAN_OP("arange"), {}, {0.0, double(batch), 1.0, DType::i64});
+  return apply(SUAN_OP("embedding"), {reshape(x, {steps * batch, n}), numbers * number(double(batch), numbers) + column});
+}
+
+// Lengths only say which steps of a sequence are its own: outputs past its end are 0, the last state is that of its last
+// step, and backwards its own steps are turned round alone.
+class Lengths {
+ public:
+  Lengths(const Tensor& length, int64_t steps) {
+    const Tensor flat = reshape(length, {length.numel()});
+    length_ = minimum(maximum(flat, number(0, flat)), number(double(steps), flat));
+    step_ = reshape(apply(SUAN_OP("arange"), {}, {0.0, double(steps), 1.0, DType::i64}), {steps, 1});
+    live_ = lt(step_, length_);
+  }
+  Tensor turned(const Tensor& x) const { return steps_of(x, where(live_, length_ - step_ - number(1, step_), step_)); }
+  Tensor cleared(const Tensor& y) const { return where(unsqueeze(live_, 2), y, number(0, y)); }
+  Tensor last(const Tensor& states, const Tensor& first) const {   // those of an empty sequence stay the first ones
+    const Tensor end = unsqueeze(maximum(length_ - number(1, length_), number(0, length_)), 0);
+    return where(unsqueeze(gt(length_, number(0, length_)), 1), squeeze(steps_of(states, end), 0), first);
+  }
+
+ private:
+  Tensor length_, step_, live_;
+};
+
+std::pair<Tensor, State> whole_layer(Kind kind, const LayerWeights& w, const Tensor& x, const State& s, bool reverse, bool reset_after,
+                                     const Lengths* lengths) {
+  const bool turn = lengths && reverse, back = reverse && !turn;
+  const Tensor gates = product(turn ? lengths->turned(x) : x, w.weight, w.bias);
+  const Tensors out = kind == Kind::lstm ? apply_all(SUAN_OP("lstm_layer"), {gates, s.h, s.c, w.recurrent}, {back})
+                                         : apply_all(SUAN_OP("gru_layer"), {gates, s.h, w.recurrent, w.bias_hidden}, {back, reset_after});
+  const int64_t end = back ? 0 : x.dim(0) - 1;
+  auto last = [&](const Tensor& t, const Tensor& first) {
+    return lengths ? lengths->last(t, first) : squeeze(slice(t, 0, end, end + 1), 0);
+  };
+  const State final{last(out[0], s.h), kind == Kind::lstm ? last(out[1], s.c) : Tensor()};
+  if (!lengths) return {out[0], final};
+  return {lengths->cleared(turn ? lengths->turned(out[0]) : out[0]), final};
+}
 
 Tensor direction_of(const Tensor& t, int64_t k) {
   if (!t) return t;
@@ -136,8 +203,14 @@ Values build_recurrent(Call& c) {
       if (names[i] != (i % size_t(n_act) ? "Tanh" : "Sigmoid")) return false;
     return true;
   }();
-  const bool plain_lstm = kind == Kind::lstm && usual && clip <= 0 && !c.has(4) && !c.has(7) && !c.integer("input_forget", 0);
-  if (!plain_lstm && c.eval.open_sizes()) throw NotOpen{};   // a node for each step
+  const bool whole = (kind == Kind::lstm && usual && clip <= 0 && !c.has(7) && !c.integer("input_forget", 0)) ||
+                     (kind == Kind::gru && usual && clip <= 0);
+  if (length && is_concrete(c.in[4])) {   // exporters like to give lengths that are all of it
+    const std::vector<int64_t> known = read_ints(length);
+    if (std::all_of(known.begin(), known.end(), [&](int64_t n) { return n == steps; })) length = {};
+  }
+  if ((!whole || length) && c.eval.open_sizes()) throw NotOpen{};   // a node for each step, or as many numbers
+  const std::optional<Lengths> lengths = whole && length ? std::optional<Lengths>(std::in_place, length, steps) : std::nullopt;
   Activations functions(c);
   Tensors all_y, last_h, last_c;
   auto direction_at = [&](int64_t k) {
@@ -150,26 +223,30 @@ Values build_recurrent(Call& c) {
     if (kind == Kind::lstm && c.has(7)) d.peephole = direction_of(c[7], k);
     return d;
   };
-  auto all_weights = [&] {
-    std::vector<LstmWeights> all;
-    for (int64_t k = 0; k < directions; ++k) all.push_back(in_op_order(direction_at(k)));
+  auto all_weights = [&](bool panels) {
+    std::vector<LayerWeights> all;
+    for (int64_t k = 0; k < directions; ++k) all.push_back(in_op_order(direction_at(k), kind, panels));
     return all;
   };
-  // Constants are put in order once, for all plans.
-  std::shared_ptr<const std::vector<LstmWeights>> ordered;
-  if (plain_lstm) {
-    const bool constant = is_concrete(c.in[1]) && is_concrete(c.in[2]) && (!c.has(3) || is_concrete(c.in[3]));
-    ordered = constant && c.eval.tracing() ? c.prepared<std::vector<LstmWeights>>([&] { return Eval::eagerly(all_weights); })
-                                           : std::make_shared<const std::vector<LstmWeights>>(all_weights());
+  // Constants are put in order and packed once, for all plans.
+  std::vector<LayerWeights> weights;
+  if (whole && c.eval.tracing() && is_concrete(c.in[1]) && is_concrete(c.in[2]) && (!c.has(3) || is_concrete(c.in[3]))) {
+    const std::vector<Tensor> from{weight, recurrent, c.optional(3)};
+    auto packed = [&] { return Eval::eagerly([&] { return all_weights(true); }); };
+    const auto kept = c.prepared<ConstantWeights>([&] { return ConstantWeights{from, packed()}; });
+    weights = kept->are_from(from) ? kept->made : packed();
+  } else if (whole) {
+    weights = all_weights(false);
   }
   for (int64_t k = 0; k < directions; ++k) {
     const bool back = direction == "reverse" || k == 1;
-    if (plain_lstm) {
+    if (whole) {
       const State first{h0 ? direction_of(h0, k) : zero, c0 ? direction_of(c0, k) : zero};
-      const auto [y, last] = whole_lstm((*ordered)[size_t(k)], x, first, back);
+      const auto [y, last] = whole_layer(kind, weights[size_t(k)], x, first, back, c.integer("linear_before_reset", 0),
+                                         lengths ? &*lengths : nullptr);
       all_y.push_back(unsqueeze(y, 1));
       last_h.push_back(unsqueeze(last.h, 0));
-      last_c.push_back(unsqueeze(last.c, 0));
+      if (kind == Kind::lstm) last_c.push_back(unsqueeze(last.c, 0));
       continue;
     }
     Direction d = direction_at(k);

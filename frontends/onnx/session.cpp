@@ -1,4 +1,5 @@
-// Sessions: a plan for each set of input types, or node by node where data decides what happens.
+// Sessions: a plan for each set of input types, and of the numbers among the inputs that decide what happens; or node by
+// node where other data decides.
 #include "frontends/onnx/session.h"
 
 #include <algorithm>
@@ -23,8 +24,16 @@
 namespace suan::onnx {
 namespace {
 
+// What a plan is made for: the inputs' types, and what the deciding ones hold.
+struct Key {
+  std::vector<TensorType> types;
+  std::vector<int64_t> numbers;
+  bool operator==(const Key&) const = default;
+};
+
 struct Planned {
-  std::vector<TensorType> types;          // of the inputs
+  Key key;
+  std::string stepwise_node;              // not empty: no plan, data decides there
   std::unique_ptr<RunPool> pool;          // null when the whole answer is known from the types
   std::vector<Value> known;               // outputs that the types alone decide
   std::vector<int> from_plan;             // outputs that the plan gives, in its order
@@ -34,6 +43,7 @@ struct Planned {
 // A program for all sizes above 1 of some named dimensions; the others are 0 or 1 as in the key.
 struct Opened {
   std::vector<int64_t> closed;            // by symbol: 0, 1, or -1 for an open one
+  std::vector<int64_t> numbers;           // as in the key
   std::unique_ptr<OpenProgram> program;   // null: the model does not allow it
 };
 
@@ -68,6 +78,13 @@ struct Session::State {
   std::string stepwise_node;
   ConstantCache constants;                                // packed weights
 
+  // Inputs of a few integers whose content decides: found when a model cannot be planned without it. `deciding` is not
+  // written once decided_by_inputs is set.
+  std::vector<int> deciding;
+  std::atomic<bool> decided_by_inputs{false};
+  size_t keys_planned = 0;                                // under `planning`: sets of numbers that plans were made for
+  std::list<std::pair<std::vector<int64_t>, int64_t>> missed;   // numbers without a plan and how often, under `mutex`
+
   std::vector<std::vector<int>> symbols;                  // by input and dimension; -1 for a number
   int n_symbols = 0;
   bool openable = true;                                   // so far
@@ -85,14 +102,19 @@ struct Session::State {
   }
   void fix_sizes();
   void find_symbols();
-  std::shared_ptr<Planned> find(const std::vector<TensorType>& types);
-  std::shared_ptr<Planned> plan(const std::vector<TensorType>& types);
+  Key key_of(std::vector<TensorType> types, std::span<const Value> in) const;
+  std::vector<int> candidates(const std::vector<TensorType>& types) const;
+  bool choose_deciding(const std::vector<TensorType>& types, std::span<const Value> in);
+  bool worth_planning(const Key& key);
+  std::string deciding_names() const;
+  std::shared_ptr<Planned> find(const Key& key);
+  std::shared_ptr<Planned> plan(const std::vector<TensorType>& types, std::span<const Value> in);
   std::shared_ptr<Planned> kept();
-  suan::Graph record(const std::vector<TensorType>& types, Planned& planned, Eval&& eval);
+  suan::Graph record(const Key& key, Planned& planned, Eval&& eval);
   void lay_out(suan::Graph g, Planned& planned) const;
-  std::shared_ptr<Planned> translate(const std::vector<TensorType>& types);
-  std::shared_ptr<Planned> from_open(const std::vector<TensorType>& types);
-  const OpenProgram* open(const std::vector<TensorType>& types, const std::vector<int64_t>& closed);
+  std::shared_ptr<Planned> translate(const Key& key);
+  std::shared_ptr<Planned> from_open(const Key& key);
+  const OpenProgram* open(const Key& key, const std::vector<int64_t>& closed);
 };
 
 // Dimensions that the options give sizes to become numbers.
@@ -135,15 +157,25 @@ void Session::State::find_symbols() {
 }
 
 // The model as a graph. What needs no plan goes into `planned`.
-suan::Graph Session::State::record(const std::vector<TensorType>& types, Planned& planned, Eval&& eval) {
+suan::Graph Session::State::record(const Key& key, Planned& planned, Eval&& eval) {
   std::vector<Value> in, out;
   Recorder recorder;
+  const std::vector<int64_t>& numbers = key.numbers;
   {
     ContextScope scope;
     context() = Context{.grad_enabled = false, .dry = true, .recorder = &recorder};
-    for (const TensorType& t : types) {
+    for (const TensorType& t : key.types) {
       in.push_back(stand_in(t));
       recorder.add_argument(in.back().tensor());
+    }
+    if (!numbers.empty()) {   // known now; the argument stays, for nobody to read
+      size_t at = 0;
+      for (int i : deciding) {
+        const TensorType& t = key.types[size_t(i)];
+        const size_t n = size_t(numel(t.shape));
+        in[size_t(i)] = Eval::eagerly([&] { return ops::cast(make_ints({&numbers[at], &numbers[at] + n}, t.shape), t.dtype); });
+        at += n;
+      }
     }
     out = eval.run(model.graph, in, nullptr);
   }
@@ -189,10 +221,10 @@ void Session::State::check_peak(const Plan& plan) const {
                     plan.peak_bytes(), what);
 }
 
-std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>& types) {
+std::shared_ptr<Planned> Session::State::translate(const Key& key) {
   auto planned = std::make_shared<Planned>();
-  planned->types = types;
-  suan::Graph g = record(types, *planned, Eval(true).naming(options.name_nodes));
+  planned->key = key;
+  suan::Graph g = record(key, *planned, Eval(true).naming(options.name_nodes));
   if (planned->from_plan.empty()) return planned;
   optimize(g, {.constants = &constants, .exact = options.exact});
   lay_out(std::move(g), *planned);
@@ -200,9 +232,9 @@ std::shared_ptr<Planned> Session::State::translate(const std::vector<TensorType>
 }
 
 // The program for such sizes, made when it is first asked for.
-const OpenProgram* Session::State::open(const std::vector<TensorType>& types, const std::vector<int64_t>& closed) {
+const OpenProgram* Session::State::open(const Key& key, const std::vector<int64_t>& closed) {
   for (const Opened& o : opened)
-    if (o.closed == closed) return o.program.get();
+    if (o.closed == closed && o.numbers == key.numbers) return o.program.get();
   constexpr size_t most_programs = 16;
   if (opened.size() >= most_programs) return nullptr;
   const int n_open = int(std::count(closed.begin(), closed.end(), -1));
@@ -213,10 +245,13 @@ const OpenProgram* Session::State::open(const std::vector<TensorType>& types, co
     std::vector<int64_t> sizes = closed;
     for (size_t i = 0, at = 0; i < sizes.size(); ++i)
       if (sizes[i] < 0) sizes[i] = sample.sizes[at++];
-    std::vector<TensorType> at = types;
-    for (size_t i = 0; i < at.size(); ++i)
-      for (int d = 0; d < at[i].shape.size(); ++d)
-        if (const int symbol = symbols[i][size_t(d)]; symbol >= 0) at[i].shape[d] = sizes[size_t(symbol)];
+    Key at = key;
+    for (size_t i = 0; i < at.types.size(); ++i)
+      for (int d = 0; d < at.types[i].shape.size(); ++d)
+        if (const int symbol = symbols[i][size_t(d)]; symbol >= 0) at.types[i].shape[d] = sizes[size_t(symbol)];
+    for (int i : deciding)   // as many numbers as there are
+      failed = failed || (!key.numbers.empty() && !(at.types[size_t(i)] == key.types[size_t(i)]));
+    if (failed) break;
     try {
       Planned ignored;
       sample.graph = record(at, ignored, Eval(true, &sample.compared).naming(options.name_nodes));
@@ -235,12 +270,13 @@ const OpenProgram* Session::State::open(const std::vector<TensorType>& types, co
       failed = true;
     }
   }
-  opened.push_back({closed, failed ? nullptr : OpenProgram::from(std::move(samples))});
+  opened.push_back({closed, key.numbers, failed ? nullptr : OpenProgram::from(std::move(samples))});
   return opened.back().program.get();
 }
 
 // Null where these types have to be translated.
-std::shared_ptr<Planned> Session::State::from_open(const std::vector<TensorType>& types) {
+std::shared_ptr<Planned> Session::State::from_open(const Key& key) {
+  const std::vector<TensorType>& types = key.types;
   if (!openable) return nullptr;
   std::vector<int64_t> size(size_t(n_symbols), -1);
   for (size_t i = 0; i < types.size(); ++i)
@@ -256,12 +292,12 @@ std::shared_ptr<Planned> Session::State::from_open(const std::vector<TensorType>
     closed.push_back(s > 1 ? -1 : s);
     if (s > 1) sizes.push_back(s);
   }
-  const OpenProgram* program = open(types, closed);
+  const OpenProgram* program = open(key, closed);
   if (!program) return nullptr;
   std::optional<suan::Graph> g = program->at(sizes);
   if (!g) return nullptr;
   auto planned = std::make_shared<Planned>();
-  planned->types = types;
+  planned->key = key;
   planned->known.resize(model.graph.outputs.size());
   for (size_t k = 0; k < planned->known.size(); ++k) planned->from_plan.push_back(int(k));
   lay_out(std::move(*g), *planned);
@@ -278,48 +314,155 @@ std::shared_ptr<Planned> Session::State::kept() {
   return plans.front();
 }
 
-std::shared_ptr<Planned> Session::State::find(const std::vector<TensorType>& types) {
+std::shared_ptr<Planned> Session::State::find(const Key& key) {
   std::lock_guard lock(mutex);
   for (auto it = plans.begin(); it != plans.end(); ++it)
-    if ((*it)->types == types) {
+    if ((*it)->key == key) {
       plans.splice(plans.begin(), plans, it);
       return kept();
     }
   return nullptr;
 }
 
-// Null where data decides.
-std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& types) {
-  if (std::shared_ptr<Planned> p = find(types)) return p;
-  if (stepwise) return nullptr;
+namespace {
+bool is_few(const TensorType& t) {
+  constexpr int64_t most = 8;
+  const int64_t n = numel(t.shape);
+  return n >= 1 && n <= most;
+}
+}  // namespace
+
+// Inputs of a few integers: sizes, choices, lengths.
+std::vector<int> Session::State::candidates(const std::vector<TensorType>& types) const {
+  std::vector<int> found;
+  for (size_t i = 0; i < types.size(); ++i)
+    if ((is_integer(types[i].dtype) || types[i].dtype == DType::boolean) && is_few(types[i])) found.push_back(int(i));
+  return found;
+}
+
+// Which of them a recording has to know; false where knowing them all is not enough.
+bool Session::State::choose_deciding(const std::vector<TensorType>& types, std::span<const Value> in) {
+  const auto enough = [&] {
+    try {
+      Planned ignored;
+      record(key_of(types, in), ignored, Eval(true));
+      return true;
+    } catch (const NeedsData&) {
+      return false;
+    }
+  };
+  deciding = candidates(types);
+  if (deciding.empty() || !enough()) {
+    deciding.clear();
+    return false;
+  }
+  for (size_t k = deciding.size(); k-- > 0 && deciding.size() > 1;) {
+    const int dropped = deciding[k];
+    deciding.erase(deciding.begin() + int64_t(k));
+    if (!enough()) deciding.insert(deciding.begin() + int64_t(k), dropped);
+  }
+  decided_by_inputs = true;
+  return true;
+}
+
+std::string Session::State::deciding_names() const {
+  std::string text;
+  for (int i : deciding) text += fmt::format("{}'{}'", text.empty() ? "" : ", ", model.graph.inputs[size_t(i)].name);
+  return text;
+}
+
+Key Session::State::key_of(std::vector<TensorType> types, std::span<const Value> in) const {
+  Key key{std::move(types), {}};
+  for (int i : deciding) {
+    const std::vector<int64_t> held = read_ints(in[size_t(i)].tensor());
+    key.numbers.insert(key.numbers.end(), held.begin(), held.end());
+  }
+  return key;
+}
+
+// Numbers may be others in every call. The first ones get plans; after that those that come again, and have to come the
+// more often the more plans were made.
+bool Session::State::worth_planning(const Key& key) {
+  const size_t rounds = keys_planned / std::max<size_t>(options.max_plans, 1);
+  if (key.numbers.empty() || rounds == 0 || options.bf16) return true;
+  constexpr size_t most_missed = 64;
+  std::lock_guard lock(mutex);
+  for (const std::shared_ptr<Planned>& p : plans)
+    if (p->key.numbers == key.numbers) return true;   // another shape
+  auto it = std::find_if(missed.begin(), missed.end(), [&](const auto& m) { return m.first == key.numbers; });
+  if (it == missed.end()) missed.emplace_front(key.numbers, 0);
+  else missed.splice(missed.begin(), missed, it);
+  if (missed.size() > most_missed) missed.pop_back();
+  if (++missed.front().second < int64_t(1) << std::min<size_t>(rounds, 30)) return false;
+  missed.pop_front();
+  return true;
+}
+
+// Null where data decides. `in`: the inputs, or nothing where only their types are known.
+std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& types, std::span<const Value> in) {
+  const auto unplannable = [&] {
+    return stepwise || (decided_by_inputs && !std::all_of(deciding.begin(), deciding.end(), [&](int i) { return is_few(types[size_t(i)]); }));
+  };
+  if (unplannable()) return nullptr;
+  const auto key_now = [&] {
+    if (!decided_by_inputs) return Key{types, {}};
+    if (in.empty())
+      fail<StateError>("onnx", "memory not known before a call: expected shapes that follow from the inputs' shapes, got some that the "
+                               "content of input {} decides", deciding_names());
+    return key_of(types, in);
+  };
+  Key key = key_now();
+  if (std::shared_ptr<Planned> p = find(key)) return p;
   std::unique_lock one(planning, std::defer_lock);
   while (!one.try_lock_for(std::chrono::milliseconds(5))) check_interrupt();
-  if (std::shared_ptr<Planned> p = find(types)) return p;  // another thread met the same shapes
-  if (stepwise) return nullptr;
+  if (unplannable()) return nullptr;
+  key = key_now();
+  if (std::shared_ptr<Planned> p = find(key)) return p;  // another thread met the same
+  if (!worth_planning(key)) return nullptr;
   using Clock = std::chrono::steady_clock;
   const Clock::time_point began = Clock::now();
   std::shared_ptr<Planned> made;
-  bool first = false;
+  bool first = true;   // with these numbers
   {
     std::lock_guard lock(mutex);
-    first = plans.empty();
+    for (const std::shared_ptr<Planned>& p : plans) first = first && p->key.numbers != key.numbers;
   }
   const uint64_t translations = translated;
-  try {
-    // One shape alone is best served by a program of its own: more is known then.
-    if (!first) made = from_open(types);
-    if (!made) made = translate(types);
-  } catch (const NeedsData& e) {
-    stepwise_node = e.node;
-    stepwise = true;
-    one.unlock();
-    say(2, "data decides at node '{}': this model runs node by node, without plans", e.node);
-    return nullptr;
+  for (bool again = true; again;) {
+    again = false;
+    try {
+      // One shape alone is best served by a program of its own: more is known then.
+      if (!first) made = from_open(key);
+      if (!made) made = translate(key);
+    } catch (const NeedsData& e) {
+      if (!key.numbers.empty()) {   // these numbers lead to where other data decides
+        made = std::make_shared<Planned>();
+        made->key = key;
+        made->stepwise_node = e.node;
+        break;
+      }
+      if (in.empty() && !candidates(types).empty())
+        fail<StateError>("onnx", "memory not known before a call: expected shapes that follow from the inputs' shapes, got node '{}' "
+                                 "where data decides", e.node);
+      if ((again = !in.empty() && choose_deciding(types, in))) {
+        key = key_of(types, in);
+        say(1, "data decides at node '{}': plans are made for the content of input {}", e.node, deciding_names());
+        continue;
+      }
+      stepwise_node = e.node;
+      stepwise = true;
+      one.unlock();
+      say(2, "data decides at node '{}': this model runs node by node, without plans", e.node);
+      return nullptr;
+    }
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
   {
     std::lock_guard lock(mutex);
     planning_seconds += seconds;
+    if (!key.numbers.empty() && first && ++keys_planned == options.max_plans)
+      say(2, "the content of input {} keeps changing: it gets a plan only where it comes again, other calls run node by node",
+          deciding_names());
     plans.push_front(made);
     while (plans.size() > std::max<size_t>(options.max_plans, 1)) plans.pop_back();
     kept();
@@ -511,11 +654,11 @@ std::vector<Value> Session::State::run(std::vector<Value> in, const Places& plac
     tensors.push_back(v.tensor());
   }
   std::optional<MemoryBudget> budget(std::in_place, options.memory_limit);
-  std::shared_ptr<Planned> p = plannable ? plan(types) : nullptr;
-  if (!p) {
+  std::shared_ptr<Planned> p = plannable ? plan(types, in) : nullptr;
+  if (!p || !p->stepwise_node.empty()) {
     if (options.bf16)
       fail<TypeError>("onnx", "bf16 is for models with a plan: expected tensors as inputs and shapes that follow from theirs, got {}",
-                      plannable ? fmt::format("node '{}' where data decides", stepwise_node) : "an input that is no tensor");
+                      plannable ? fmt::format("node '{}' where data decides", p ? p->stepwise_node : stepwise_node) : "an input that is no tensor");
     ++stepped;
     std::vector<Value> out = Eval(false).run(g, in, nullptr);
     for (size_t k = 0; k < out.size(); ++k)  // a view of an input would change with it
@@ -589,8 +732,8 @@ MemoryNeed Session::memory(std::span<const TensorType> inputs) const {
     fail<ValueError>("onnx", "wrong number of inputs: expected {}, got {}", g.inputs.size(), inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) check_type(g.inputs[i], inputs[i]);
   const ThreadLimit threads(s.options.threads);
-  const std::shared_ptr<Planned> p = s.plan({inputs.begin(), inputs.end()});
-  if (!p)
+  const std::shared_ptr<Planned> p = s.plan({inputs.begin(), inputs.end()}, {});
+  if (!p || !p->stepwise_node.empty())
     fail<StateError>("onnx", "memory not known before a call: expected shapes that follow from the inputs' shapes, got node '{}' "
                              "where data decides", s.stepwise_node);
   MemoryNeed need;
@@ -650,6 +793,8 @@ std::string Session::describe() const {
   for (const Port& p : m.graph.inputs) out += "input  " + port_text(p) + "\n";
   for (const Port& p : m.graph.outputs) out += "output " + port_text(p) + "\n";
   out += fmt::format("weights {} bytes, {} of them in place\n", m.weight_bytes, m.mapped_bytes);
+  if (state_->stepwise) out += fmt::format("runs node by node: data decides at node '{}'\n", state_->stepwise_node);
+  else if (state_->decided_by_inputs) out += fmt::format("runs as plans for the content of input {}\n", state_->deciding_names());
   int total = 0;
   for (const auto& [op, n] : m.op_counts) total += n;
   out += fmt::format("{} nodes\n", total);

@@ -1,33 +1,25 @@
 // The steps of an LSTM, backwards.
-#include "kernels/cpu/lib/lstm.h"
+#include "kernels/cpu/lib/recurrent.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
 struct State {
-  LstmSizes size;
+  RecurrentSizes size;
   bool grad_cells, grad_acts;
 };
 
 template <class T>
 void run(const void* state, const KernelArgs& a) {
   const State& st = *static_cast<const State*>(state);
-  const LstmSizes& s = st.size;
+  const RecurrentSizes& s = st.size;
   constexpr int lanes = lanes_of<T>, units = 4 * lanes;
   const int64_t hidden = s.hidden, width = 4 * hidden, panels = (hidden + units - 1) / units;
   const T *grad = input<T>(a, 0), *acts = input<T>(a, 1), *cells = input<T>(a, 2), *first = input<T>(a, 3), *weight = input<T>(a, 4);
   const T *grad_cells = st.grad_cells ? input<T>(a, 5) : nullptr, *grad_acts = st.grad_acts ? input<T>(a, 6) : nullptr;
-  T *gates = output<T>(a, 0), *dh = output<T>(a, 1), *dc = output<T>(a, 2), *packed = static_cast<T*>(a.workspace);
+  T *gates = output<T>(a, 0), *dh = output<T>(a, 1), *dc = output<T>(a, 2);
+  T* packed = pack_columns(weight, hidden, width, units, static_cast<T*>(a.workspace));
   std::fill_n(dc, s.state(), T(0));
-  // Columns of the weight, a panel after another.
-  run_tasks(panels, 4 * hidden * hidden, [&](int64_t p) {
-    const int64_t n = std::min<int64_t>(units, hidden - p * units);
-    for (int64_t k = 0; k < width; ++k) {
-      T* to = packed + (p * width + k) * units;
-      std::copy_n(weight + k * hidden + p * units, n, to);
-      std::fill(to + n, to + units, T(0));
-    }
-  });
   // tile = what the gates of a later step give back to the state before it, added.
   auto product = [&](const T* of, int64_t row, int rows, int64_t p, T* tile) {
     tile_gemm<T>({of + row * width, width, 1, packed + p * width * units, units, tile, units, int(width), true}, rows, units);
@@ -36,7 +28,7 @@ void run(const void* state, const KernelArgs& a) {
     const int64_t t = s.at(k);
     const T* before = k ? cells + s.at(k - 1) * s.state() : first;
     const T* later = k + 1 < s.steps ? gates + s.at(k + 1) * s.batch * width : nullptr;
-    lstm_step(s, panels, [&](int64_t row, int rows, int64_t p) {
+    recurrent_step(s, panels, [&](int64_t row, int rows, int64_t p) {
       const int64_t unit = p * units, live = std::min<int64_t>(units, hidden - unit);
       alignas(64) T tile[kTileRows * units];
       for (int r = 0; r < rows; ++r)
@@ -65,7 +57,7 @@ void run(const void* state, const KernelArgs& a) {
         }
     });
   }
-  lstm_step(s, panels, [&](int64_t row, int rows, int64_t p) {
+  recurrent_step(s, panels, [&](int64_t row, int rows, int64_t p) {
     const int64_t unit = p * units, live = std::min<int64_t>(units, hidden - unit);
     alignas(64) T tile[kTileRows * units] = {};
     product(gates + s.at(0) * s.batch * width, row, rows, p, tile);

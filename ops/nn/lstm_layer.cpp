@@ -1,6 +1,6 @@
 // lstm_layer: the steps of an LSTM in one direction (Hochreiter and Schmidhuber 1997), from the input's part of its
 // gates, which is one product for all steps.
-#include "ops/nn/common.h"
+#include "ops/nn/recurrent.h"
 
 namespace suan {
 namespace {
@@ -10,7 +10,7 @@ std::vector<TensorType> infer(const InferContext& c) {
   if (x.size() != 3 || x[0] < 1 || x[2] % 4)
     c.fail<ShapeError>("wrong gates: expected [steps >= 1, batch, 4 * hidden], got {}", to_string(c[0]));
   const Shape state{x[1], x[2] / 4}, all{x[0], x[1], x[2] / 4};
-  if (c.shape(1) != state || c.shape(2) != state || c.shape(3) != Shape{x[2], x[2] / 4})
+  if (c.shape(1) != state || c.shape(2) != state || !ops::is_recurrent_weight(c.shape(3), 4, x[2] / 4))
     c.fail<ShapeError>("shapes do not fit: expected states {} and a weight {}, got {}, {} and {}", to_string(state),
                        to_string(Shape{x[2], x[2] / 4}), to_string(c[1]), to_string(c[2]), to_string(c[3]));
   const TensorType t{c.dtype(0), all, c[0].device};
@@ -21,11 +21,12 @@ Tensors compose(const ComposeContext& c) {
   using namespace ops;
   const Tensor& gates = c[0];
   const int64_t steps = gates.dim(0), batch = gates.dim(1), hidden = gates.dim(2) / 4;
+  const Tensor weight = weight_of(c[3], 4, hidden);
   Tensor h = c[1], state = c[2];
   Tensors ys(size_t(steps), h), states = ys, acts = ys;
   for (int64_t k = 0; k < steps; ++k) {
     const int64_t t = c.attrs.boolean(0) ? steps - 1 - k : k;
-    const Tensor all = reshape(slice(gates, 0, t, t + 1), {batch, 4 * hidden}) + apply(SUAN_OP("linear"), {h, c[3]});
+    const Tensor all = reshape(slice(gates, 0, t, t + 1), {batch, 4 * hidden}) + apply(SUAN_OP("linear"), {h, weight});
     auto part = [&](int64_t g) { return slice(all, 1, g * hidden, (g + 1) * hidden); };
     const Tensor i = sigmoid(part(0)), f = sigmoid(part(1)), g = tanh(part(2)), o = sigmoid(part(3));
     state = f * state + i * g;
@@ -42,19 +43,11 @@ void vjp(VjpContext& c) {
   using namespace ops;
   const bool reverse = c.attrs.boolean(0);
   const Tensors g = apply_all(SUAN_OP("lstm_layer_grad"),
-                              {c.grad_or_zeros(0), c.out(2), c.out(1), c.in(2), c.in(3), c.grad(1), c.grad(2)}, {reverse});
+                              {c.grad_or_zeros(0), c.out(2), c.out(1), c.in(2), weight_of(c.in(3), 4, c.shape(0)[2] / 4), c.grad(1),
+                               c.grad(2)}, {reverse});
   for (int i = 0; i < 3; ++i)
     if (c.needs(i)) c.set(i, g[size_t(i)]);
-  if (!c.needs(3)) return;
-  // Each step's gates came from the state before it.
-  const int64_t steps = c.shape(0)[0], batch = c.shape(0)[1], width = c.shape(0)[2], hidden = width / 4;
-  auto product = [&](const Tensor& gates, const Tensor& states, int64_t n) {
-    return matmul(transpose(reshape(gates, {n * batch, width}), 0, 1), reshape(states, {n * batch, hidden}));
-  };
-  const int64_t first = reverse ? steps - 1 : 0, later = reverse ? 0 : 1, n = steps - 1;
-  Tensor dw = product(slice(g[0], 0, first, first + 1), c.in(1), 1);
-  if (n) dw = dw + product(slice(g[0], 0, later, later + n), slice(c.out(0), 0, 1 - later, 1 - later + n), n);
-  c.set(3, dw);
+  if (c.needs(3)) c.set(3, like_weight(weight_gradient(g[0], c.out(0), c.in(1), reverse), c.shape(3), 4));
 }
 
 std::vector<Sample> samples() {
@@ -62,6 +55,7 @@ std::vector<Sample> samples() {
     return Sample{{{{t, b, 4 * h}}, {{b, h}}, {{b, h}}, {{4 * h, h}, Fill::uniform, -0.4, 0.4}}, {reverse}, note};
   };
   return {sample(3, 2, 3, false, ""), sample(1, 3, 2, true, "one step, backwards"), sample(4, 3, 18, true, "more units than lanes"),
+          {{{{3, 2, 72}}, {{2, 18}}, {{2, 18}}, {{2, 18, 64}, Fill::uniform, -0.4, 0.4}}, {false}, "weight in panels"},
           {.in = {{{3, 2, 8}}, {{2, 2}}, {{2, 2}}, {{8, 3}}}, .error = "shapes do not fit"}};
 }
 
@@ -70,7 +64,7 @@ std::vector<Sample> samples() {
 OpDef op_def_lstm_layer() {
   return {.name = "lstm_layer",
           .doc = "gates [steps, batch, 4 * hidden] (input, forget, cell, output; the input's part with all biases), first "
-                 "states h and c [batch, hidden], weight [4 * hidden, hidden]. At each step gates += weight h, c = "
+                 "states h and c [batch, hidden], weight [4 * hidden, hidden], or what gate_panels makes of it. At each step gates += weight h, c = "
                  "sigmoid(forget) c + sigmoid(input) tanh(cell), h = sigmoid(output) tanh(c); from the last step to the "
                  "first with reverse. Gives h and c of every step [steps, batch, hidden], and the gates after their "
                  "functions, which the gradient uses.",

@@ -460,6 +460,8 @@ ORACLE.update(
     fft_c2r=lambda x, n: np.fft.irfft(x[..., 0] + 1j * x[..., 1], n) * n,
     grid_sample=nn.grid_sample,
     lstm_layer=nn.lstm_layer,
+    gru_layer=nn.gru_layer,
+    gate_panels=nn.gate_panels,
     roi_align=nn.roi_align,
     roi_max_pool=nn.roi_max_pool,
 )
@@ -484,5 +486,6 @@ NO_ORACLE = {
     "tree_ensemble": "random arrays are no trees: test_onnx_ml.py",
     "linear_cross_entropy_forward": "the kernel behind linear_cross_entropy, checked as such",
     "lstm_layer_grad": "the kernel behind lstm_layer's gradient, checked as such",
+    "gru_layer_grad": "the kernel behind gru_layer's gradient, checked as such",
     "random_state": "another one each time: test_onnx_vision.py",
 }

@@ -410,7 +410,41 @@ def grid_sample(x, grid, mode, padding_mode, align_corners, in_elements):
     return out
 
 
+def gate_panels(w, gates):
+    hidden, k = len(w) // gates, w.shape[1]
+    out = np.zeros((-(-hidden // 16), k, gates * 16), w.dtype)
+    for row in range(len(w)):
+        g, unit = divmod(row, hidden)
+        out[unit // 16, :, g * 16 + unit % 16] = w[row]
+    return out
+
+
+def _weight(w, gates, hidden):
+    """The weight that gate_panels(w) came from, or w itself."""
+    if w.ndim == 2:
+        return w
+    return np.stack([w[u // 16, :, g * 16 + u % 16] for g in range(gates) for u in range(hidden)])
+
+
+def gru_layer(gates, h, w, bias, reverse, reset_after):
+    sigmoid = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
+    hidden = h.shape[1]
+    w = _weight(w, 3, hidden)
+    wr, wz, wn = np.split(w, 3)
+    br, bz, bn = np.split(np.zeros(3 * hidden) if bias is None else bias, 3)
+    outs = [None] * len(gates)
+    for t in reversed(range(len(gates))) if reverse else range(len(gates)):
+        xr, xz, xn = np.split(gates[t], 3, axis=1)
+        r, z = sigmoid(xr + h @ wr.T + br), sigmoid(xz + h @ wz.T + bz)
+        q = h @ wn.T + bn if reset_after else r * h
+        n = np.tanh(xn + (r * q if reset_after else q @ wn.T + bn))
+        h = (1 - z) * n + z * h
+        outs[t] = h, np.concatenate([r, z, n, q], 1)
+    return tuple(np.stack(v) for v in zip(*outs))
+
+
 def lstm_layer(gates, h, c, w, reverse):
+    w = _weight(w, 4, h.shape[1])
     sigmoid = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
     steps = len(gates)
     outs = [None] * steps

@@ -215,11 +215,11 @@ def test_log_levels(capfd):
         assert len(lines) == len(told) and all(want in line for want, line in zip(told, lines)), lines
     ort.set_default_logger_severity(3)
     try:
-        ort.InferenceSession(counter()).run(None, trips(1))
+        ort.InferenceSession(counter()).run(None, trips(100))
         assert capfd.readouterr().err == ""
     finally:
         ort.set_default_logger_severity(2)
-    ort.InferenceSession(counter()).run(None, trips(1))
+    ort.InferenceSession(counter()).run(None, trips(100))
     assert "warning: data decides at node 'y'" in capfd.readouterr().err
 
 
@@ -519,7 +519,7 @@ def test_bf16_is_refused_node_by_node():
     s = ort.InferenceSession(counter(), precision="bf16")
     for _ in range(2):
         with pytest.raises(TypeError, match="bf16 is for models with a plan: .* where data decides"):
-            s.run(None, trips(3))
+            s.run(None, trips(100))
 
 
 def recurrent(batch=2, width=3, hidden=4):

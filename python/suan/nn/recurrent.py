@@ -1,7 +1,7 @@
 """RNN, LSTM and GRU layers and their cells, with torch's names of parameters and order of gates.
 
-The input's part of the gates of a whole sequence is one product. The steps of an LSTM without a projection are
-one op; of the others each step is one product with the state and element-wise ops, which suan.compile joins.
+The input's part of the gates of a whole sequence is one product. The steps of a GRU, and of an LSTM without a projection,
+are one op; of the others each step is one product with the state and element-wise ops, which suan.compile joins.
 Sequences of different lengths are padded; packed sequences are absent.
 """
 
@@ -189,11 +189,14 @@ class RNNBase(Module):
         """One layer in one direction: its outputs, and the state after its last step."""
         own = {key: self._parameters[n] for key, n in self._names[k].items()}
         hidden_bias = own.get("bias_hh")
-        if self.mode == "LSTM" and not self.proj_size:
-            gates = _input_gates("LSTM", x.transpose(0, time), own["weight_ih"], own.get("bias_ih"), hidden_bias)
-            y, c, _ = ops.lstm_layer(gates, *state, own["weight_hh"], reverse=backwards)
+        if self.mode in ("LSTM", "GRU") and not self.proj_size:
+            gates = _input_gates(self.mode, x.transpose(0, time), own["weight_ih"], own.get("bias_ih"), hidden_bias)
+            if self.mode == "LSTM":
+                states = ops.lstm_layer(gates, *state, own["weight_hh"], reverse=backwards)[:2]
+            else:
+                states = ops.gru_layer(gates, *state, own["weight_hh"], hidden_bias, reverse=backwards)[:1]
             end = 0 if backwards else -1
-            return y.transpose(0, time), (y[end], c[end])
+            return states[0].transpose(0, time), tuple(s[end] for s in states)
         steps = _input_gates(self.mode, x, own["weight_ih"], own.get("bias_ih"), hidden_bias).unbind(time)
         more = (own["weight_hr"],) if self.proj_size else ()
         step, outputs = _STEPS[self.mode], []
