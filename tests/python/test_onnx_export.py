@@ -48,7 +48,7 @@ def test_samples_of_every_op(opset, tmp_path):
                 it = iter(given)
                 made = _c.apply_sample(name, k, [None if t is None else next(it) for t in inputs])
                 made = [m for m in made if m is not None]
-                return made[:1] if name in ("attention", "lstm_layer") else made  # others are for the gradient
+                return made[:1] if name in ("attention", "gru_layer", "lstm_layer") else made  # others are for the gradient
 
             args = tuple(t for t in inputs if t is not None)
             try:
@@ -99,12 +99,14 @@ class ResNet(nn.Module):
 class Tagger(nn.Module):
     def __init__(self):
         super().__init__()
-        self.words, self.out = nn.Embedding(20, 8), nn.Linear(12, 4)
+        self.words, self.out = nn.Embedding(20, 8), nn.Linear(10, 4)
         self.lstm = nn.LSTM(8, 6, num_layers=2, bidirectional=True, batch_first=True)
+        self.gru = nn.GRU(12, 5, bidirectional=True, batch_first=True)
 
     def forward(self, ids):
         y, (h, c) = self.lstm(self.words(ids))
-        return self.out(y), h, c
+        y, g = self.gru(y)
+        return self.out(y), h, c, g
 
 
 def ids(*shape):
@@ -135,7 +137,7 @@ def test_models_at_other_sizes(name, tmp_path):
     model, calls, path = make(), inputs(), str(tmp_path / "m.onnx")
     dynamic = {first: axes, **({"mask": axes} if name == "bert" else {})}
     again = exported(model, calls[0], path, dynamic_shapes=dynamic)
-    assert again.operators.get("LSTM", 0) == (4 if name == "lstm" else 0)
+    assert [again.operators.get(op, 0) for op in ("LSTM", "GRU")] == ([4, 2] if name == "lstm" else [0, 0])
     assert model.training  # as it was
     model.eval()
     assert {i.name for i in onnx.load(path).graph.initializer} >= {n for n, _ in model.named_parameters()} - {"head.weight"}

@@ -71,6 +71,7 @@ def test_parameters_buffers_and_forward(tmp_path):
     want = suan.onnx.load(path, exact=True)(x).numpy()
     np.testing.assert_allclose(model(x).detach().numpy(), want, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(model(x=suan.tensor(x)).detach().numpy(), model(x).detach().numpy())
+    np.testing.assert_array_equal(model.train()(x).detach().numpy(), model.eval()(x).detach().numpy())   # the file's statistics
     with pytest.raises(ValueError, match="unknown input"):
         model(x, z=x)
     with pytest.raises(TypeError, match="input 'x' does not fit"):
@@ -156,6 +157,25 @@ def test_state_dicts_copies_and_wrong_types(tmp_path):
     with pytest.raises(TypeError, match="does not fit the file: expected float32"):
         model.save(tmp_path / "no.onnx")
     assert not (tmp_path / "no.onnx").exists()
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f8"])
+def test_other_floats(tmp_path, dtype):
+    w = real(3, 2).astype(dtype)
+    kind = helper.np_dtype_to_tensor_dtype(w.dtype)
+    x, y = (helper.make_tensor_value_info(n, kind, s) for n, s in (("x", [2, 3]), ("y", [2, 2])))
+    stored = helper.make_tensor("w", kind, w.shape, w.ravel())   # not as raw bytes
+    path = str(tmp_path / "m.onnx")
+    onnx.save(helper.make_model(helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [stored]),
+                                ir_version=10, opset_imports=[helper.make_opsetid("", 17)]), path)
+    model, x = suan.onnx.module(path), np.ones((2, 3), dtype)
+    model(x).sum().backward()
+    assert model.w.grad.dtype == model.w.dtype and model.w.dtype.itemsize == w.itemsize
+    with suan.no_grad():
+        model.w.mul_(2)
+    model.save(path)
+    onnx.checker.check_model(path, full_check=True)
+    np.testing.assert_array_equal(numpy_helper.to_array(onnx.load(path).graph.initializer[0]), 2 * w)
 
 
 def test_external_data_is_written_beside(tmp_path):

@@ -716,33 +716,49 @@ def _roi_max_pool(c):
                   spatial_scale=float(c.attrs["spatial_scale"]))
 
 
+def _recurrent(c, op, order, weight, hidden_bias=None, **attributes):
+    """All steps of a layer in one direction. order: the op's gates in ONNX's order. Gives the outputs, and ONNX's names."""
+    if len(c.shape(weight)) != 2:
+        raise NotExportable("weights in panels are for plans")
+    steps, hidden = c.shape()[0], c.static(c.shape(weight)[1], "the hidden size")
+    size, reverse = len(order) * hidden, c.attrs["reverse"]
+    # ONNX's operator multiplies by both weights, so the product before it becomes its own.
+    if (made := c.made_by(0, "linear")) and len(made.shape(0)) == 3:
+        x, input_weight, bias = made.x(0), made.x(1), made.x(2)
+    else:
+        x, input_weight, bias = c.x(), c.writer.array(np.eye(size), c.dtype(), (size, size)), ""
+    order = (np.array(order)[:, None] * hidden + np.arange(hidden)).ravel()
+    order = c.writer.array(order, "int64", order.shape)
+    in_order = lambda v: c.emit("Gather", v, order, axis=0)  # noqa: E731
+    one, more = c.ints([0]), c.x(hidden_bias) if hidden_bias else ""
+    if bias or more:
+        none = c.writer.array(np.zeros(size), c.dtype(), (size,))
+        bias = c.emit("Concat", *(in_order(b) if b else none for b in (bias, more)), axis=0)
+        bias = c.emit("Unsqueeze", bias, one)
+    weights = [c.emit("Unsqueeze", in_order(w), one) for w in (input_weight, c.x(weight))]
+    states = [c.emit("Unsqueeze", c.x(i), one) for i in range(1, weight)]
+    y, *last = c.emit(op, x, *weights, bias, "", *states, n_out=weight, hidden_size=hidden,
+                      direction="reverse" if reverse else "forward", **attributes)
+    return c.emit("Squeeze", y, c.ints([1])), last, 0 if reverse else steps - 1
+
+
 def _lstm_layer(c):
     if c.used(2):
         raise NotExportable("the gates after their functions are for its gradient")
-    steps, reverse, hidden = c.shape()[0], c.attrs["reverse"], c.static(c.shape(3)[1], "the hidden size")
-    # ONNX's operator multiplies by both weights, so the product before it becomes its own.
-    if (made := c.made_by(0, "linear")) and len(made.shape(0)) == 3:
-        x, weight, bias = made.x(0), made.x(1), made.x(2)
-    else:
-        x, weight, bias = c.x(), c.writer.array(np.eye(4 * hidden), c.dtype(), (4 * hidden, 4 * hidden)), ""
-    order = (np.array([0, 3, 1, 2])[:, None] * hidden + np.arange(hidden)).ravel()   # input, output, forget, cell
-    order = c.writer.array(order, "int64", order.shape)
-    in_order = lambda v: c.emit("Gather", v, order, axis=0)  # noqa: E731
-    one = c.ints([0])
-    if bias:
-        bias = c.emit("Concat", in_order(bias), c.writer.array(np.zeros(4 * hidden), c.dtype(), (4 * hidden,)), axis=0)
-        bias = c.emit("Unsqueeze", bias, one)
-    weights = [c.emit("Unsqueeze", in_order(w), one) for w in (weight, c.x(3))]
-    states = [c.emit("Unsqueeze", c.x(i), one) for i in (1, 2)]
-    y, _, last = c.emit("LSTM", x, *weights, bias, "", *states, n_out=3, hidden_size=hidden,
-                        direction="reverse" if reverse else "forward")
+    y, (_, last), end = _recurrent(c, "LSTM", [0, 3, 1, 2], 3)   # input, output, forget, cell
     cells = None
     if c.used(1):   # ONNX gives the last state: whoever reads another one is refused
-        end = 0 if reverse else steps - 1
         if not all(op == "slice" and a["dim"] == 0 and a["start"] == end and a["stop"] == end + 1 for op, a in c.readers(1)):
             raise NotExportable("ONNX gives the cells of the last step only")
-        cells = c.emit("Expand", last, c.ints([steps, 1, 1]))
-    return c.emit("Squeeze", y, c.ints([1])), cells, None
+        cells = c.emit("Expand", last, c.ints([c.shape()[0], 1, 1]))
+    return y, cells, None
+
+
+def _gru_layer(c):
+    if c.used(1):
+        raise NotExportable("the gates after their functions are for its gradient")
+    y, _, _ = _recurrent(c, "GRU", [1, 0, 2], 2, 3, linear_before_reset=int(c.attrs["reset_after"]))   # update, reset, new
+    return y, None
 
 
 def _gru_layer(c):
@@ -919,7 +935,7 @@ NOT_EXPORTED = {
         "log_softmax_grad", "max_pool_grad", "relu_grad", "rms_norm_grad", "sigmoid_grad", "silu_grad", "softmax_grad",
         "tanh_grad"), _GRADIENT),
     **dict.fromkeys(("all_gather", "all_reduce", "barrier", "broadcast", "reduce_scatter"), _RANKS),
-    **dict.fromkeys(("conv_blocked", "fused_elementwise", "fused_epilogue"), _PASSES),
+    **dict.fromkeys(("conv_blocked", "fused_elementwise", "fused_epilogue", "gate_panels"), _PASSES),
     **dict.fromkeys(("random_bits", "random_state"), _RANDOM),
     **dict.fromkeys(("adamw_step", "adamw_steps", "sgd_step", "chunked_sum_squares"), _WRITES),
     **dict.fromkeys(("linear_attention", "tree_ensemble"), _MISSING),
