@@ -235,6 +235,7 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
     if (p.run != cse_pass || !options.constants) continue;
     if (!options.exact) ran("fold_scales", fold_scales_pass(g, *options.constants));
     ran("layout", layout_pass(g, *options.constants));
+    ran("panels", panels_pass(g, *options.constants));
   }
   return counts;
 }
