@@ -236,6 +236,7 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
     if (!options.exact) ran("fold_scales", fold_scales_pass(g, *options.constants));
     ran("int8", int8_pass(g, *options.constants));
     ran("layout", layout_pass(g, *options.constants));
+    ran("panels", panels_pass(g, *options.constants));
   }
   return counts;
 }

@@ -55,6 +55,8 @@ class ConstantCache {
 };
 // Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit.
 int layout_pass(Graph& g, ConstantCache& cache);
+// Products with constant weights, which lie in panels then. Keeps every bit.
+int panels_pass(Graph& g, ConstantCache& cache);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
 int fold_scales_pass(Graph& g, ConstantCache& cache);
 // Products of 8-bit integers: scaled where they are made, their constant weights packed. Keeps every bit.
@@ -69,7 +71,7 @@ struct PassInfo {
 const std::vector<PassInfo>& optimization_passes();
 
 struct OptimizeOptions {
-  ConstantCache* constants = nullptr;  // given: layout_pass runs, after cse
+  ConstantCache* constants = nullptr;  // given: layout_pass and panels_pass run, after cse
   bool exact = true;                   // false: fold_scales_pass runs before it
   bool open_sizes = false;             // a sample of an OpenProgram: fold_open_pass
 };

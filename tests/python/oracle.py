@@ -473,6 +473,8 @@ ORACLE.update(
     lstm_layer=nn.lstm_layer,
     gru_layer=nn.gru_layer,
     gate_panels=nn.gate_panels,
+    weight_panels=nn.weight_panels,
+    linear_panels=nn.linear_panels,
     roi_align=nn.roi_align,
     roi_max_pool=nn.roi_max_pool,
 )

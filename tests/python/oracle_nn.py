@@ -410,6 +410,31 @@ def grid_sample(x, grid, mode, padding_mode, align_corners, in_elements):
     return out
 
 
+def _panel_parts(n, k):
+    """Rows from, to and inputs from, to of each panel."""
+    blocks = max(-(-k // 256), 1)
+    depth = -(-(-(-k // blocks)) // 8) * 8
+    for k0 in range(0, k, depth):
+        for row in range(0, n, 32):
+            yield row, min(row + 32, -(-n // 16) * 16), k0, min(k0 + depth, k)
+
+
+def weight_panels(w):
+    n, k = w.shape
+    w = np.concatenate([w, np.zeros((-n % 16, k), w.dtype)])
+    return np.concatenate([w[r0:r1, k0:k1].T.reshape(-1) for r0, r1, k0, k1 in _panel_parts(n, k)] or [w.reshape(-1)])
+
+
+def linear_panels(x, panels, bias, out):
+    k, at = x.shape[-1], 0
+    w = np.zeros((-(-out // 16) * 16, k))
+    for r0, r1, k0, k1 in _panel_parts(out, k):
+        size = (r1 - r0) * (k1 - k0)
+        w[r0:r1, k0:k1] = panels[at:at + size].reshape(k1 - k0, r1 - r0).T
+        at += size
+    return linear(x, w[:out], bias)
+
+
 def gate_panels(w, gates):
     hidden, k = len(w) // gates, w.shape[1]
     out = np.zeros((-(-hidden // 16), k, gates * 16), w.dtype)

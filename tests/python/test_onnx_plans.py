@@ -171,3 +171,20 @@ def test_one_program_serves_all_lengths_of_a_gru():
         want, _ = gru(x.astype("f8"), *(v[0] for v in weights.values()), np.zeros((2, 4)), np.array([steps] * 2), 0)
         np.testing.assert_allclose(s(x).numpy()[:, 0], want, rtol=1e-4, atol=1e-5)
     assert s.stats["laid_out"] == 4
+
+
+@pytest.mark.parametrize("out, inner", [(20, 70), (70, 300), (450, 1030)])
+def test_packed_constant_weights_keep_every_bit(out, inner):
+    """Gemm and MatMul of steps that lie apart, as recurrent networks have them."""
+    nodes = [h.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]), h.make_node("MatMul", ["t", "w"], ["a"]),
+             h.make_node("Reshape", ["t", "flat"], ["f"]), h.make_node("Gemm", ["f", "v", "c"], ["b"], transB=1)]
+    named = {"w": drawn(inner, out), "v": drawn(out, inner, seed=1), "c": drawn(out, seed=2)}
+    sizes, outputs = {"flat": np.int64([-1, inner])}, [floats("a", "t", "n", out), floats("b", "m", out)]
+    packed = suan.onnx.Session(model(nodes, [floats("x", "n", "t", inner)], outputs, {**named, **sizes}))
+    plain = suan.onnx.Session(model(nodes, [floats("x", "n", "t", inner), *(floats(k, *v.shape) for k, v in named.items())], outputs, sizes))
+    for n, t in [(1, 1), (2, 9), (1, 40), (3, 50), (40, 2)]:
+        x = drawn(n, t, inner, seed=n)
+        got, want = packed(x), plain(x=x, **named)
+        for g, w in zip(got, want):
+            np.testing.assert_array_equal(g.numpy(), w.numpy())
+        np.testing.assert_allclose(got[0].numpy(), x.transpose(1, 0, 2) @ named["w"], rtol=1e-3, atol=1e-3)

@@ -10,7 +10,9 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "kernels/cpu/lib/gemm_panels.h"
 #include "kernels/cpu/lib/gemm_pairs.h"
+#include "ops/linalg/panels.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
@@ -32,6 +34,9 @@ constexpr int64_t pack_cols = 128;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// B is given in panels (gemm_panels.h).
+bool in_panels(const GemmShape& s) { return s.ldb == 0; }
 
 bool is_narrow(DType t) { return t == DType::bf16 || t == DType::f16; }
 
@@ -69,10 +74,10 @@ void choose_tiles(GemmPlan& p) {
   const double others = double(s.batch * p.splits);
   const double most_tasks = std::max(1.0, work / double(p.splits) / double(task_work));
   p.panel_rows = ceil_div(s.m, ceil_div(s.m, max_rows));
-  const bool may_prepack_b = most_tasks > 1.5 && (s.batch == 1 || s.stride_b == 0) &&
+  const bool may_prepack_b = !in_panels(s) && most_tasks > 1.5 && (s.batch == 1 || s.stride_b == 0) &&
                              s.m > 3 * max_rows && s.n * s.k <= most_prepacked;
   const double pack_a = s.trans_a ? (near_rows(s) ? 3.0 : 16.0) : 12.0;
-  const double pack_b = s.trans_b ? 36.0 : s.m <= 3 * max_rows ? 4.0 : 20.0;
+  const double pack_b = in_panels(s) ? 0.0 : s.trans_b ? 36.0 : s.m <= 3 * max_rows ? 4.0 : 20.0;
   const bool summed_aside = is_narrow(s.dtype) || is_integer(s.dtype);
   const int64_t most_area = (summed_aside ? tile_bytes : c_bytes) / item_size(compute_type(s.dtype));
   double best = std::numeric_limits<double>::infinity();
@@ -128,6 +133,7 @@ struct Tile {
   int64_t panel_rows, k_block;
   int64_t batch, row0, col0;
   bool accumulate;
+  bool given = false;    // packed_b is the caller's (gemm_panels.h)
 };
 
 // Elements of T that kc values of k take.
@@ -253,7 +259,9 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
   const bool direct_b = std::is_same_v<S, T> && !s.trans_b && t.rows <= 3 * max_rows;
   // A transposed A is packed already, but for its rows' distance.
   const bool direct_a = std::is_same_v<S, T> && s.trans_a && near_rows(s);
-  const int64_t packed_cols = round_up(s.n, lanes<T>), in = sizeof(S);
+  // The widest vector's panels, also where they take two steps.
+  constexpr int64_t given_cols = std::max<int64_t>(panel_cols<T>, panel_width);
+  const int64_t packed_cols = round_up(s.n, t.given ? panel_unit : lanes<T>), in = sizeof(S);
 
   const auto finish = [&](int64_t row, int64_t rows) {
     if constexpr (!c_in_place) {
@@ -331,8 +339,13 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
       for (int64_t col = 0; col < t.cols; col += panel_cols<T>) {
         const int64_t cols = std::min<int64_t>(panel_cols<T>, t.cols - col);
         int64_t ldb = round_up(cols, lanes<T>);
-        const int64_t vectors = ldb / lanes<T>;
+        const int64_t vectors = ldb / lanes<T>;   // of C's part
         const T* from = packed + col * depth;
+        if (t.given) {
+          const int64_t panel_col = col / given_cols * given_cols;
+          from = packed + panel_col * depth + (col - panel_col);
+          ldb = std::min(given_cols, packed_cols - t.col0 - panel_col);
+        }
         if constexpr (std::is_same_v<S, T>) {
           if (!t.packed_b && direct_b && cols == panel_cols<T>) {
             from = b + k0 * s.ldb + col;
@@ -480,11 +493,22 @@ Tile make_tile(const GemmPlan& p, const void* a, const void* b, void* workspace,
   const int64_t in = item_size(s.dtype);
   t.a = at(a, batch * s.stride_a + (s.trans_a ? t.row0 + k0 * s.lda : t.row0 * s.lda + k0), in);
   t.b = at(b, batch * s.stride_b + (s.trans_b ? t.col0 * s.ldb + k0 : t.col0 + k0 * s.ldb), in);
-  t.packed_b = p.prepack_b ? workspace : nullptr;
+  t.given = in_panels(s);
+  t.packed_b = t.given ? b : p.prepack_b ? workspace : nullptr;
   return t;
 }
 
 }  // namespace
+
+GemmPlan gemm_prepare_panels(int64_t m, int64_t n, int64_t k) {
+  GemmPlan p;
+  p.shape = {.m = m, .n = n, .k = k, .lda = k, .ldb = 0, .ldc = n};
+  p.split_k = k;
+  p.k_block = panel_depth(k);
+  choose_tiles(p);
+  p.tasks = p.row_tiles * p.col_tiles;
+  return p;
+}
 
 GemmPlan gemm_prepare(const GemmShape& shape) {
   check(shape);

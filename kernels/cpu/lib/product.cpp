@@ -30,10 +30,41 @@ int64_t batch_stride(const Layout& l, int rank, int d) {
   return at < 0 || l.shape[at] == 1 ? 0 : l.strides[at];
 }
 
+// Where one B serves all batches, A's batches and rows become rows of one matrix [rows, k]: as they lie, or copied
+// first where there are few in each batch, since B would be packed for each. False: they stay.
+bool join_rows(Layout& a, const Layout& b, const Shape& batch, ProductPlan& p) {
+  constexpr int64_t few = 32;
+  const int r = a.rank();
+  if (batch.empty() || b.rank() != 2 || r != batch.size() + 2) return false;
+  int64_t rows = 1, step = 0;
+  bool even = true;
+  for (int d = r - 1; d-- > 0;) {
+    if (a.shape[d] == 1) continue;
+    if (rows == 1) step = a.strides[d];
+    even = even && a.strides[d] == step * rows;
+    rows *= a.shape[d];
+  }
+  const int64_t k = a.shape[r - 1], k_step = a.strides[r - 1];
+  Layout joined(Shape{rows, k});
+  bool trans = false;
+  int64_t ld = 0;
+  even = even && orient(rows, k, rows == 1 ? k : step, k_step, trans, ld);
+  if (even) {
+    joined.strides[0] = rows == 1 ? k : step;
+    joined.strides[1] = k_step;
+  } else {
+    if (a.shape[r - 2] >= few) return false;
+    p.copy_a = true;
+    p.move_a = plan_contiguous_move(a.shape, a.strides, int(p.item_a));
+  }
+  a = joined;
+  return true;
+}
+
 }  // namespace
 
 ProductPlan plan_product(DType dtype, DType out_dtype, const Layout& a_in, const Layout& b_in,
-                         const Shape& batch) {
+                         const Shape& batch_in) {
   ProductPlan p;
   Layout a = a_in, b = b_in;
   GemmShape s;
@@ -45,10 +76,15 @@ ProductPlan plan_product(DType dtype, DType out_dtype, const Layout& a_in, const
   s.ldc = std::max<int64_t>(s.n, 1);
   p.item_a = p.item_b = item_size(dtype);
   p.item_c = item_size(out_dtype);
-  p.n_out = numel(batch) * s.m * s.n;
+  p.n_out = numel(batch_in) * s.m * s.n;
   if (p.n_out == 0 || s.k == 0) {
     p.gemm.shape = s;
     return p;
+  }
+  Shape batch = batch_in;
+  if (join_rows(a, b, batch, p)) {
+    s.m = a.shape[0];
+    batch = {};
   }
   auto fit = [&](Layout& l, bool& trans, int64_t& ld, bool& copied, Move& move, int64_t item) {
     const int r = l.rank();
