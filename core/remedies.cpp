@@ -129,16 +129,17 @@ Checkpoints checkpoints(const Step& s, size_t parts) {
     i = best - 1;
     held = 0;
   }
-  // Kept: what a later part reads. Made again, one part at a time: what only its own part reads.
+  // Kept: what a later part reads. Made again, one part at a time: all that the part makes.
   std::vector<size_t> part(n);
   for (size_t p = 0; p < c.begin.size(); ++p)
     for (size_t i = c.begin[p]; i < (p + 1 < c.begin.size() ? c.begin[p + 1] : n); ++i) part[i] = p;
-  std::vector<int64_t> inside(c.begin.size());
-  for (const Kept& k : s.kept)
-    if (!k.leaf && !k.given && part[k.made] == part[k.last]) inside[part[k.made]] += k.bytes;
-  int64_t sum = 0;
-  for (int64_t b : inside) sum += b;
-  c.saves = sum - *std::max_element(inside.begin(), inside.end());
+  std::vector<int64_t> again(c.begin.size());
+  for (const Kept& k : s.kept) {
+    if (k.leaf || k.given) continue;
+    again[part[k.made]] += k.bytes;
+    if (part[k.made] == part[k.last]) c.saves += k.bytes;
+  }
+  c.saves -= *std::max_element(again.begin(), again.end());
   for (size_t i = 0; i < n; ++i)
     if (part[i] + 1 < c.begin.size()) c.work += s.work[i];
   return c;

@@ -19,6 +19,7 @@ from suan.nn import functional as F
 from suan.pages import graph, memory
 from suan.pages.layout import GAP_X, layered
 from suan.profiler import profile
+from suan.utils.checkpoint import checkpoint
 
 N, C = h.make_node, numpy_helper.from_array
 
@@ -340,6 +341,41 @@ def test_an_eager_step_out_of_memory_names_priced_remedies(limited):
     suan.debug.set_memory_limit(0)
     half = suan.debug.saved_bytes(forward(x[: batch // 2].clone()))
     assert half == pytest.approx(held / 2, rel=0.02)
+
+
+def test_what_checkpoints_are_said_to_save_they_save(limited):
+    width, depth, batch = 256, 12, 2048
+    blocks = [nn.Sequential(nn.Linear(width, width), nn.GELU()) for _ in range(depth)]
+    x = suan.randn(batch, width)
+
+    def whole():
+        h = x
+        for b in blocks:
+            h = b(h)
+        return h.square().mean()
+
+    def in_parts(parts=6):
+        h = x
+        for i in range(0, depth, depth // parts):
+            part = nn.Sequential(*blocks[i : i + depth // parts])
+            h = checkpoint(part, h) if i + depth // parts < depth else part(h)
+        return h.square().mean()
+
+    def peak(loss):
+        for b in blocks:
+            b.zero_grad(set_to_none=True)
+        before = suan.debug.memory_stats()["in_use"]
+        suan.debug.reset_peak_memory()
+        loss().backward()
+        return suan.debug.memory_stats()["peak"] - before
+
+    saved = (peak(whole) - peak(in_parts)) / 2**20
+    loss = whole()
+    limited(100_000)
+    with pytest.raises(suan.OutOfMemoryError) as error:
+        loss.backward()
+    told = mib(str(error.value), r"checkpoint in \d+ parts")
+    assert 0.8 * told < saved < 1.2 * told
 
 
 def test_a_backward_pass_out_of_memory_names_them_too(limited):

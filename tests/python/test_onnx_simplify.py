@@ -162,6 +162,19 @@ def test_weights_beside_the_file_are_taken_in(tmp_path):
     assert report.bytes_before > w.nbytes and [p.name for p in tmp_path.glob("alone*")] == ["alone.onnx"]
 
 
+def test_large_weights_lie_beside_the_file(tmp_path, monkeypatch):
+    import sys
+
+    for module in ("model_file", "simplify"):
+        monkeypatch.setattr(sys.modules[f"suan.onnx.{module}"], "LARGEST_MESSAGE", 10_000)
+    w = RNG.standard_normal((64, 64)).astype("f4")
+    nodes = [N("Transpose", ["w"], ["t"]), N("MatMul", ["x", "t"], ["a"]), N("Add", ["a", "b"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, [value("x", [2, 64])], [value("y", [2, 64])], [C(w, "w"), C(w[0].copy(), "b")])
+    model, _ = simplified(path)
+    assert ops(model) == ["MatMul", "Add"] and (tmp_path / "out.onnx.data").stat().st_size == w.nbytes
+    assert (tmp_path / "out.onnx").stat().st_size < 2000
+
+
 def command(*args):
     return CliRunner().invoke(app, [str(a) for a in args], catch_exceptions=True)
 
