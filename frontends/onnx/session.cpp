@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 
 #include "core/allocator.h"
 #include "core/compile.h"
@@ -18,6 +19,7 @@
 #include "core/pass.h"
 #include "core/thread_limit.h"
 #include "frontends/onnx/build.h"
+#include "frontends/onnx/reader.h"
 
 namespace suan::onnx {
 namespace {
@@ -89,6 +91,7 @@ struct Session::State {
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types);
   suan::Graph record(const std::vector<TensorType>& types, Planned& planned, Eval&& eval);
   void lay_out(suan::Graph g, Planned& planned) const;
+  void let_go_unused(const Plan& plan) const;
   std::shared_ptr<Planned> translate(const std::vector<TensorType>& types);
   std::shared_ptr<Planned> from_open(const std::vector<TensorType>& types);
   const OpenProgram* open(const std::vector<TensorType>& types, const std::vector<int64_t>& closed);
@@ -171,6 +174,14 @@ void Session::State::lay_out(suan::Graph g, Planned& planned) const {
   auto plan = std::make_shared<const Plan>(std::move(g), plan_options);
   check_peak(*plan);
   planned.pool = std::make_unique<RunPool>(std::move(plan), arenas);
+}
+
+// Pages of the file that the plan does not read, because they are packed, leave memory.
+void Session::State::let_go_unused(const Plan& plan) const {
+  std::set<uint64_t> read;
+  for (const auto& [v, t] : plan.graph().constants) read.insert(t.storage()->id());
+  for (const MappedWeight& w : *model.mapped)
+    if (!read.count(w.storage)) w.file->let_go(w.bytes);
 }
 
 // Before anything of that size is asked for; the message names what is largest.
@@ -306,6 +317,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     say(2, "data decides at node '{}': this model runs node by node, without plans", e.node);
     return nullptr;
   }
+  if (made->pool && translated > translations) let_go_unused(made->pool->plan());
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
   {
     std::lock_guard lock(mutex);
@@ -359,6 +371,8 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point began = Clock::now();
   model = read_model(source, options.memory_limit);
+  constexpr int64_t much = 1 << 20;
+  if (model.weight_bytes - model.mapped_bytes > much) trim_memory();   // the parsed file held them too
   fix_sizes();
   find_symbols();
   say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",
