@@ -1,26 +1,32 @@
-"""Damages small ONNX models and runs them: python tools/fuzz_onnx.py SECONDS SEED [FOLDER].
+"""Damages small ONNX models and runs them: python tools/fuzz_onnx.py SECONDS SEED [FOLDER] [--junit FILE].
 
-The models are those of ONNX's own node tests. Each damaged one is loaded and called in a process of its own, with 4 GiB
-of address space and 5 seconds of time. Errors that Suan documents are fine; a signal, a hang or another kind of error is
-printed with its number and the model saved in FOLDER (the current one, unless given). Exit status 1 if there was any.
-The same seed gives the same models, so a number found once is found again.
+The models are those of tests/corpus/onnx, which are first run as they are, and of ONNX's own node tests. Each damaged one is
+loaded and called in a process of its own, with 4 GiB of address space and 5 seconds of time. Errors that Suan documents are
+fine; a signal, a hang or another kind of error is printed with its number and the model saved in FOLDER (the current one,
+unless given). Exit status 1 if there was any. The same seed gives the same models, so a number found once is found again.
+What was found and mended goes into the corpus.
 """
 
+import argparse
 import os
 import pathlib
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
 
+import google.protobuf.message
 import numpy as np
+import onnx
 import onnx.backend.test.loader
 from google.protobuf.descriptor import FieldDescriptor as F
 
 import suan
 import suan.onnx
 
+CORPUS = pathlib.Path(__file__).resolve().parent.parent / "tests" / "corpus" / "onnx"
 EXPECTED = (ValueError, TypeError, IndexError, OSError, MemoryError, suan.StateError)
 NUMBERS = [0, 1, -1, 2, 3, 8, 127, 128, 255, 2**15, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**31), -(2**63)]
 REALS = [0.0, -1.0, 1e-30, 1e30, float("inf"), float("-inf"), float("nan")]
@@ -85,7 +91,18 @@ def damage(rng, m, donor, ops):
         value[i] = another(rng, field, value[i], names, ops)
 
 
-def call(data, inputs):
+def made_up(session, rng):
+    """Small inputs of the declared types; sizes that are open become 2."""
+    out = []
+    for i in session.inputs:
+        if i.kind != "tensor":
+            raise ValueError(f"[fuzz] expected inputs that are tensors, got '{i.name}'")
+        shape = [2 if isinstance(d, str) or d is None else min(d, 64) for d in i.shape or []]
+        out.append(suan.tensor(rng.standard_normal(shape) * 3, dtype=suan.float32).to(i.dtype))
+    return out
+
+
+def call(path, inputs, number):
     """Runs in the child: its exit status is 0 for an answer or an expected error, 3 for another error."""
     if "libasan" not in os.environ.get("LD_PRELOAD", ""):   # its shadow takes terabytes of addresses
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
@@ -93,7 +110,8 @@ def call(data, inputs):
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(5)
     try:
-        suan.onnx.Session(data, memory_limit=1 << 29)(*inputs)
+        session = suan.onnx.Session(path, memory_limit=1 << 29)
+        session(*(made_up(session, np.random.default_rng(number)) if inputs is None else inputs))
     except EXPECTED as e:
         if not str(e).startswith("["):
             print(type(e), str(e)[:300], flush=True)
@@ -102,6 +120,31 @@ def call(data, inputs):
         print(type(e), str(e)[:300], flush=True)
         return 3
     return 0
+
+
+def run(data, inputs, number, name, folder):
+    """Whether this model was survived."""
+    path = folder / "now" / "model.onnx"   # beside what external data names
+    path.write_bytes(data)
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        os._exit(call(path, inputs, number))
+    status = os.waitpid(child, 0)[1]
+    if status:
+        (folder / f"fuzz-{number}.onnx").write_bytes(data)
+        end_of = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
+        print(f"{number} ({name}): {end_of}; saved fuzz-{number}.onnx", flush=True)
+    return not status
+
+
+def report(path, counts):
+    """For tools/test: one case for the corpus, one for the damaged models."""
+    lines = [f'<testsuites><testsuite name="fuzz" tests="{len(counts)}">']
+    for name, (tried, found) in counts.items():
+        inside = f'<failure message="{found} of {tried} models"/>' if found or not tried else ""
+        lines.append(f'<testcase classname="tools.fuzz_onnx" name="{name}" time="0">{inside}</testcase>')
+    pathlib.Path(path).write_text("\n".join([*lines, "</testsuite></testsuites>", ""]))
 
 
 def cases():
@@ -121,33 +164,44 @@ def cases():
 
 
 def main():
-    seconds, seed = float(sys.argv[1]), int(sys.argv[2])
-    folder = pathlib.Path(sys.argv[3] if len(sys.argv) > 3 else ".")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("folder", type=pathlib.Path, nargs="?", default=pathlib.Path("."))
+    parser.add_argument("--junit")
+    args = parser.parse_args()
+    (args.folder / "now").mkdir(parents=True, exist_ok=True)
+    for path in CORPUS.glob("*.bin"):
+        shutil.copy(path, args.folder / "now")
+    corpus = [(path.stem, path.read_bytes()) for path in sorted(CORPUS.glob("*.onnx"))]
+    found = sum(not run(data, None, k, name, args.folder) for k, (name, data) in enumerate(corpus))
+    counts = {"corpus": (len(corpus), found)}
+    kept = []
+    for name, data in corpus:
+        m = onnx.ModelProto()
+        try:
+            m.ParseFromString(data)
+        except google.protobuf.message.DecodeError:
+            continue
+        kept.append((name, m, None))
     models = cases()
-    ops = sorted({n.op_type for _, m, _ in models for n in m.graph.node})
-    end, tried, found = time.monotonic() + seconds, 0, 0
+    ops = sorted({n.op_type for _, m, _ in models + kept for n in m.graph.node})
+    end, tried, found = time.monotonic() + args.seconds, 0, 0
     while time.monotonic() < end:
-        number = seed * 1_000_000 + tried
+        number = args.seed * 1_000_000 + tried
         rng = random.Random(number)
-        name, model, inputs = rng.choice(models)
+        name, model, inputs = rng.choice(kept if kept and rng.random() < 0.3 else models)
         m = onnx.ModelProto()
         m.CopyFrom(model)
         for _ in range(rng.choice([1, 1, 2, 4])):
             damage(rng, m, rng.choice(models)[1], ops)
-        data = m.SerializeToString()
         tried += 1
-        sys.stdout.flush()
-        child = os.fork()
-        if not child:
-            os._exit(call(data, inputs))
-        status = os.waitpid(child, 0)[1]
-        if status:
-            found += 1
-            (folder / f"fuzz-{number}.onnx").write_bytes(data)
-            end_of = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
-            print(f"{number} ({name}): {end_of}; saved fuzz-{number}.onnx", flush=True)
-    print(f"{tried} models, {found} found")
-    return 1 if found else 0
+        found += not run(m.SerializeToString(), inputs, number, name, args.folder)
+    counts["damaged"] = (tried, found)
+    print(", ".join(f"{name}: {n} models, {bad} found" for name, (n, bad) in counts.items()))
+    if args.junit:
+        report(args.junit, counts)
+    return 1 if any(bad for _, bad in counts.values()) else 0
 
 
 if __name__ == "__main__":

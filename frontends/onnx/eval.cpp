@@ -428,12 +428,16 @@ void find_last_reads(Graph& g) {
 
 void fold_constants(Graph& g, int64_t bytes) {
   const MemoryBudget budget(bytes);
+  // Files of a few bytes may ask for hours. A model gets a second, and more the larger its weights are (`bytes` follows
+  // them); what is not done then is left to the call, which has a timeout of its own.
+  const CallLimit limit(nullptr, 1 + double(bytes) / 1.6e9);
+  bool in_time = true;
   std::unordered_map<int, Value> known(g.constants.begin(), g.constants.end());
   std::vector<Value> env(static_cast<size_t>(g.n_slots));
   for (const auto& [slot, v] : known) env[size_t(slot)] = v;
   std::vector<Node> left;
   for (Node& n : g.nodes) {
-    bool foldable = !n.random && !n.body;
+    bool foldable = in_time && !n.random && !n.body;
     for (const auto& [name, a] : n.attrs) foldable = foldable && !std::holds_alternative<std::shared_ptr<const Graph>>(a.data);
     for (int slot : n.reads) foldable = foldable && known.count(slot);
     if (foldable) try {
@@ -450,6 +454,8 @@ void fold_constants(Graph& g, int64_t bytes) {
           continue;
         }
       } catch (const OutOfMemory&) {   // left to the call, whose budget is larger
+      } catch (const TimedOut&) {
+        in_time = false;
       } catch (const Interrupted&) {
         throw;
       } catch (const Error& e) {

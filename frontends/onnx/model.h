@@ -51,11 +51,14 @@ struct Graph {
   std::vector<std::string> names;                    // of slots, for messages
 };
 
+struct MappedWeight;
+
 struct Model {
   Graph graph;
   Metadata meta;
   std::map<std::string, int> op_counts;
   int64_t weight_bytes = 0, mapped_bytes = 0;
+  std::shared_ptr<std::vector<MappedWeight>> mapped;
 };
 
 // When each value is read last, so that it can be let go.

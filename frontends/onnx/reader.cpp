@@ -8,6 +8,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "core/allocator.h"
 #include "frontends/onnx/build.h"
 #include "frontends/onnx/check.h"
 #include "frontends/onnx/wire.h"
@@ -53,7 +54,8 @@ struct Scope {
 
 class Importer {
  public:
-  Importer(TensorReader& tensors, const ::onnx::ModelProto& proto) : tensors_(tensors), proto_(proto) {
+  Importer(TensorReader& tensors, const ::onnx::ModelProto& proto, int64_t memory_limit)
+      : tensors_(tensors), proto_(proto), memory_limit_(memory_limit) {
     for (const FunctionProto& f : proto.functions())
       if (!functions_.emplace(plain_domain(f.domain()) + "." + f.name() + "." + f.overload(), &f).second)
         fail<ValueError>("onnx", "function '{}' is defined twice: expected one body, got another", f.name());
@@ -75,6 +77,10 @@ class Importer {
     if (t.name().empty() || std::string_view(e.what()).find(named) != std::string_view::npos) throw;
     rethrow(e, fmt::format("{} (tensor {})", e.what(), named));
   }
+  Value sparse(const ::onnx::SparseTensorProto& t) {
+    const MemoryBudget budget(memory_limit_);
+    return tensors_.read_sparse(t);
+  }
   void count_nodes(int64_t n) {
     if ((nodes_ += n) > max_nodes) fail<ValueError>("onnx", "too many nodes: expected at most {}, got more", max_nodes);
   }
@@ -88,6 +94,7 @@ class Importer {
   std::shared_ptr<const Graph> function(const FunctionProto& f, const AttrMap& given);
   TensorReader& tensors_;
   const ::onnx::ModelProto& proto_;
+  const int64_t memory_limit_;
   std::map<std::string, const FunctionProto*> functions_;
   std::set<const FunctionProto*> active_;
   std::unordered_map<const ::onnx::TensorProto*, Value> read_;   // attributes of functions, for their next call
@@ -163,14 +170,16 @@ int64_t items_of(const Attribute& a) {
 void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const std::vector<Cut>* cuts,
                      std::string_view bytes, const AttrMap* arguments) {
   Scope scope{g, parent, {}};
-  if (p.sparse_initializer_size())
-    fail<TypeError>("onnx", "unsupported sparse initializer: expected dense ones, got '{}'", p.sparse_initializer(0).values().name());
   for (int i = 0; i < p.initializer_size(); ++i) {
     const auto& t = p.initializer(i);
     if (t.name().empty()) fail<ValueError>("onnx", "initializer {} has no name: expected one, got none", i);
     std::string_view raw;
     if (cuts && (*cuts)[size_t(i)].bytes) raw = bytes.substr((*cuts)[size_t(i)].offset, (*cuts)[size_t(i)].bytes);
     g.constants.emplace_back(scope.define(t.name()), tensor(t, raw));
+  }
+  for (const auto& t : p.sparse_initializer()) {
+    if (t.values().name().empty()) fail<ValueError>("onnx", "sparse initializer has no name: expected one of its values, got none");
+    g.constants.emplace_back(scope.define(t.values().name()), sparse(t));
   }
   std::set<std::string_view> seen;
   for (const auto& v : p.input()) {
@@ -356,6 +365,7 @@ Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opset
       if (fresh) it->second = tensor(a.t());
       return {it->second};
     }
+    case AttributeProto::SPARSE_TENSOR: return {sparse(a.sparse_tensor())};
     case AttributeProto::GRAPH: {
       auto g = std::make_shared<Graph>();
       graph(*g, a.g(), opsets, &scope, nullptr, {}, arguments);
@@ -430,11 +440,12 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   check_versions(proto, meta.opsets);
   if (meta.opsets.empty()) meta.opsets[""] = 1;
   TensorReader tensors(bytes, std::move(file), folder);
-  Importer importer(tensors, proto);
+  Importer importer(tensors, proto, memory_limit);
   importer.graph(m.graph, proto.graph(), meta.opsets, nullptr, &skeleton.cuts, bytes, nullptr);
   m.op_counts = std::move(importer.counts);
   m.weight_bytes = tensors.counted().all;
   m.mapped_bytes = tensors.counted().mapped;
+  m.mapped = std::make_shared<std::vector<MappedWeight>>(std::move(tensors.mapped()));
   if (fold) fold_constants(m.graph, fold_bytes(m, memory_limit));
   return m;
 }

@@ -5,11 +5,13 @@
 #include <map>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "frontends/onnx/value.h"
 
 namespace onnx {
 class TensorProto;
+class SparseTensorProto;
 }
 
 namespace suan::onnx {
@@ -23,11 +25,20 @@ class MappedFile {
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
+  // Takes the pages that lie wholly within a part of bytes() out of the process; whoever reads them gets them back.
+  void let_go(std::string_view part) const;
 
  private:
   void map(int file, const std::string& path);
   void* data_ = nullptr;
   size_t size_ = 0;
+};
+
+// A weight that is used where it lies in its file.
+struct MappedWeight {
+  uint64_t storage = 0;   // its id
+  std::string_view bytes;
+  std::shared_ptr<const MappedFile> file;
 };
 
 struct ByteCount {
@@ -40,7 +51,10 @@ class TensorReader {
       : model_(model), file_(std::move(file)), folder_(std::move(folder)) {}
   // `raw`: the tensor's bytes where they were cut out of the message, else empty.
   Value read(const ::onnx::TensorProto& t, std::string_view raw = {});
+  // As a dense tensor. The caller's MemoryBudget bounds it: a few bytes of a file can ask for any size.
+  Value read_sparse(const ::onnx::SparseTensorProto& t);
   ByteCount counted() const { return counted_; }
+  std::vector<MappedWeight>& mapped() { return mapped_; }
 
  private:
   Tensor in_place_or_copied(std::string_view bytes, DType t, const Shape& shape, std::shared_ptr<MappedFile> owner);
@@ -54,6 +68,7 @@ class TensorReader {
   };
   std::map<std::string, External> external_;
   ByteCount counted_;
+  std::vector<MappedWeight> mapped_;
 };
 
 }  // namespace suan::onnx

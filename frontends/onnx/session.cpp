@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 
 #include "core/allocator.h"
 #include "core/compile.h"
@@ -20,6 +21,7 @@
 #include "core/thread_limit.h"
 #include "frontends/onnx/build.h"
 #include "frontends/onnx/check.h"
+#include "frontends/onnx/reader.h"
 
 namespace suan::onnx {
 namespace {
@@ -113,6 +115,7 @@ struct Session::State {
   std::shared_ptr<Planned> planned(std::span<const TensorType> types);
   suan::Graph record(const Key& key, Planned& planned, Eval&& eval);
   void lay_out(suan::Graph g, Planned& planned) const;
+  void let_go_unused(const Plan& plan) const;
   std::shared_ptr<Planned> translate(const Key& key);
   std::shared_ptr<Planned> from_open(const Key& key);
   const OpenProgram* open(const Key& key, const std::vector<int64_t>& closed);
@@ -205,6 +208,14 @@ void Session::State::lay_out(suan::Graph g, Planned& planned) const {
   auto plan = std::make_shared<const Plan>(std::move(g), plan_options);
   check_peak(*plan);
   planned.pool = std::make_unique<RunPool>(std::move(plan), arenas);
+}
+
+// Pages of the file that the plan does not read, because they are packed, leave memory.
+void Session::State::let_go_unused(const Plan& plan) const {
+  std::set<uint64_t> read;
+  for (const auto& [v, t] : plan.graph().constants) read.insert(t.storage()->id());
+  for (const MappedWeight& w : *model.mapped)
+    if (!read.count(w.storage)) w.file->let_go(w.bytes);
 }
 
 // Before anything of that size is asked for; the message names what is largest.
@@ -448,6 +459,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
       return nullptr;
     }
   }
+  if (made->pool && translated > translations) let_go_unused(made->pool->plan());
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
   {
     std::lock_guard lock(mutex);
@@ -504,6 +516,8 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point began = Clock::now();
   model = read_model(source, options.memory_limit);
+  constexpr int64_t much = 1 << 20;
+  if (model.weight_bytes - model.mapped_bytes > much) trim_memory();   // the parsed file held them too
   fix_sizes();
   find_symbols();
   say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",

@@ -17,7 +17,8 @@ std::vector<int64_t> axes_of(Call& c, int since, int i, const char* name = "axes
 }
 
 Values build_constant(Call& c) {
-  if (const Attribute* a = c.attr("value")) return {std::get<Value>(a->data)};
+  for (const char* name : {"value", "sparse_value"})
+    if (const Attribute* a = c.attr(name)) return {std::get<Value>(a->data)};
   if (c.has_attr("value_int")) return {Tensor::scalar_int(c.integer("value_int"), DType::i64)};
   if (c.has_attr("value_float")) return {Tensor::scalar(c.real("value_float"), DType::f32)};
   if (c.has_attr("value_ints")) return {make_ints(c.ints("value_ints"))};

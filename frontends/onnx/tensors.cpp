@@ -74,6 +74,12 @@ MappedFile::~MappedFile() {
   if (data_) ::munmap(data_, size_);
 }
 
+void MappedFile::let_go(std::string_view part) const {
+  const uintptr_t page = uintptr_t(::sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<uintptr_t>(part.data());
+  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + part.size()) / page * page;
+  if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 namespace {
 constexpr std::pair<int, DType> types[] = {
     {TensorProto::FLOAT, DType::f32}, {TensorProto::UINT8, DType::u8}, {TensorProto::INT8, DType::i8},
@@ -190,11 +196,14 @@ Tensor TensorReader::in_place_or_copied(std::string_view bytes, DType t, const S
   if (is_sub_byte(t)) return unpacked(bytes, t, shape);
   if (owner && !bytes.empty() && reinterpret_cast<uintptr_t>(bytes.data()) % uintptr_t(item_size(t)) == 0) {
     counted_.mapped += int64_t(bytes.size());
-    return Tensor::over(Storage::external({}, const_cast<char*>(bytes.data()), int64_t(bytes.size()), [owner] {}),
-                        Layout(shape), t);
+    Tensor out = Tensor::over(Storage::external({}, const_cast<char*>(bytes.data()), int64_t(bytes.size()), [owner] {}),
+                              Layout(shape), t);
+    mapped_.push_back({out.storage()->id(), bytes, owner});
+    return out;
   }
   Tensor out = Tensor::empty({t, shape, {}});
   if (!bytes.empty()) std::memcpy(out.raw(), bytes.data(), bytes.size());
+  if (owner) owner->let_go(bytes);
   return out;
 }
 

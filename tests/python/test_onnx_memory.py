@@ -1,0 +1,146 @@
+"""Memory of sessions over many shapes, bounded work at load, sparse tensors."""
+
+import random
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper
+
+import suan.debug
+import suan.onnx
+from suan import nn
+
+MIB = 1 << 20
+
+
+def in_use():
+    stats = suan.debug.memory_stats()
+    return stats["in_use"] + stats["cached"]
+
+
+def resident():
+    """Bytes of memory that belong to no file."""
+    with open("/proc/self/statm") as f:
+        fields = f.read().split()
+    return (int(fields[1]) - int(fields[2])) * 4096
+
+
+@pytest.fixture(scope="module")
+def convolutions(tmp_path_factory):
+    path = tmp_path_factory.mktemp("memory") / "convolutions.onnx"
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+                          nn.Conv2d(16, 8, 3, padding=1))
+    suan.onnx.export(model, suan.randn(2, 3, 32, 32), path, input_names=["x"], output_names=["y"],
+                     dynamic_shapes={"x": {0: "n", 2: "h", 3: "w"}}, opset_version=20)
+    return path
+
+
+def test_memory_is_flat_over_shapes(convolutions):
+    session = suan.onnx.InferenceSession(convolutions)
+    rng = random.Random(1)
+    shapes = [(rng.randint(1, 4), 3, rng.randint(8, 64), rng.randint(8, 64)) for _ in range(500)]
+    shapes[50] = (4, 3, 64, 64)
+    session.run(None, {"x": np.zeros(shapes[0], "f4")})
+    session.trim()
+    base = in_use()
+    for shape in shapes[:200]:
+        session.run(None, {"x": np.zeros(shape, "f4")})
+    after_200 = resident()
+    for shape in shapes[200:]:
+        session.run(None, {"x": np.zeros(shape, "f4")})
+    assert session.stats["plans"] == 16
+    assert session.stats["laid_out"] > 400
+    # One arena for all plans, as large as the largest call needs; blocks of outputs wait for the next call.
+    largest = session.peak_memory({"x": shapes[50]})
+    held = suan.debug.memory_stats()["in_use"] - base
+    assert 0 < held <= largest
+    assert resident() - after_200 < 6 * MIB
+    session.trim()
+    assert in_use() - base < 0.1 * largest
+
+
+def test_answers_over_shared_arenas_are_those_of_a_session_alone(convolutions):
+    shared = suan.onnx.InferenceSession(convolutions)
+    rng = np.random.default_rng(2)
+    for n, height, width in [(1, 9, 9), (4, 33, 40), (2, 20, 8), (1, 9, 9), (4, 33, 40), (3, 64, 50), (1, 9, 9)]:
+        x = rng.standard_normal((n, 3, height, width), dtype=np.float32)
+        alone = suan.onnx.InferenceSession(convolutions)
+        assert np.array_equal(shared.run(None, {"x": x})[0], alone.run(None, {"x": x})[0])
+
+
+def model(nodes, inputs=(), sparse=(), initializers=()):
+    graph = h.make_graph(nodes, "g", list(inputs), [h.make_empty_tensor_value_info("y")], list(initializers))
+    graph.sparse_initializer.extend(sparse)
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10).SerializeToString()
+
+
+def test_what_takes_long_with_constants_is_left_to_the_call():
+    n, chain = 2000, 400   # 6.4e12 multiplications: no machine does them within the second that a load gives
+    nodes = [h.make_node("ConstantOfShape", ["size"], ["v0"], value=numpy_helper.from_array(np.array([1e-3], "f4")))]
+    nodes += [h.make_node("MatMul", [f"v{i}", "v0"], [f"v{i + 1}"]) for i in range(chain)]
+    nodes += [h.make_node("Add", [f"v{chain}", "x"], ["y"])]
+    data = model(nodes, [h.make_tensor_value_info("x", T.FLOAT, [1])],
+                 initializers=[numpy_helper.from_array(np.array([n, n]), "size")])
+    session = suan.onnx.InferenceSession(data)
+    options = suan.onnx.RunOptions()
+    options.timeout = 0.2
+    with pytest.raises(TimeoutError):
+        session.run(None, {"x": np.zeros(1, "f4")}, options)
+
+
+def sparse(values, indices, dims, name="w"):
+    return h.make_sparse_tensor(numpy_helper.from_array(np.array(values, "f4"), name),
+                                numpy_helper.from_array(np.array(indices, "i8"), name + "_at"), dims)
+
+
+X = h.make_tensor_value_info("x", T.FLOAT, [2, 3])
+ADD = [h.make_node("Add", ["x", "w"], ["y"])]
+
+
+@pytest.mark.parametrize("indices", [[1, 3, 5], [[0, 1], [1, 0], [1, 2]]], ids=["positions", "coordinates"])
+def test_sparse_initializers_become_dense(indices):
+    x, want = np.ones((2, 3), "f4"), np.ones((2, 3), "f4")
+    want.reshape(-1)[[1, 3, 5]] += [7, 8, 9]
+    s = sparse([7, 8, 9], indices, [2, 3])
+    assert np.array_equal(np.asarray(suan.onnx.Session(model(ADD, [X], [s]))(x)), want)
+    constant = h.make_node("Constant", [], ["w"], sparse_value=s)
+    assert np.array_equal(np.asarray(suan.onnx.Session(model([constant, *ADD], [X]))(x)), want)
+
+
+def test_sparse_without_values():
+    x = np.ones((2, 3), "f4")
+    assert np.array_equal(np.asarray(suan.onnx.Session(model(ADD, [X], [sparse([], [], [2, 3])]))(x)), x)
+
+
+@pytest.mark.parametrize(("indices", "dims", "words"), [
+    ([3, 1, 5], [2, 3], "'w'.*ascend.*expected more than 3 at 1, got 1"),
+    ([1, 1, 5], [2, 3], "'w'.*ascend"),
+    ([1, 3, 6], [2, 3], "'w'.*out of range: expected 0 to 5, got 6"),
+    ([-1, 3, 5], [2, 3], "'w'.*out of range"),
+    ([[0, 1], [1, 0], [1, 3]], [2, 3], "'w'.*out of range: expected 0 to 2, got 3"),
+    ([[0], [1], [2]], [2, 3], "'w'.*indices"),
+    ([0, 1], [2, 3], "'w'.*indices"),
+    ([0, 1, 2], [2, -3], "'w'.*dimensions of 0 or more"),
+    ([0, 1, 2], [2**62, 4], "too many elements"),
+])
+def test_bad_sparse_tensors_are_refused(indices, dims, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        suan.onnx.Session(model(ADD, [X], [sparse([7, 8, 9], indices, dims)]))
+
+
+def test_a_huge_sparse_tensor_meets_the_limit():
+    data = model(ADD, [X], [sparse([7, 8, 9], [0, 1, 2], [1 << 20, 1 << 14])])
+    with pytest.raises(MemoryError, match="memory limit"):
+        suan.onnx.Session(data, memory_limit=64 * MIB)
+
+
+def test_sizes_beside_a_zero_are_checked():
+    with pytest.raises(ValueError, match="too many elements"):
+        suan.zeros(0, 2**62, 2**62)
+    assert suan.zeros(0, 2**30).shape == (0, 2**30)
+    huge = onnx.TensorProto(name="w", dims=[0, 2**62, 2**62], data_type=T.FLOAT)
+    with pytest.raises(ValueError, match="too many elements"):
+        suan.onnx.Session(model(ADD, [X], initializers=[huge]))
