@@ -162,10 +162,12 @@ Values build_gemm(Call& c) {
 // x, weight, bias, scales of both, mask, zero points of both, past
 Values build_attention(Call& c) {
   need(c, 5);
-  std::vector<Value> in{real(c, 0, 3, 6, 0), real(c, 1, 4, 7, 1), given(c, 2), given(c, 5), given(c, 8)};
+  const auto projected = product_of_bytes(c, c[0], c[3], c.optional(6), 4, 7, 2);
+  std::vector<Value> in{{}, {}, {}, given(c, 5), given(c, 8)};
+  if (!projected) in = {real(c, 0, 3, 6, 0), real(c, 1, 4, 7, 1), given(c, 2), given(c, 5), given(c, 8)};
   Node n = c.node;
   Call own(n, std::move(in), c.eval, c.env);
-  return find_builder("com.microsoft", "Attention", 1)(own);
+  return projected ? attention_of(own, *projected) : find_builder("com.microsoft", "Attention", 1)(own);
 }
 
 // A constant weight of 4 bits as int4_matmul reads it: columns in groups of 16, zeros beyond the last.

@@ -14,5 +14,8 @@ Tensor int8_product(const Tensor& x, const Tensor& w, const Tensor& x_zero, cons
                     const Tensor& scale, const Tensor& out_zero, DType to);
 
 Values build_dynamic_quantize_lstm(Call& c);
+// Microsoft's Attention with c's attributes, mask (input 3) and past (4), on what has been projected already:
+// [batch, length, q and k and v].
+Values attention_of(Call& c, const Tensor& projected);
 
 }  // namespace suan::onnx

@@ -15,6 +15,7 @@ constexpr int64_t few_rows = 8, most_depth = 2048;
 
 struct State {
   int64_t m, n, k, groups, eights, blocks, per_task;
+  bool biased;
   int64_t block() const { return eights * 8 / blocks; }
 };
 
@@ -111,7 +112,7 @@ void run(const void* state, const KernelArgs& a) {
   if (s.m == 0) return;
   const auto real = [&](int i) { return static_cast<const float*>(a.in[i]); };
   float* sums = static_cast<float*>(a.workspace);
-  const Operands o{real(0), real(2), real(3), real(4), sums, static_cast<const uint8_t*>(a.in[1]), static_cast<float*>(a.out[0])};
+  const Operands o{real(0), real(2), real(3), s.biased ? real(4) : nullptr, sums, static_cast<const uint8_t*>(a.in[1]), static_cast<float*>(a.out[0])};
   if (s.m <= few_rows)
     for (int64_t r = 0; r < s.m; ++r)
       for (int64_t b = 0; b < s.blocks; ++b) {
@@ -140,7 +141,7 @@ void run(const void* state, const KernelArgs& a) {
 Prepared prepare(const KernelDesc& d) {
   const Shape &x = d.in[0]->layout.shape, &w = d.in[1]->layout.shape;
   const int64_t k = x.back(), m = k > 0 ? d.in[0]->layout.numel() / k : 0;
-  auto s = std::make_shared<State>(State{m, d.attrs.integer(0), k, w[0], w[1], d.in[2]->layout.shape[1], 0});
+  auto s = std::make_shared<State>(State{m, d.attrs.integer(0), k, w[0], w[1], d.in[2]->layout.shape[1], 0, d.has(4)});
   // Tasks of 64 KiB of weight, or as much work.
   const int64_t work = s->eights * 64 * strip * std::max<int64_t>(1, m / 4);
   s->per_task = strip * std::clamp<int64_t>(65536 / std::max<int64_t>(work, 1), 1, (s->groups + strip - 1) / strip);
