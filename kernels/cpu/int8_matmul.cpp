@@ -1,5 +1,5 @@
-// Products of 8-bit integers, tile by tile. A task is some rows by a group of panels of 32 columns; a few rows at a time
-// pass all panels of the group, so that they stay in L1, the panels in L2, and results are written side by side.
+// Products of 8-bit integers, tile by tile. A task is some rows by a group of panels of 32 columns. Where rows are many, a
+// few at a time pass all panels of the group: they stay in L1, the panels in L2, and results are written side by side.
 #include <algorithm>
 
 #include "core/op.h"
@@ -8,7 +8,10 @@
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
+constexpr int inputs = 7;
+
 struct State {
+  int n_in;
   int64_t m, n, k;                 // of one matrix
   int64_t batch = 1;
   std::vector<int64_t> a_at, b_at; // by batch: which matrix of x and of the weight; empty where there is one
@@ -90,7 +93,7 @@ void run_tiles(const State& s, const KernelArgs& x, const uint8_t* rows, const i
     Ending e;
     prepare_ending(s, x, of_group, p0, count, za, e);
     T* out = static_cast<T*>(x.out[0]) + batch * s.m * s.n + col0;
-    const int64_t blocks = ceil_div(row_end - row0, int8_max_rows);
+    const int64_t blocks = (row_end - row0) * s.lda <= 128 << 10 ? 1 : ceil_div(row_end - row0, int8_max_rows);
     for (int64_t b = 0; b < blocks; ++b) {   // of nearly one height
       const int64_t at = row0 + b * (row_end - row0) / blocks, end = row0 + (b + 1) * (row_end - row0) / blocks;
       const int64_t first = a_matrix * s.m + at;
@@ -106,8 +109,12 @@ void run_tiles(const State& s, const KernelArgs& x, const uint8_t* rows, const i
   });
 }
 
-void run(const void* state, const KernelArgs& x) {
+void run(const void* state, const KernelArgs& args) {
   const State& s = *static_cast<const State*>(state);
+  const void* in[inputs] = {};   // those left out at the end of the list have no pointer
+  std::copy_n(args.in, s.n_in, in);
+  KernelArgs x = args;
+  x.in = in;
   if (s.m == 0 || s.n == 0 || s.batch == 0) return;
   std::byte* workspace = static_cast<std::byte*>(x.workspace);
   const uint8_t* rows = static_cast<const uint8_t*>(x.in[0]);
@@ -165,6 +172,7 @@ Prepared prepare(const KernelDesc& d) {
   const Shape &x = d.in[0]->layout.shape, &w = d.in[1]->layout.shape, &out = d.out[0]->layout.shape;
   auto state = std::make_shared<State>();
   State& s = *state;
+  s.n_in = int(d.in.size());
   s.to = d.attrs.dtype(0);
   s.packed = d.attrs.integer(1) > 0;
   s.x = d.in[0]->dtype;
@@ -188,7 +196,7 @@ Prepared prepare(const KernelDesc& d) {
   }
   // Tasks of some 5 us, by products or by bytes of weight read; none but one where there is little to do.
   const double depth = double(std::max<int64_t>(s.k, 1)), bytes = depth * double(s.n) * double(s.b_matrices);
-  const double us = std::max(depth * double(s.m) * double(s.n) * double(s.batch) / 250e3, bytes / 40e3);
+  const double us = std::max(depth * double(s.m) * double(s.n) * double(s.batch) / 250e3, bytes / 25e3);
   const int64_t each = std::max<int64_t>(s.batch, 1), panels = std::max<int64_t>(int8_panels(s.n), 1);
   const int64_t tasks = us < 15 ? 1 : std::clamp<int64_t>(int64_t(us / 5) / each, 1, ceil_div(48, each));
   s.group = ceil_div(panels, std::clamp<int64_t>(tasks, ceil_div(panels, most_panels), panels));

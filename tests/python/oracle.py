@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 import oracle_nn as nn
+import oracle_quant as quant
 
 _each = np.vectorize
 _erf = _each(math.erf, otypes=[np.float64])
@@ -477,6 +478,7 @@ ORACLE.update(
     linear_panels=nn.linear_panels,
     roi_align=nn.roi_align,
     roi_max_pool=nn.roi_max_pool,
+    **quant.ORACLE,
 )
 
 #: Ops whose meaning is not a function of arrays; each names the test that holds it.
