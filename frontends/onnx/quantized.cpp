@@ -35,6 +35,9 @@ Tensor to_range(const Tensor& x, DType t) {   // saturates; x is whole already
 Tensor rounded(const Tensor& x) { return apply(SUAN_OP("round"), {x}); }
 
 Tensor quantize(const Tensor& x, const Tensor& scale, const Tensor& zero, DType t, DType precision, bool saturate) {
+  if (x.dtype() == DType::f32 && scale.dtype() == DType::f32 && precision == DType::f32 && scale.rank() == 0 &&
+      (t == DType::u8 || t == DType::i8))
+    return apply(SUAN_OP("quantize"), {x, scale, zero}, {t});
   const Tensor q = cast(cast(x, precision) / cast(scale, precision), DType::f32);
   if (is_floating(t)) return cast_narrow(zero ? q + cast(zero, DType::f32) : q, t, saturate);
   return to_range(zero ? rounded(q) + cast(zero, DType::f32) : rounded(q), t);
@@ -62,16 +65,27 @@ Values build_dequantize(Call& c) {
 }
 
 Values build_dynamic_quantize(Call& c) {
-  const Tensor& x = c[0];
-  const Tensor zero = number(0, x);
-  const Tensor hi = maximum(apply(SUAN_OP("max"), {x}), zero), lo = minimum(apply(SUAN_OP("min"), {x}), zero);
-  Tensor scale = (hi - lo) / 255.0;
-  scale = where(eq(scale, zero), number(1, x), scale);
-  const Tensor point = minimum(maximum(rounded(-lo / scale), zero), number(255, x));
-  return {to_range(rounded(x / scale) + point, DType::u8), scale, cast(point, DType::u8)};
+  const Tensors out = apply_all(SUAN_OP("dynamic_quantize"), {c[0]});
+  return {out[0], out[1], out[2]};
 }
 
-// Whole numbers below 2^53 multiply and add exactly in f64, below 2^24 in f32; i32 wraps in i64 kernels.
+bool is_byte(DType t) { return t == DType::u8 || t == DType::i8; }
+Tensor one(const Tensor& t) { return t && t.numel() == 1 && t.rank() ? reshape(t, {}) : t; }
+
+// What the kernels multiply: zero points of x in one, of the weight in one or one per column. Else in wide integers.
+bool multiplies(const Tensor& x_zero, const Tensor& w, const Tensor& w_zero) {
+  return (!x_zero || x_zero.numel() == 1) && (!w_zero || w_zero.numel() == 1 || (w_zero.rank() == 1 && w_zero.dim(0) == w.shape().back()));
+}
+// x times w, vectors being matrices of one row or column.
+Tensor int8_matmul(const Tensor& x, const Tensor& w, const Tensor& x_zero, const Tensor& w_zero, const Tensor& bias,
+                   const Tensor& scale, const Tensor& out_zero, DType to) {
+  const Tensor a = x.rank() == 1 ? unsqueeze(x, 0) : x, b = w.rank() == 1 ? unsqueeze(w, 1) : w;
+  Tensor y = apply(SUAN_OP("int8_matmul"), {a, b, one(x_zero), one(w_zero), bias, one(scale), one(out_zero)}, {to, int64_t(0)});
+  if (w.rank() == 1) y = squeeze(y, -1);
+  if (x.rank() == 1) y = squeeze(y, w.rank() == 1 ? -1 : -2);
+  return y;
+}
+
 Tensor centred(Call& c, const Tensor& x, int i, bool rows) {
   Tensor v = cast(x, DType::i32);
   if (!c.has(i)) return v;
@@ -81,6 +95,8 @@ Tensor centred(Call& c, const Tensor& x, int i, bool rows) {
   return v - z;
 }
 Values build_matmul_integer(Call& c) {
+  if (multiplies(c.optional(2), c[1], c.optional(3)))
+    return {int8_matmul(c[0], c[1], c.optional(2), c.optional(3), {}, {}, {}, DType::i32)};
   const Tensor a = centred(c, c[0], 2, true), b = centred(c, c[1], 3, false);
   // Differences of bytes are at most 255, so these sums are exact, and fit, where floats multiply faster.
   constexpr int64_t most = 255 * 255, f32_whole = int64_t(1) << 24, i32_whole = int64_t(1) << 31;
@@ -92,6 +108,12 @@ Values build_matmul_integer(Call& c) {
 
 Values build_qlinear_matmul(Call& c) {
   // a, scale, zero, b, scale, zero, scale, zero
+  const bool one_scale = c[1].numel() == 1 && c[6].numel() == 1 && c[7].numel() == 1;
+  if (one_scale && is_byte(c[0].dtype()) && is_byte(c[3].dtype()) && is_byte(c[7].dtype()) && multiplies(c[2], c[3], c[5]) &&
+      (c[4].numel() == 1 || (c[4].rank() == 1 && c[4].dim(0) == c[3].shape().back()))) {
+    auto real = [&](int i) { return cast(one(c[i]), DType::f32); };
+    return {int8_matmul(c[0], c[3], c[2], c[5], {}, real(1) * real(4) / real(6), c[7], c[7].dtype())};
+  }
   auto real = [&](int i, bool rows) {
     const Tensor& x = c[i];
     auto laid = [&](const Tensor& p) {
