@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 import oracle_nn as nn
+import oracle_qdq
 
 _each = np.vectorize
 _erf = _each(math.erf, otypes=[np.float64])
@@ -463,6 +464,7 @@ ORACLE.update(
     roi_align=nn.roi_align,
     roi_max_pool=nn.roi_max_pool,
 )
+ORACLE.update(oracle_qdq.ORACLE)
 
 #: Ops whose meaning is not a function of arrays; each names the test that holds it.
 NO_ORACLE = {
