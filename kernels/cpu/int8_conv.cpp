@@ -315,9 +315,10 @@ void run(const void* state, const KernelArgs& x) {
   if (s.pack.depthwise) {
     uint8_t* packed = reinterpret_cast<uint8_t*>(workspace + s.weight_at);
     if (!s.packed) int8_depthwise_pack(static_cast<const uint8_t*>(x.in[1]), s.pack.groups, s.pack.height, s.pack.width, s.w == DType::u8 ? 0x80 : 0, packed);
-    const Int8Depthwise d{.batch = s.batch, .channels = s.channels, .room = {s.room[0], s.room[1]}, .out = {s.out[0], s.out[1]},
+    const Int8Depthwise d{.batch = s.batch, .channels = s.channels, .in = {s.in[0], s.in[1]}, .out = {s.out[0], s.out[1]},
                           .kernel = {s.pack.height, s.pack.width}, .stride = {s.stride[0], s.stride[1]},
-                          .dilation = {s.dilation[0], s.dilation[1]}, .to = s.to, .scale_each = s.scale_each, .x_zero = x_zero,
+                          .dilation = {s.dilation[0], s.dilation[1]}, .low = {s.low[0], s.low[1]}, .to = s.to,
+                          .scale_each = s.scale_each, .x_flip = flip, .x_zero = x_zero,
                           .out_zero = x.in[5] ? read_byte(x.in[5], s.to) : 0, .x = image,
                           .weight = s.packed ? x.in[1] : packed, .bias = static_cast<const int32_t*>(x.in[3]),
                           .scale = static_cast<const float*>(x.in[4]), .out_at = x.out[0]};
@@ -356,7 +357,7 @@ Prepared prepare(const KernelDesc& d) {
     border |= w.padding[i] || w.padding[2 + i];
   }
   if (numel(out) == 0) return {[](const void*, const KernelArgs&) {}, state};
-  s.copied = border || s.x == DType::i8 || (!p.depthwise && p.run % 4);
+  s.copied = !p.depthwise && (border || s.x == DType::i8 || p.run % 4);
   s.folded = p.taps_are_one() && s.stride[0] == 1 && s.stride[1] == 1 && !border && !p.depthwise;
   if (s.folded) {   // one line of positions
     s.in[1] = s.out[1] = s.batch * s.out[0] * s.out[1];

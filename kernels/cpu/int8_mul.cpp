@@ -16,7 +16,7 @@ void run(const void* state, const KernelArgs& x) {
   with_byte(s.a, [&](auto a) {
     with_byte(s.b, [&](auto b) {
       with_byte(s.to, [&](auto t) {
-        int8_pairs_run<decltype(a), decltype(b), decltype(t)>(s.pairs, x, zero, [=](float a, float b) { return a * b * by; });
+        int8_pairs_run<decltype(a), decltype(b), decltype(t)>(s.pairs, x, zero, [=](auto a, auto b) { return a * b * by; });
       });
     });
   });

@@ -65,8 +65,9 @@ class Net:
         return h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=8).SerializeToString()
 
 
-def both(net, out, shape, quantum=0.04, most=1):
-    """The answers with the pass and without it, which have to be within `most` quanta; and the names of the ops that ran."""
+def both(net, out, shape, quantum=0.04, most=1, part=0.02):
+    """The answer with the pass, where no value may be more than `most` quanta from that without, and only a `part` of them other;
+    and the names of the ops that ran."""
     model = net.model(shape, out)
     x = np.random.default_rng(1).standard_normal(shape).astype("f4")
     plain = suan.onnx.InferenceSession(model, exact=True).run(None, {"x": x})[0]
@@ -76,7 +77,7 @@ def both(net, out, shape, quantum=0.04, most=1):
         got = session.run(None, {"x": x})[0]
     assert got.shape == plain.shape and got.dtype == plain.dtype and np.ptp(plain) > 4 * quantum
     off = np.abs(got - plain) / quantum
-    assert off.max() <= most + 1e-3 and (off > 0.5).mean() < 0.02, (off.max(), (off > 0.5).mean())
+    assert off.max() <= most + 1e-3 and (off > 0.5).mean() <= part, (off.max(), (off > 0.5).mean())
     return got, [c.op for c in p.calls]
 
 
@@ -128,7 +129,7 @@ def test_convolution_of_integers_is_exact():
                 right = np.clip(np.round(sums * factor[:, None, None]) + 99, 0, 255)
             for threads in (1, 2):
                 session = suan.onnx.Session(model, threads=threads)
-                assert np.array_equal(session.run(None, {"x": x})[0] if hasattr(session, "run") else session(x).numpy(), right), (op, w_type)
+                assert np.array_equal(session(x).numpy(), right), (op, w_type)
 
 
 def test_network():
@@ -149,7 +150,7 @@ def test_network():
     f = net.rounded(net.node("Reshape", [c, net.constant(np.array([0, -1]))]), 0.04)
     bias = net.constant(net.rng.uniform(-1, 1, 10).astype("f4"))
     y = net.rounded(net.node("Gemm", [f, net.weight(10, 32), bias], transB=1), 0.02)
-    _, ops = both(net, y, (2, 3, 20, 24), quantum=0.02, most=3)
+    _, ops = both(net, y, (2, 3, 20, 24), quantum=0.02, most=2, part=0.5)
     assert not {"conv", "conv_blocked", "linear", "matmul", "max_pool", "mean", "fused_elementwise", "cat_f32"} & set(ops), ops
     assert {"int8_conv", "int8_max_pool", "int8_add", "int8_mul", "int8_mean", "int8_matmul", "int8_lookup"} <= set(ops), ops
 

@@ -63,21 +63,33 @@ struct Part {
   uint8_t flip;
 };
 
-// Rows of the image, interleaved: [fours][cols][4 vectors].
-void interleave(const Int8Depthwise& d, const uint8_t* from, int64_t cols, int n, uint8_t* to) {
-  const int64_t down = d.dilation[0] * d.room[1] * d.channels;
+// Rows of the image from `top` on and columns from `left` on, interleaved: [fours][cols][4 vectors]. x_zero outside.
+void interleave(const Int8Depthwise& d, const uint8_t* image, int64_t top, int64_t left, int64_t cols, int n, uint8_t* to) {
+  const Vec outside = spread(d.x_zero * 0x01010101), flip = spread(d.x_flip * 0x01010101);
+  const int64_t inside_from = std::clamp<int64_t>(-left, 0, cols), inside_to = std::clamp<int64_t>(d.in[1] - left, inside_from, cols);
   for (int64_t first = 0; first < d.kernel[0]; first += 4) {
-    const int rows = int(std::min<int64_t>(4, d.kernel[0] - first));
-    const uint8_t* at = from + first * down;
-    for (int64_t c = 0; c < cols; ++c, at += d.channels, to += 4 * sizeof(Vec)) {
-      const Vec r0 = load_some(at, n), r1 = rows > 1 ? load_some(at + down, n) : Vec{};
-      const Vec r2 = rows > 2 ? load_some(at + 2 * down, n) : Vec{}, r3 = rows > 3 ? load_some(at + 3 * down, n) : Vec{};
-      const Vec l01 = low8(r0, r1), h01 = high8(r0, r1), l23 = low8(r2, r3), h23 = high8(r2, r3);
+    const uint8_t* row[4];
+    bool there[4];
+    for (int i = 0; i < 4; ++i) {
+      const int64_t y = top + (first + i) * d.dilation[0];
+      there[i] = y >= 0 && y < d.in[0] && first + i < d.kernel[0];
+      row[i] = image + (there[i] ? y * d.in[1] + left : 0) * d.channels;
+    }
+    const auto column = [&](int64_t c, bool in) __attribute__((always_inline)) {
+      Vec r[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) r[i] = in && there[i] ? load_some(row[i] + c * d.channels, n) ^ flip : outside;
+      const Vec l01 = low8(r[0], r[1]), h01 = high8(r[0], r[1]), l23 = low8(r[2], r[3]), h23 = high8(r[2], r[3]);
       put(to, low16(l01, l23));
       put(to + sizeof(Vec), high16(l01, l23));
       put(to + 2 * sizeof(Vec), low16(h01, h23));
       put(to + 3 * sizeof(Vec), high16(h01, h23));
-    }
+      to += 4 * sizeof(Vec);
+    };
+    int64_t c = 0;
+    for (; c < inside_from; ++c) column(c, false);
+    for (; c < inside_to; ++c) column(c, true);
+    for (; c < cols; ++c) column(c, false);
   }
 }
 
@@ -163,7 +175,8 @@ void run(const Int8Depthwise& d) {
       for (int64_t y = tile * line_tile; y < std::min(d.out[0], (tile + 1) * line_tile); ++y)
         for (int64_t x = 0; x < d.out[1]; x += col_tile) {
           const int64_t cols = std::min(col_tile, d.out[1] - x), line_cols = (cols - 1) * d.stride[1] + span;
-          interleave(d, d.x + ((picture * d.room[0] + y * d.stride[0]) * d.room[1] + x * d.stride[1]) * d.channels + k * part, line_cols, p.n, lines);
+          interleave(d, d.x + picture * d.in[0] * d.in[1] * d.channels + k * part, y * d.stride[0] - d.low[0],
+                     x * d.stride[1] - d.low[1], line_cols, p.n, lines);
           T* to = static_cast<T*>(d.out_at) + ((picture * d.out[0] + y) * d.out[1] + x) * d.channels + k * part;
           if (fours == 1 && d.kernel[1] == 3) line<Product, 3>(d, p, lines, line_cols, cols, to);
           else line<Product, 0>(d, p, lines, line_cols, cols, to);

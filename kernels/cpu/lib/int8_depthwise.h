@@ -8,11 +8,12 @@
 namespace suan::cpu {
 
 struct Int8Depthwise {
-  int64_t batch, channels, room[2], out[2], kernel[2], stride[2], dilation[2];   // room: the image with its border
+  int64_t batch, channels, in[2], out[2], kernel[2], stride[2], dilation[2], low[2];
   DType to;
   bool scale_each;
-  int32_t x_zero, out_zero;
-  const uint8_t* x;          // [batch, room, channels], unsigned
+  uint8_t x_flip;            // exclusive-ored to x: 0x80 for signed values
+  int32_t x_zero, out_zero;  // x_zero after that
+  const uint8_t* x;          // [batch, in, channels]
   const void* weight;
   const int32_t* bias;       // or null
   const float* scale;        // one or each

@@ -42,6 +42,19 @@ inline Vec whole(Real v) { return _mm256_cvtps_epi32(v); }
 inline Real least(Real a, Real b) { return _mm256_min_ps(a, b); }
 inline Real most(Real a, Real b) { return _mm256_max_ps(a, b); }
 #endif
+#ifdef __AVX512F__
+inline Vec widened(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline Vec widened(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void put_bytes(void* p, Vec v) { _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v)); }
+#else
+inline Vec widened(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+inline Vec widened(const int8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+inline void put_bytes(void* p, Vec v) {   // the low byte of each
+  const __m256i low = _mm256_and_si256(v, _mm256_set1_epi32(0xff));
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0xd8);
+  _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_castsi256_si128(words)));
+}
+#endif
 inline constexpr int vec_lanes = int(sizeof(Vec)) / 4;
 
 // By name: neither instruction set of the build includes it.
