@@ -43,7 +43,8 @@ namespace {
 constexpr int64_t fold_limit = 1 << 16;  // bytes of a folded constant: larger ones cost more than they save
 
 bool fold_constant(Rebuild& b, const Graph& g, const Node& n) {
-  if (!mergeable(*n.op) || n.out.size() != 1) return false;
+  static const OpDef& dequantize = op("dequantize");   // weights: quantized_pass wants to see them
+  if (!mergeable(*n.op) || n.out.size() != 1 || n.op == &dequantize) return false;
   if (g.values[size_t(n.out[0])].type.bytes() > fold_limit) return false;
   const Device device = g.values[size_t(n.out[0])].type.device;
   Tensors in;
@@ -234,6 +235,7 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
     ran(p.name, options.open_sizes && p.run == fold_pass ? fold_open_pass(g) : p.run(g));
     if (p.run != cse_pass || !options.constants) continue;
     if (!options.exact) ran("fold_scales", fold_scales_pass(g, *options.constants));
+    ran("quantized", quantized_pass(g, *options.constants, options.exact));
     ran("int8", int8_pass(g, *options.constants));
     ran("layout", layout_pass(g, *options.constants));
     ran("panels", panels_pass(g, *options.constants));

@@ -59,6 +59,8 @@ int layout_pass(Graph& g, ConstantCache& cache);
 int panels_pass(Graph& g, ConstantCache& cache);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
 int fold_scales_pass(Graph& g, ConstantCache& cache);
+// Quantised graphs as arithmetic of 8-bit integers. exact: only what keeps every bit.
+int quantized_pass(Graph& g, ConstantCache& cache, bool exact);
 // Products of 8-bit integers: scaled where they are made, their constant weights packed. Keeps every bit.
 int int8_pass(Graph& g, ConstantCache& cache);
 int split_epilogues(Graph& g);  // the inverse: cheap rows can then be dropped and made again

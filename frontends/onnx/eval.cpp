@@ -328,7 +328,7 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
     check_interrupt();
     std::vector<Value> in;
     in.reserve(n.in.size());
-    bool known = !n.random;
+    bool known = !n.random && !n.weights;
     for (int slot : n.in) in.push_back(slot < 0 ? Value() : env[size_t(slot)]);
     if (tracing_)
       for (int slot : n.reads) known = known && is_concrete(env[size_t(slot)]);
@@ -426,7 +426,35 @@ void find_last_reads(Graph& g) {
     if (last[slot] >= 0) g.nodes[size_t(last[slot])].last_read.push_back(int(slot));
 }
 
+namespace {
+// Marks what makes constant 8-bit weights real for products and convolutions alone.
+void find_weights(Graph& g) {
+  std::unordered_map<int, Node*> made;
+  std::unordered_map<int, const Value*> constants;
+  for (const auto& [slot, v] : g.constants) constants[slot] = &v;
+  for (Node& n : g.nodes) {
+    if (n.op != "DequantizeLinear" || n.in.size() < 2 || n.reads.size() > n.in.size() || n.out.size() != 1) continue;
+    const auto x = constants.find(n.in[0]);
+    if (x == constants.end() || !x->second->is_tensor() || n.attrs.count("block_size")) continue;
+    const DType t = x->second->tensor().dtype();
+    if (x->second->tensor().rank() < 2 || (t != DType::u8 && t != DType::i8)) continue;
+    n.weights = true;
+    made[n.out[0]] = &n;
+  }
+  for (const Node& n : g.nodes)
+    for (size_t i = 0; i < n.reads.size(); ++i) {
+      const auto it = made.find(n.reads[i]);
+      if (it == made.end()) continue;
+      const bool product = n.domain.empty() && (n.op == "Conv" || n.op == "MatMul" || n.op == "Gemm");
+      if (!product || n.in.size() < 2 || n.in[1] != n.reads[i] || n.in[0] == n.reads[i]) it->second->weights = false;
+    }
+  for (int slot : g.out)
+    if (const auto it = made.find(slot); it != made.end()) it->second->weights = false;
+}
+}  // namespace
+
 void fold_constants(Graph& g, int64_t bytes) {
+  find_weights(g);
   const MemoryBudget budget(bytes);
   // Files of a few bytes may ask for hours. A model gets a second, and more the larger its weights are (`bytes` follows
   // them); what is not done then is left to the call, which has a timeout of its own.
@@ -437,7 +465,7 @@ void fold_constants(Graph& g, int64_t bytes) {
   for (const auto& [slot, v] : known) env[size_t(slot)] = v;
   std::vector<Node> left;
   for (Node& n : g.nodes) {
-    bool foldable = in_time && !n.random && !n.body;
+    bool foldable = in_time && !n.random && !n.weights && !n.body;
     for (const auto& [name, a] : n.attrs) foldable = foldable && !std::holds_alternative<std::shared_ptr<const Graph>>(a.data);
     for (int slot : n.reads) foldable = foldable && known.count(slot);
     if (foldable) try {

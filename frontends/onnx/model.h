@@ -33,6 +33,7 @@ struct Node {
   Builder build = nullptr;              // null for a call of a function
   std::shared_ptr<const Graph> body;    // of a function
   bool random = false;
+  bool weights = false;                 // 8-bit ones made real: left to the plan, which may multiply them as they are
   std::vector<int> in, out;             // slots; -1 where left out
   std::vector<int> reads;               // in, and what sub-graphs capture
   std::map<std::string, Attribute, std::less<>> attrs;

@@ -1,5 +1,6 @@
 // Quantisation: affine 8- and 16-bit integers in and out of floats, and products of integers.
 #include <cmath>
+#include <optional>
 
 #include "frontends/onnx/int8.h"
 
@@ -77,6 +78,14 @@ Values build_dequantize(Call& c) {
   const int axis = x.rank() > 1 ? c.axis_attr(1, x.rank()) : 0;
   const int64_t block = c.integer("block_size", 0);
   const DType t = c.integer("output_dtype", 0) ? dtype_of_onnx(int(c.integer("output_dtype"))) : scale.dtype();
+  const bool one = scale.numel() == 1 && scale.rank() <= 1;
+  if ((is_byte(x.dtype()) || x.dtype() == DType::i32) && t == DType::f32 && scale.dtype() == t && block == 0 &&
+      (one || (scale.rank() == 1 && x.rank() > 0)) && (!c.has(2) || c[2].numel() == scale.numel())) {
+    if (!one && scale.dim(0) != x.dim(axis))
+      c.fail<ShapeError>("scale does not fit: expected {} values, got {}", x.dim(axis), to_string(scale.type()));
+    const auto laid = [&](const Tensor& p) { return reshape(p, one ? Shape{} : Shape{p.numel()}); };
+    return {apply(SUAN_OP("dequantize"), {x, laid(scale), c.has(2) ? laid(c[2]) : Tensor()}, {int64_t(axis)})};
+  }
   Tensor v = cast(x, DType::f32);
   if (c.has(2)) v = v - cast(spread(c, c[2], x, axis, block), DType::f32);
   return {cast(v * cast(spread(c, scale, x, axis, block), DType::f32), t)};
@@ -145,7 +154,25 @@ Tensor per_out(const Tensor& p, int rank) {
   return reshape(p, s);
 }
 
+// Images by weights of 8 bits around zero (u8: around 128). Nothing: in wide arithmetic.
+std::optional<Tensor> byte_conv(Call& c, const Tensor& x, const Tensor& w, const Tensor& x_zero, const Tensor& w_zero, const Tensor& bias,
+                                const Tensor& scale, const Tensor& out_zero, DType to) {
+  const auto one_number = [](const Tensor& t) { return !t || t.numel() == 1; };
+  if (x.rank() != 4 || w.rank() != 4 || !is_byte(x.dtype()) || !is_byte(w.dtype()) || !one_number(x_zero) || !one_number(out_zero)) return std::nullopt;
+  if (scale && scale.numel() != 1 && scale.shape() != Shape{w.dim(0)}) return std::nullopt;
+  const bool u = w.dtype() == DType::u8;
+  if (w_zero ? w_zero.is_dry() : u) return std::nullopt;
+  if (w_zero)
+    for (int64_t z : read_ints(w_zero))
+      if (z != (u ? 128 : 0)) return std::nullopt;
+  const ConvAttrs a = conv_attrs(c, x.rank());
+  const Tensor y = apply(SUAN_OP("int8_conv"), {permute(x, {0, 2, 3, 1}), w, one(x_zero), bias, one(scale), one(out_zero)},
+                         {to, int64_t(0), Dims{w.dim(2), w.dim(3)}, a.strides, a.padding, a.dilation, a.groups});
+  return permute(y, {0, 3, 1, 2});
+}
+
 Values build_conv_integer(Call& c) {
+  if (const auto y = byte_conv(c, c[0], c[1], c.optional(2), c.optional(3), {}, {}, {}, DType::i32)) return {*y};
   auto centred64 = [&](int i, int z) {
     Tensor v = cast(c[i], DType::f64);
     return c.has(z) ? v - cast(per_out(c[z], v.rank()), DType::f64) : v;
@@ -154,6 +181,10 @@ Values build_conv_integer(Call& c) {
 }
 Values build_qlinear_conv(Call& c) {
   // x, scale, zero, w, scale, zero, scale, zero, bias
+  if (c[1].numel() == 1 && c[6].numel() == 1 && is_byte(c[7].dtype())) {
+    const Tensor scale = cast(one(c[1]), DType::f32) * cast(one(c[4]), DType::f32) / cast(one(c[6]), DType::f32);
+    if (const auto y = byte_conv(c, c[0], c[3], c[2], c[5], c.optional(8), scale, c[7], c[7].dtype())) return {*y};
+  }
   const int rank = c[0].rank();
   const Tensor x = cast(c[0], DType::f64) - cast(as_scalar(c, c[2]), DType::f64);
   const Tensor w = cast(c[3], DType::f64) - cast(per_out(c[5], rank), DType::f64);

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 import oracle_nn as nn
+import oracle_qdq
 import oracle_quant as quant
 
 _each = np.vectorize
@@ -480,6 +481,7 @@ ORACLE.update(
     roi_max_pool=nn.roi_max_pool,
     **quant.ORACLE,
 )
+ORACLE.update(oracle_qdq.ORACLE)
 
 #: Ops whose meaning is not a function of arrays; each names the test that holds it.
 NO_ORACLE = {
