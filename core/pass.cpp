@@ -233,7 +233,10 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
   for (const PassInfo& p : optimization_passes()) {
     ran(p.name, options.open_sizes && p.run == fold_pass ? fold_open_pass(g) : p.run(g));
     if (p.run != cse_pass || !options.constants) continue;
-    if (!options.exact) ran("fold_scales", fold_scales_pass(g, *options.constants));
+    if (!options.exact) {
+      ran("patterns", patterns_pass(g, counts.patterns, options.open_sizes));
+      ran("fold_scales", fold_scales_pass(g, *options.constants));
+    }
     ran("layout", layout_pass(g, *options.constants));
   }
   return counts;

@@ -57,6 +57,9 @@ class ConstantCache {
 int layout_pass(Graph& g, ConstantCache& cache);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
 int fold_scales_pass(Graph& g, ConstantCache& cache);
+// Chains of plain operators become the ops they spell out (core/patterns.cpp); counts by rule go into `found`.
+// Changes bits.
+int patterns_pass(Graph& g, std::map<const char*, int>& found, bool open_sizes = false);
 int split_epilogues(Graph& g);  // the inverse: cheap rows can then be dropped and made again
 
 struct PassInfo {
@@ -68,12 +71,13 @@ const std::vector<PassInfo>& optimization_passes();
 
 struct OptimizeOptions {
   ConstantCache* constants = nullptr;  // given: layout_pass runs, after cse
-  bool exact = true;                   // false: fold_scales_pass runs before it
+  bool exact = true;                   // false: patterns_pass and fold_scales_pass run before it
   bool open_sizes = false;             // a sample of an OpenProgram: fold_open_pass
 };
 
 struct PassCounts {
   std::vector<std::pair<const char*, int>> rewrites;
+  std::map<const char*, int> patterns;   // by rule of patterns_pass
 };
 // Runs them all, with verify() after each.
 PassCounts optimize(Graph& g, const OptimizeOptions& options = {});
