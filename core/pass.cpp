@@ -80,15 +80,22 @@ bool fold_view(Rebuild& b, const Graph& g, const Node& n) {
   if ((&def == &reshape || &def == &expand || &def == &cast) && from == to) return forward();
   if (&def == &permute) {
     const Dims& p = n.attrs.dims(0);
-    bool identity = true;
-    for (int i = 0; i < p.size(); ++i) identity &= (p[i] < 0 ? p[i] + p.size() : p[i]) == i;
-    if (identity) return forward();
+    const auto is_identity = [](const Dims& dims) {
+      for (int i = 0; i < dims.size(); ++i)
+        if ((dims[i] < 0 ? dims[i] + dims.size() : dims[i]) != i) return false;
+      return true;
+    };
+    if (is_identity(p)) return forward();
     if (const Node* q = producer(b.to, b[n.in[0]], permute)) {
       Dims both;
       int rank = p.size();
       for (int i = 0; i < rank; ++i) {
         int64_t axis = q->attrs.dims(0)[int(p[i] < 0 ? p[i] + rank : p[i])];
         both.push_back(axis < 0 ? axis + rank : axis);
+      }
+      if (is_identity(both)) {
+        b.replace(n.out[0], q->in[0]);
+        return true;
       }
       int k = b.to.append_typed(permute, {q->in[0]}, {both}, {&to, 1}, n.source);
       b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
@@ -234,7 +241,10 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
   for (const PassInfo& p : optimization_passes()) {
     ran(p.name, options.open_sizes && p.run == fold_pass ? fold_open_pass(g) : p.run(g));
     if (p.run != cse_pass || !options.constants) continue;
-    if (!options.exact) ran("fold_scales", fold_scales_pass(g, *options.constants));
+    if (!options.exact) {
+      ran("patterns", patterns_pass(g, counts.patterns, options.open_sizes));
+      ran("fold_scales", fold_scales_pass(g, *options.constants));
+    }
     ran("quantized", quantized_pass(g, *options.constants, options.exact));
     ran("int8", int8_pass(g, *options.constants));
     ran("layout", layout_pass(g, *options.constants));

@@ -63,6 +63,9 @@ int fold_scales_pass(Graph& g, ConstantCache& cache);
 int quantized_pass(Graph& g, ConstantCache& cache, bool exact);
 // Products of 8-bit integers: scaled where they are made, their constant weights packed. Keeps every bit.
 int int8_pass(Graph& g, ConstantCache& cache);
+// Chains of plain operators become the ops they spell out (core/patterns.cpp); counts by rule go into `found`.
+// Changes bits.
+int patterns_pass(Graph& g, std::map<const char*, int>& found, bool open_sizes = false);
 int split_epilogues(Graph& g);  // the inverse: cheap rows can then be dropped and made again
 
 struct PassInfo {
@@ -73,13 +76,14 @@ struct PassInfo {
 const std::vector<PassInfo>& optimization_passes();
 
 struct OptimizeOptions {
-  ConstantCache* constants = nullptr;  // given: layout_pass and panels_pass run, after cse
-  bool exact = true;                   // false: fold_scales_pass runs before it
+  ConstantCache* constants = nullptr;  // given: layout_pass, int8_pass and panels_pass run, after cse
+  bool exact = true;                   // false: patterns_pass and fold_scales_pass run before them
   bool open_sizes = false;             // a sample of an OpenProgram: fold_open_pass
 };
 
 struct PassCounts {
   std::vector<std::pair<const char*, int>> rewrites;
+  std::map<const char*, int> patterns;   // by rule of patterns_pass
 };
 // Runs them all, with verify() after each.
 PassCounts optimize(Graph& g, const OptimizeOptions& options = {});

@@ -103,6 +103,7 @@ struct Session::State {
   void say(int severity, fmt::format_string<A...> text, A&&... a) const {
     if (options.log) options.log(severity, fmt::format(text, std::forward<A>(a)...));
   }
+  void tell(const PassCounts& counts) const;
   void fix_sizes();
   void find_symbols();
   Key key_of(std::vector<TensorType> types, std::span<const Value> in) const;
@@ -113,13 +114,19 @@ struct Session::State {
   std::shared_ptr<Planned> find(const Key& key);
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types, std::span<const Value> in);
   std::shared_ptr<Planned> planned(std::span<const TensorType> types);
-  suan::Graph record(const Key& key, Planned& planned, Eval&& eval);
+  suan::Graph record(const Key& key, Planned& planned, Eval&& eval, bool open_sizes);
   void lay_out(suan::Graph g, Planned& planned) const;
   void let_go_unused(const Plan& plan) const;
   std::shared_ptr<Planned> translate(const Key& key);
   std::shared_ptr<Planned> from_open(const Key& key);
   const OpenProgram* open(const Key& key, const std::vector<int64_t>& closed);
 };
+
+void Session::State::tell(const PassCounts& counts) const {
+  std::string text;
+  for (auto [name, n] : counts.patterns) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", n, name);
+  if (!text.empty()) say(1, "patterns: {}", text);
+}
 
 // Dimensions that the options give sizes to become numbers.
 void Session::State::fix_sizes() {
@@ -161,7 +168,7 @@ void Session::State::find_symbols() {
 }
 
 // The model as a graph. What needs no plan goes into `planned`.
-suan::Graph Session::State::record(const Key& key, Planned& planned, Eval&& eval) {
+suan::Graph Session::State::record(const Key& key, Planned& planned, Eval&& eval, bool open_sizes) {
   std::vector<Value> in, out;
   Recorder recorder;
   const std::vector<int64_t>& numbers = key.numbers;
@@ -198,7 +205,15 @@ suan::Graph Session::State::record(const Key& key, Planned& planned, Eval&& eval
   if (planned_outputs.empty()) return {};
   suan::Graph g = recorder.finish(planned_outputs);
   captured_to_constants(g, recorder.captured());
-  if (options.bf16) narrow_products(g, constants);
+  if (options.bf16) {
+    std::map<const char*, int> found;
+    if (!options.exact) {   // first: casts around its products would hide an attention
+      open_sizes ? fold_open_pass(g) : fold_pass(g);
+      cse_pass(g);
+      patterns_pass(g, found, open_sizes);
+    }
+    narrow_products(g, constants);
+  }
   return g;
 }
 
@@ -236,9 +251,9 @@ void Session::State::check_peak(const Plan& plan) const {
 std::shared_ptr<Planned> Session::State::translate(const Key& key) {
   auto planned = std::make_shared<Planned>();
   planned->key = key;
-  suan::Graph g = record(key, *planned, Eval(true).naming(options.name_nodes));
+  suan::Graph g = record(key, *planned, Eval(true).naming(options.name_nodes), false);
   if (planned->from_plan.empty()) return planned;
-  optimize(g, {.constants = &constants, .exact = options.exact});
+  tell(optimize(g, {.constants = &constants, .exact = options.exact}));
   lay_out(std::move(g), *planned);
   return planned;
 }
@@ -266,9 +281,12 @@ const OpenProgram* Session::State::open(const Key& key, const std::vector<int64_
     if (failed) break;
     try {
       Planned ignored;
-      sample.graph = record(at, ignored, Eval(true, &sample.compared).naming(options.name_nodes));
+      sample.graph = record(at, ignored, Eval(true, &sample.compared).naming(options.name_nodes), true);
       failed = int(ignored.from_plan.size()) != int(model.graph.outputs.size());
-      if (!failed) optimize(sample.graph, {.constants = &constants, .exact = options.exact, .open_sizes = true});
+      if (!failed) {
+        const PassCounts counts = optimize(sample.graph, {.constants = &constants, .exact = options.exact, .open_sizes = true});
+        if (k == 0) tell(counts);
+      }
       samples.push_back(std::move(sample));
     } catch (const NotOpen&) {
       openable = false;   // whatever the sizes
