@@ -53,8 +53,9 @@ class ConstantCache {
  private:
   std::map<std::pair<uint64_t, std::string>, Tensor> made_;
 };
-// Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit.
-int layout_pass(Graph& g, ConstantCache& cache);
+// Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit if `exact`;
+// else 3×3 convolutions become conv_winograd where weights are few enough.
+int layout_pass(Graph& g, ConstantCache& cache, bool exact = true);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
 int fold_scales_pass(Graph& g, ConstantCache& cache);
 int split_epilogues(Graph& g);  // the inverse: cheap rows can then be dropped and made again
@@ -68,7 +69,7 @@ const std::vector<PassInfo>& optimization_passes();
 
 struct OptimizeOptions {
   ConstantCache* constants = nullptr;  // given: layout_pass runs, after cse
-  bool exact = true;                   // false: fold_scales_pass runs before it
+  bool exact = true;                   // false: fold_scales_pass runs before it, which is not exact then
   bool open_sizes = false;             // a sample of an OpenProgram: fold_open_pass
 };
 
