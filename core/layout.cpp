@@ -17,8 +17,8 @@ constexpr int64_t lanes = 16;
 
 class Layouts {
  public:
-  Layouts(const Graph& g, ConstantCache& cache, bool exact)
-      : g_(g), b_(g), cache_(cache), exact_(exact), uses_(g.use_counts()) {}
+  Layouts(const Graph& g, ConstantCache& cache, bool exact, Compared* compared)
+      : g_(g), b_(g), cache_(cache), exact_(exact), compared_(compared), uses_(g.use_counts()) {}
 
   int run(Graph& out) {
     int n = 0;
@@ -115,13 +115,17 @@ class Layouts {
     }));
   }
 
-  // Of weights alone, or a program laid out for other sizes could have other bits. Four times the weights are read:
-  // with more channels a small picture would wait for them.
-  static bool wins_by_tiles(const Shape& w, const Attrs& attrs) {
+  // Four times the weights are read: a small picture would wait for many.
+  bool wins_by_tiles(const Shape& w, const Shape& y, const Attrs& attrs) {
     const auto ones = [](const Dims& d) { return std::all_of(d.begin(), d.end(), [](int64_t v) { return v == 1; }); };
-    constexpr int64_t most = 256 * 256;
-    return w[2] == 3 && w[3] == 3 && w[1] >= lanes && w[0] >= lanes && w[0] * w[1] <= most && attrs.integer(3) == 1 &&
-           ones(attrs.dims(0)) && ones(attrs.dims(2));
+    constexpr int64_t few = 128 * 128, most = 256 * 256, small = 12;
+    const int64_t pairs = w[0] * w[1];
+    if (w[2] != 3 || w[3] != 3 || w[1] < lanes || w[0] < lanes || pairs > most || attrs.integer(3) != 1 ||
+        !ones(attrs.dims(0)) || !ones(attrs.dims(2)))
+      return false;
+    if (pairs <= few) return true;
+    if (compared_) compared_->insert(compared_->end(), {{y[2], small}, {y[3], small}});
+    return y[2] >= small && y[3] >= small;
   }
 
   bool convolution(const Node& n) {
@@ -141,7 +145,7 @@ class Layouts {
     // An image of a few channels is read as it is.
     const bool as_is = groups == 1 && !is_blocked(n.in[0]) && 5 * per < 3 * lanes;
     if (depthwise) groups = blocks(groups) * lanes;
-    if (!exact_ && !as_is && wins_by_tiles(w.shape, n.attrs)) {
+    if (!exact_ && !as_is && wins_by_tiles(w.shape, y.shape, n.attrs)) {
       std::vector<ValueId> in{blocked(n.in[0]), transformed(n.in[1])};
       if (biased) in.push_back(packed(n.in[2]));
       set(n.out[0], append(op("conv_winograd"), in, {n.attrs[1]}, n.source));
@@ -217,14 +221,15 @@ class Layouts {
   Rebuild b_;
   ConstantCache& cache_;
   bool exact_;
+  Compared* compared_;
   std::vector<int> uses_;
   std::unordered_map<ValueId, ValueId> blocked_;   // value of the graph -> its blocks in the new one
 };
 
 }  // namespace
 
-int layout_pass(Graph& g, ConstantCache& cache, bool exact) {
-  Layouts l(g, cache, exact);
+int layout_pass(Graph& g, ConstantCache& cache, bool exact, Compared* compared) {
+  Layouts l(g, cache, exact, compared);
   Graph out;
   const int n = l.run(out);
   g = std::move(out);

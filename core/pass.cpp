@@ -234,7 +234,7 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
     ran(p.name, options.open_sizes && p.run == fold_pass ? fold_open_pass(g) : p.run(g));
     if (p.run != cse_pass || !options.constants) continue;
     if (!options.exact) ran("fold_scales", fold_scales_pass(g, *options.constants));
-    ran("layout", layout_pass(g, *options.constants, options.exact));
+    ran("layout", layout_pass(g, *options.constants, options.exact, options.compared));
   }
   return counts;
 }

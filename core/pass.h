@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/apply.h"
@@ -54,8 +55,9 @@ class ConstantCache {
   std::map<std::pair<uint64_t, std::string>, Tensor> made_;
 };
 // Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit if `exact`;
-// else 3×3 convolutions become conv_winograd where weights are few enough.
-int layout_pass(Graph& g, ConstantCache& cache, bool exact = true);
+// else 3×3 convolutions become conv_winograd where weights are few enough. Sizes that decide are noted in `compared`.
+using Compared = std::vector<std::pair<int64_t, int64_t>>;   // see OpenProgram::Sample
+int layout_pass(Graph& g, ConstantCache& cache, bool exact = true, Compared* compared = nullptr);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
 int fold_scales_pass(Graph& g, ConstantCache& cache);
 int split_epilogues(Graph& g);  // the inverse: cheap rows can then be dropped and made again
@@ -71,6 +73,7 @@ struct OptimizeOptions {
   ConstantCache* constants = nullptr;  // given: layout_pass runs, after cse
   bool exact = true;                   // false: fold_scales_pass runs before it, which is not exact then
   bool open_sizes = false;             // a sample of an OpenProgram: fold_open_pass
+  Compared* compared = nullptr;        // of such a sample
 };
 
 struct PassCounts {

@@ -74,6 +74,16 @@ def test_what_follows_a_convolution_is_done_to_each_tile(after):
     np.testing.assert_allclose(got, want, atol=3e-5)
 
 
+@pytest.mark.parametrize("size, changes", [((11, 30), False), ((12, 12), True)])
+def test_many_weights_need_a_picture(size, changes):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((1, 130, *size), dtype=np.float32)
+    w = rng.standard_normal((144, 130, 3, 3), dtype=np.float32) / 34
+    data = model(w, np.zeros(144, np.float32), (1, 1, 1, 1), size=size)
+    quick, exact = (suan.onnx.InferenceSession(data, exact=e).run(None, {"x": x})[0] for e in (False, True))
+    assert np.array_equal(quick, exact) != changes
+
+
 def test_bits_are_those_of_any_number_of_threads_and_of_either_way_to_a_plan():
     rng = np.random.default_rng(2)
     w = rng.standard_normal((32, 48, 3, 3), dtype=np.float32)
