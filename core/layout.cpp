@@ -2,7 +2,9 @@
 // with what lies between them: element-wise nodes, poolings, concatenations of channels. A blocked value is an
 // ordinary tensor of five dimensions, so no kernel but the convolution's knows of it. Every bit stays: the
 // blocked kernel adds in conv's order. Channels that do not fill the last block leave lanes that nobody reads.
+// Where bits may change, 3×3 convolutions of stride 1 take Winograd's way, with weights transformed here.
 #include <algorithm>
+#include <cmath>
 #include <unordered_map>
 
 #include "core/apply.h"
@@ -15,7 +17,8 @@ constexpr int64_t lanes = 16;
 
 class Layouts {
  public:
-  Layouts(const Graph& g, ConstantCache& cache) : g_(g), b_(g), cache_(cache), uses_(g.use_counts()) {}
+  Layouts(const Graph& g, ConstantCache& cache, bool exact, Compared* compared)
+      : g_(g), b_(g), cache_(cache), exact_(exact), compared_(compared), uses_(g.use_counts()) {}
 
   int run(Graph& out) {
     int n = 0;
@@ -92,6 +95,39 @@ class Layouts {
     return b_.to.add_constant(made);
   }
 
+  // [out, in, 3, 3] as [36, blocks, in, 16]: G w Gᵀ with a row of G for each of 0, ±√½, ±√2 and infinity.
+  ValueId transformed(ValueId v) {
+    const Tensor& w = g_.constants.at(v);
+    return b_.to.add_constant(cache_.find(w, "of 6×6 tiles", [&] {
+      const int64_t out = w.dim(0), in = w.dim(1), n = blocks(out);
+      const double a = std::sqrt(0.5), b = std::sqrt(2.0);
+      const double rows[6][3] = {{1, 0, 0}, {-1 / 1.5, -a / 1.5, -.5 / 1.5}, {-1 / 1.5, a / 1.5, -.5 / 1.5},
+                                 {1. / 6, b / 6, 2. / 6}, {1. / 6, -b / 6, 2. / 6}, {0, 0, 1}};
+      Tensor g = Tensor::empty({DType::f64, {9, 36}, {}});
+      for (int i = 0; i < 9; ++i)
+        for (int j = 0; j < 36; ++j) g.data<double>()[i * 36 + j] = rows[j / 6][i / 3] * rows[j % 6][i % 3];
+      Tensor x = apply(op("reshape"), {apply(op("cast"), {w}, {DType::f64})}, {Shape{out * in, 9}});
+      x = apply(op("reshape"), {apply(op("cast"), {apply(op("matmul"), {x, g})}, {w.dtype()})}, {Shape{out, in, 36}});
+      if (n * lanes != out)
+        x = apply(op("pad_constant"), {x, Tensor()}, {std::vector<int64_t>{0, 0, 0, 0, 0, n * lanes - out}});
+      x = apply(op("permute"), {apply(op("reshape"), {x}, {Shape{n, lanes, in, 36}})}, {Dims{3, 0, 2, 1}});
+      return apply(op("copy"), {x});
+    }));
+  }
+
+  // Four times the weights are read: a small picture would wait for many.
+  bool wins_by_tiles(const Shape& w, const Shape& y, const Attrs& attrs) {
+    const auto ones = [](const Dims& d) { return std::all_of(d.begin(), d.end(), [](int64_t v) { return v == 1; }); };
+    constexpr int64_t few = 128 * 128, most = 256 * 256, small = 12;
+    const int64_t pairs = w[0] * w[1];
+    if (w[2] != 3 || w[3] != 3 || w[1] < lanes || w[0] < lanes || pairs > most || attrs.integer(3) != 1 ||
+        !ones(attrs.dims(0)) || !ones(attrs.dims(2)))
+      return false;
+    if (pairs <= few) return true;
+    if (compared_) compared_->insert(compared_->end(), {{y[2], small}, {y[3], small}});
+    return y[2] >= small && y[3] >= small;
+  }
+
   bool convolution(const Node& n) {
     static const OpDef &conv = op("conv"), &conv_blocked = op("conv_blocked");
     if (n.op != &conv || !is_constant(n.in[1])) return false;
@@ -109,6 +145,12 @@ class Layouts {
     // An image of a few channels is read as it is.
     const bool as_is = groups == 1 && !is_blocked(n.in[0]) && 5 * per < 3 * lanes;
     if (depthwise) groups = blocks(groups) * lanes;
+    if (!exact_ && !as_is && wins_by_tiles(w.shape, y.shape, n.attrs)) {
+      std::vector<ValueId> in{blocked(n.in[0]), transformed(n.in[1])};
+      if (biased) in.push_back(packed(n.in[2]));
+      set(n.out[0], append(op("conv_winograd"), in, {n.attrs[1]}, n.source));
+      return true;
+    }
     std::vector<ValueId> in{as_is ? plain(n.in[0]) : blocked(n.in[0]), packed(n.in[1])};
     if (biased) in.push_back(packed(n.in[2]));
     set(n.out[0], append(conv_blocked, in,
@@ -178,14 +220,16 @@ class Layouts {
   const Graph& g_;
   Rebuild b_;
   ConstantCache& cache_;
+  bool exact_;
+  Compared* compared_;
   std::vector<int> uses_;
   std::unordered_map<ValueId, ValueId> blocked_;   // value of the graph -> its blocks in the new one
 };
 
 }  // namespace
 
-int layout_pass(Graph& g, ConstantCache& cache) {
-  Layouts l(g, cache);
+int layout_pass(Graph& g, ConstantCache& cache, bool exact, Compared* compared) {
+  Layouts l(g, cache, exact, compared);
   Graph out;
   const int n = l.run(out);
   g = std::move(out);

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/apply.h"
@@ -53,8 +54,10 @@ class ConstantCache {
  private:
   std::map<std::pair<uint64_t, std::string>, Tensor> made_;
 };
-// Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit.
-int layout_pass(Graph& g, ConstantCache& cache);
+// Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit if `exact`;
+// else 3×3 convolutions become conv_winograd where weights are few enough. Sizes that decide are noted in `compared`.
+using Compared = std::vector<std::pair<int64_t, int64_t>>;   // see OpenProgram::Sample
+int layout_pass(Graph& g, ConstantCache& cache, bool exact = true, Compared* compared = nullptr);
 // Products with constant weights, which lie in panels then. Keeps every bit.
 int panels_pass(Graph& g, ConstantCache& cache);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
@@ -76,9 +79,10 @@ struct PassInfo {
 const std::vector<PassInfo>& optimization_passes();
 
 struct OptimizeOptions {
-  ConstantCache* constants = nullptr;  // given: layout_pass, int8_pass and panels_pass run, after cse
-  bool exact = true;                   // false: patterns_pass and fold_scales_pass run before them
+  ConstantCache* constants = nullptr;  // given: quantized_pass, int8_pass, layout_pass and panels_pass run, after cse
+  bool exact = true;                   // false: patterns_pass and fold_scales_pass run before them, and layout_pass rounds elsewhere
   bool open_sizes = false;             // a sample of an OpenProgram: fold_open_pass
+  Compared* compared = nullptr;        // of such a sample
 };
 
 struct PassCounts {

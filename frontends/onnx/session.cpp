@@ -284,7 +284,8 @@ const OpenProgram* Session::State::open(const Key& key, const std::vector<int64_
       sample.graph = record(at, ignored, Eval(true, &sample.compared).naming(options.name_nodes), true);
       failed = int(ignored.from_plan.size()) != int(model.graph.outputs.size());
       if (!failed) {
-        const PassCounts counts = optimize(sample.graph, {.constants = &constants, .exact = options.exact, .open_sizes = true});
+        const PassCounts counts =
+            optimize(sample.graph, {.constants = &constants, .exact = options.exact, .open_sizes = true, .compared = &sample.compared});
         if (k == 0) tell(counts);
       }
       samples.push_back(std::move(sample));

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "kernels/cpu/lib/conv_direct.h"
-#include "kernels/cpu/lib/finish.h"
+#include "kernels/cpu/lib/finish_vectors.h"
 #include "kernels/cpu/lib/strided.h"
 #include "ops/nn/windows.h"
 
@@ -48,36 +48,6 @@ struct State {
     return touched * patch_height() * patch_width() * pixel;
   }
 };
-
-// ---- what is done to a sum before it is stored ------------------------------------------------------------
-
-// kind(x): the values of a position after the last addition. As the rows relu, maximum and minimum have it: a NaN
-// stays one.
-struct AsIs {
-  Vector<float> operator()(Vector<float> x) const { return x; }
-};
-struct Relu {
-  Vector<float> operator()(Vector<float> x) const {
-    const Vector<float> zero{};
-    return zero > x ? zero : x;
-  }
-};
-struct Bounded {
-  Vector<float> low, high;
-  Vector<float> operator()(Vector<float> x) const {
-    const Vector<float> above = x > low ? x : low, raised = x != x ? x : above;
-    const Vector<float> below = raised < high ? raised : high;
-    return raised != raised ? raised : below;
-  }
-};
-
-// f(kind) with what `finish` asks for, f(AsIs) without one.
-template <class F>
-void with_finish(const Finish* finish, F f) {
-  if (finish && finish->relu) f(Relu{});
-  else if (finish && finish->bounded) f(Bounded{broadcast(finish->low), broadcast(finish->high)});
-  else f(AsIs{});
-}
 
 // ---- the register kernel -------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 // fused_epilogue: the first node's own kernel, with the rest of the body as a program that it runs on each
 // finished tile. A tile is found in the result by its address; the program's other operands are whole, one
-// value per row, one per column, or one in all. conv_blocked is given the rows themselves where they are no more than
-// a Finish.
+// value per row, one per column, or one in all. Blocked convolutions are given the rows themselves where they are no more
+// than a Finish.
 #include <algorithm>
 #include <limits>
 #include <optional>
@@ -40,6 +40,7 @@ struct Ending {
 struct State {
   Prepared anchor;
   std::optional<Ending> ending;
+  RunFinished finished = nullptr;      // of an anchor that takes a Finish
   ProgramPtr program;
   std::vector<Source> anchor_in;
   std::vector<int> anchor_out;         // the node's output, or -1: into the workspace
@@ -219,7 +220,9 @@ Parts build(const KernelDesc& d) {
   }
   s->program = graph_program(body, row_in, rows, row_out);
   if (!s->program) return {};
-  if (first.op->name == "conv_blocked" && std::none_of(s->anchor_out.begin(), s->anchor_out.end(), [](int j) { return j >= 0; }))
+  if (first.op->name == "conv_blocked") s->finished = conv_blocked_finished;
+  if (first.op->name == "conv_winograd") s->finished = conv_winograd_finished;
+  if (s->finished && std::none_of(s->anchor_out.begin(), s->anchor_out.end(), [](int j) { return j >= 0; }))
     s->ending = ending_of(body, row_in, rows, row_out, s->sides, s->row);
   // A result that nobody else reads is made where the program's own result of its dtype goes.
   for (size_t j = 0; j < s->row_out.size() && s->anchor_out[0] < 0; ++j)
@@ -258,7 +261,7 @@ void run(const void* state, const KernelArgs& a) {
     finish.bounded = e.low >= 0 || e.high >= 0;
     finish.low = value(e.low, -infinity);
     finish.high = value(e.high, infinity);
-    return conv_blocked_finished(s.anchor.state.get(), {in, out, workspace}, finish);
+    return s.finished(s.anchor.state.get(), {in, out, workspace}, finish);
   }
   const auto* base = static_cast<const std::byte*>(out[0]);
   const auto epilogue = [&](void* tile, int64_t, int64_t, int64_t rows, int64_t, int64_t cols, int64_t) {

@@ -422,6 +422,7 @@ ORACLE = {
     "kl_div": nn.kl,
     "conv": nn.conv,
     "conv_blocked": nn.conv_blocked,
+    "conv_winograd": nn.conv_winograd,
     "conv_input_grad": nn.conv_input_grad,
     "conv_weight_grad": nn.conv_weight_grad,
     "max_pool": nn.max_pool,

@@ -67,6 +67,7 @@ LOOSE = {
     "clip_grad_norm": 4,
     "cumsum": 2,
     "gelu_tanh_grad": 2,
+    "conv_winograd": 4,
 }
 #: Their learning rate is f32, also for f64 parameters: hence the factor above, for f64 only.
 F64_ONLY = {"adamw_step", "adamw_steps", "sgd_step"}

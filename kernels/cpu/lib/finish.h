@@ -12,7 +12,9 @@ struct Finish {
   float low = 0, high = 0;
 };
 
-// conv_blocked's run with a finish in place of an epilogue.
+// The run of conv_blocked or conv_winograd with a finish in place of an epilogue.
+using RunFinished = void (*)(const void* state, const KernelArgs& a, const Finish& finish);
 void conv_blocked_finished(const void* state, const KernelArgs& a, const Finish& finish);
+void conv_winograd_finished(const void* state, const KernelArgs& a, const Finish& finish);
 
 }  // namespace suan::cpu::SUAN_ISA

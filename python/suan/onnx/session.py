@@ -53,8 +53,8 @@ class Session:
         source: path of a model, or its bytes.
         max_plans: sets of shapes whose plans are kept.
         exact: forbids what changes bits: batch norms are then not folded into the weights of the convolutions
-            before them.
-        precision: "float32", or "bf16": matrix products, convolutions and attention of float32 values then read
+            before them, and 3×3 convolutions not computed by Winograd's tiles.
+        precision: "float32", or "bf16": matrix products and attention of float32 values then read
             bfloat16 and add up in float32. A call that runs node by node (data decides, or an input is no tensor) is
             then refused with TypeError.
         threads: that work on one call, its caller included; None for as many as suan.get_num_threads().

@@ -935,7 +935,9 @@ NOT_EXPORTED = {
         "log_softmax_grad", "max_pool_grad", "relu_grad", "rms_norm_grad", "sigmoid_grad", "silu_grad", "softmax_grad",
         "tanh_grad"), _GRADIENT),
     **dict.fromkeys(("all_gather", "all_reduce", "barrier", "broadcast", "reduce_scatter"), _RANKS),
-    **dict.fromkeys(("conv_blocked", "fused_elementwise", "fused_epilogue", "gate_panels", "linear_panels", "weight_panels"), _PASSES),
+    **dict.fromkeys((
+        "conv_blocked", "conv_winograd", "fused_elementwise", "fused_epilogue", "gate_panels", "linear_panels",
+        "weight_panels"), _PASSES),
     **dict.fromkeys(("random_bits", "random_state"), _RANDOM),
     **dict.fromkeys(("adamw_step", "adamw_steps", "sgd_step", "chunked_sum_squares"), _WRITES),
     **dict.fromkeys(("linear_attention", "tree_ensemble"), _MISSING),

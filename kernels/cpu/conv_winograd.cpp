@@ -1,0 +1,350 @@
+// 3×3 convolution of stride 1 as Winograd has it (Lavin and Gray, 2015), F(4×4, 3×3): a tile of 6×6 inputs becomes 36
+// numbers, each multiplied with one number of the weight and summed over channels, and 36 sums become 4×4 outputs: a
+// quarter of the multiplications. Interpolated at 0, ±√½, ±√2 and infinity, which round less than whole numbers do.
+//
+// A task with few weights takes some tiles through all three steps while they are in its cache. Else the steps run
+// one after the other over all threads, so that the weights, four times those of the window, are read once.
+#include <algorithm>
+#include <array>
+
+#include "core/pool.h"
+#include "kernels/cpu/lib/conv_direct.h"
+#include "kernels/cpu/lib/finish_vectors.h"
+#include "ops/nn/windows.h"
+
+namespace suan::cpu::SUAN_ISA {
+namespace gemm_tiles {
+namespace {
+
+constexpr int64_t lane_block = 16;
+constexpr int vectors_per_block = int(lane_block) / lanes<float>;
+constexpr int most_panel = vectors_per_block == 1 ? 4 : 1;   // blocks of outputs a product makes at a time
+constexpr int64_t numbers = 36, tile = 4;
+constexpr int64_t phased_bytes = 16 << 20;
+constexpr int64_t few_weights = 5 << 18;   // bytes
+
+struct State {
+  int64_t batch, in_blocks, out_blocks, k;   // k: channels in
+  int64_t in[2], out[2], low[2];
+  int64_t rows, cols;                        // tiles of an image
+  int64_t tiles;                             // of all images
+  int64_t group;                             // most tiles that are worked on together
+  int64_t groups;
+  bool fused;
+
+  int64_t k_blocks() const { return ceil_div(k, lane_block); }
+  // Floats from one of the 36 numbers to the next: an odd number of lines, so that they do not share sets.
+  int64_t in_plane() const { return (k_blocks() * group | 1) * lane_block; }
+  int64_t out_plane() const { return (out_blocks * group | 1) * lane_block; }
+  int64_t bytes() const { return numbers * (in_plane() + out_plane()) * int64_t{sizeof(float)}; }
+};
+
+struct Run {
+  const State& s;
+  const float *x, *weight, *bias;
+  float* y;
+  const Finish* finish;
+  TileEpilogue epilogue;
+};
+
+// Tiles [first, first + n) of a group, in memory for `s.group`.
+struct Group {
+  int64_t first, n;
+  float *in, *out;   // [36, blocks, tiles, 16] each
+};
+
+struct Tile {
+  int64_t image, row, col;
+  Tile(const State& s, int64_t t) : image(t / (s.rows * s.cols)), row(t / s.cols % s.rows), col(t % s.cols) {}
+};
+
+// ---- tiles of the image -> 36 numbers ----------------------------------------------------------------------
+
+using Six = std::array<Vector<float>, 6>;
+
+inline Six six_numbers(const Six& d) {
+  const Vector<float> large = broadcast(2.5f), two = broadcast(2.f), half = broadcast(.5f);
+  const Vector<float> a = broadcast(0.70710678f), b = broadcast(1.41421356f);
+  const auto minus = [](Vector<float> x, Vector<float> c, Vector<float> y) { return multiply_add<float>(-x, c, y); };   // y - c x
+  const Vector<float> even_a = minus(d[2], two, d[4]), odd_a = minus(d[1], two, d[3]);
+  const Vector<float> even_b = minus(d[2], half, d[4]), odd_b = minus(d[1], half, d[3]);
+  return {minus(d[2], large, d[0] + d[4]), multiply_add<float>(a, odd_a, even_a), minus(odd_a, a, even_a),
+          multiply_add<float>(b, odd_b, even_b), minus(odd_b, b, even_b), minus(d[3], large, d[1] + d[5])};
+}
+
+alignas(64) constexpr float zeros[lane_block] = {};
+
+// 6×6 inputs at `from`, of which rows and columns [low, high) are in the image.
+template <bool Inside>
+void numbers_of(const float* from, int64_t line, const int64_t* low, const int64_t* high, float* to, int64_t plane) {
+  for (int64_t v = 0; v < lane_block; v += lanes<float>) {
+    Six half[6];   // [column]
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; ++j) {
+      Six d;
+#pragma GCC unroll 6
+      for (int i = 0; i < 6; ++i) {
+        const bool there = Inside || (i >= low[0] && i < high[0] && j >= low[1] && j < high[1]);
+        d[size_t(i)] = load(there ? from + i * line + j * lane_block + v : zeros);
+      }
+      half[j] = six_numbers(d);
+    }
+    for (size_t i = 0; i < 6; ++i) {
+      const Six row = six_numbers({half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]});
+#pragma GCC unroll 6
+      for (size_t j = 0; j < 6; ++j) store(to + int64_t(i * 6 + j) * plane + v, row[j]);
+    }
+  }
+}
+
+// Items [begin, end) of blocks × tiles.
+void transform_in(const Run& r, const Group& g, int64_t begin, int64_t end) {
+  const State& s = r.s;
+  const int64_t line = s.in[1] * lane_block, plane = s.in_plane();
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t block = item / g.n, at = item % g.n;
+    const Tile t(s, g.first + at);
+    const int64_t y = t.row * tile - s.low[0], x = t.col * tile - s.low[1];
+    const float* image = r.x + (t.image * s.in_blocks + block) * s.in[0] * line;
+    float* to = g.in + (block * s.group + at) * lane_block;
+    const int64_t low[] = {-y, -x}, high[] = {s.in[0] - y, s.in[1] - x};
+    const bool inside = y >= 0 && x >= 0 && high[0] >= 6 && high[1] >= 6;
+    const float* from = image + y * line + x * lane_block;
+    if (inside) numbers_of<true>(from, line, low, high, to, plane);
+    else numbers_of<false>(from, line, low, high, to, plane);
+  }
+}
+
+// ---- products ----------------------------------------------------------------------------------------------
+
+// c[R tiles, NV vectors of channels] = the sum over k of a[tile, k] × b[k].
+struct Product {
+  const float* a;
+  int64_t a_block;    // from one block of channels to the next
+  const float* b;
+  int64_t b_block, k;
+  float* c;
+  int64_t c_block;
+};
+
+template <int R, int NV>
+void multiply(const Product& p) {
+  constexpr auto offset = [](int j, int64_t block) { return j / vectors_per_block * block + j % vectors_per_block * lanes<float>; };
+  Vector<float> acc[R][NV] = {};
+  const float* b = p.b;
+  for (int64_t k0 = 0; k0 < p.k; k0 += lane_block) {
+    const float* a = p.a + k0 / lane_block * p.a_block;
+    const float* end = a + std::min(lane_block, p.k - k0);
+    for (; a < end; ++a, b += lane_block) {
+      Vector<float> bv[NV];
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) bv[j] = load(b + offset(j, p.b_block));
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) {
+        const Vector<float> av = broadcast(a[i * lane_block]);
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; ++j) acc[i][j] = multiply_add<float>(av, bv[j], acc[i][j]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < NV; ++j)
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) store(p.c + i * lane_block + offset(j, p.c_block), acc[i][j]);
+}
+
+using Multiply = void (*)(const Product&);
+template <int NV, int... I>
+constexpr auto make_multiplies(std::integer_sequence<int, I...>) {
+  return std::array<Multiply, 12>{multiply<I + 1, NV>...};
+}
+struct Multiplies {
+  int rows;
+  std::array<Multiply, 12> of;   // [tiles - 1]
+};
+template <int NV, int Rows>
+constexpr Multiplies multiplies_of{Rows, make_multiplies<NV>(std::make_integer_sequence<int, Rows>{})};
+// [blocks - 1]. Wide rather than tall: a broadcast is a load, and loads are what neighbours on the core contend for.
+constexpr std::array<Multiplies, size_t(most_panel)> multiplies =
+#ifdef __AVX512F__
+    {multiplies_of<1, 12>, multiplies_of<2, 12>, multiplies_of<3, 8>, multiplies_of<4, 6>};
+#else
+    {multiplies_of<2, 6>};
+#endif
+
+int64_t panels_of(const State& s) { return ceil_div(s.out_blocks, most_panel); }
+
+void multiply_panels(const Run& r, const Group& g, int64_t number, int64_t begin, int64_t end) {
+  const State& s = r.s;
+  const int64_t panels = panels_of(s);
+  for (int64_t panel = begin; panel < end; ++panel) {
+    const int64_t block = s.out_blocks * panel / panels, blocks = s.out_blocks * (panel + 1) / panels - block;
+    const Multiplies& kernels = multiplies[size_t(blocks - 1)];
+    const int64_t chunks = ceil_div(g.n, kernels.rows);
+    Product p;
+    p.k = s.k;
+    p.a_block = s.group * lane_block;
+    p.b = r.weight + (number * s.out_blocks + block) * s.k * lane_block;
+    p.b_block = s.k * lane_block;
+    p.c_block = s.group * lane_block;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      const int64_t at = g.n * chunk / chunks, n = g.n * (chunk + 1) / chunks - at;
+      p.a = g.in + number * s.in_plane() + at * lane_block;
+      p.c = g.out + number * s.out_plane() + (block * s.group + at) * lane_block;
+      kernels.of[size_t(n - 1)](p);
+    }
+  }
+}
+
+// ---- 36 sums -> 4×4 results --------------------------------------------------------------------------------
+
+using Four = std::array<Vector<float>, 4>;
+
+inline Four four_results(const Six& m) {
+  const Vector<float> two = broadcast(2.f), half = broadcast(.5f), a = broadcast(0.70710678f), b = broadcast(1.41421356f);
+  const Vector<float> a3 = broadcast(0.35355339f), b3 = broadcast(2.82842712f);
+  const Vector<float> even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
+  return {m[0] + even_a + even_b, multiply_add<float>(a, odd_a, b * odd_b), multiply_add<float>(half, even_a, two * even_b),
+          multiply_add<float>(a3, odd_a, multiply_add<float>(b3, odd_b, m[5]))};
+}
+
+void transform_out(const Run& r, const Group& g, int64_t begin, int64_t end) {
+  const State& s = r.s;
+  const int64_t line = s.out[1] * lane_block, plane = s.out_plane();
+  with_finish(r.finish, [&](auto kind) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t block = item / g.n, at = item % g.n;
+      const Tile t(s, g.first + at);
+      const int64_t y = t.row * tile, x = t.col * tile;
+      const int64_t height = std::min(tile, s.out[0] - y), width = std::min(tile, s.out[1] - x);
+      const float* from = g.out + (block * s.group + at) * lane_block;
+      float* to = r.y + ((t.image * s.out_blocks + block) * s.out[0] + y) * line + x * lane_block;
+      const float* other = r.finish && r.finish->add ? r.finish->add + (to - r.y) : nullptr;
+      for (int64_t v = 0; v < lane_block; v += lanes<float>) {
+        Four half[6];   // [column]
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; ++j) {
+          Six m;
+#pragma GCC unroll 6
+          for (int i = 0; i < 6; ++i) m[size_t(i)] = load(from + (i * 6 + j) * plane + v);
+          half[j] = four_results(m);
+        }
+        const Vector<float> bias = r.bias ? load(r.bias + block * lane_block + v) : Vector<float>{};
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; ++i) {
+          const Four row = four_results({half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]});
+          if (int64_t(i) >= height) continue;
+#pragma GCC unroll 4
+          for (size_t j = 0; j < 4; ++j) {
+            if (int64_t(j) >= width) continue;
+            const int64_t offset = int64_t(i) * line + int64_t(j) * lane_block + v;
+            Vector<float> sum = row[j];
+            if (r.bias) sum = sum + bias;
+            if (other) sum = sum + load(other + offset);
+            store(to + offset, kind(sum));
+          }
+        }
+      }
+      if (r.epilogue)
+        for (int64_t i = 0; i < height; ++i)
+          r.epilogue(to + i * line, t.image, block, 1, (y + i) * line + x * lane_block, width * lane_block, s.out[0] * line);
+    }
+  });
+}
+
+// ---- tasks -------------------------------------------------------------------------------------------------
+
+// f(begin, end) over items in tasks of at least `least`.
+template <class F>
+void in_tasks(int64_t items, int64_t least, F f) {
+  const int64_t tasks = std::clamp<int64_t>(items / least, 1, enough_tasks);
+  parallel_for(tasks, [&](int64_t i) { f(items * i / tasks, items * (i + 1) / tasks); });
+}
+
+void run_all(const void* state, const KernelArgs& a, const Finish* finish) {
+  const State& s = *static_cast<const State*>(state);
+  const Run r{s,
+              static_cast<const float*>(a.in[0]),
+              static_cast<const float*>(a.in[1]),
+              static_cast<const float*>(a.in[2]),
+              static_cast<float*>(a.out[0]),
+              finish,
+              a.epilogue ? *a.epilogue : TileEpilogue{}};
+  const auto group = [&](int64_t i, float* memory) {
+    const int64_t first = s.tiles * i / s.groups;
+    return Group{first, s.tiles * (i + 1) / s.groups - first, memory, memory + numbers * s.in_plane()};
+  };
+  const int64_t panels = panels_of(s);
+  if (s.fused) {
+    parallel_for(s.groups, [&](int64_t i) {
+      const Group g = group(i, reinterpret_cast<float*>(thread_scratch()));
+      transform_in(r, g, 0, s.k_blocks() * g.n);
+      for (int64_t n = 0; n < numbers; ++n) multiply_panels(r, g, n, 0, panels);
+      transform_out(r, g, 0, s.out_blocks * g.n);
+    });
+    return;
+  }
+  const int64_t splits = std::min<int64_t>(panels, 2);
+  for (int64_t i = 0; i < s.groups; ++i) {
+    const Group g = group(i, static_cast<float*>(a.workspace));
+    in_tasks(s.k_blocks() * g.n, 32, [&](int64_t begin, int64_t end) { transform_in(r, g, begin, end); });
+    parallel_for(numbers * splits, [&](int64_t task) {
+      const int64_t part = task % splits;
+      multiply_panels(r, g, task / splits, panels * part / splits, panels * (part + 1) / splits);
+    });
+    in_tasks(s.out_blocks * g.n, 32, [&](int64_t begin, int64_t end) { transform_out(r, g, begin, end); });
+  }
+}
+
+void run(const void* state, const KernelArgs& a) { run_all(state, a, nullptr); }
+
+State state_of(const KernelDesc& d) {
+  const Shape &x = d.in[0]->layout.shape, &w = d.in[1]->layout.shape, &y = d.out[0]->layout.shape;
+  const Dims& padding = d.attrs.dims(0);
+  State s{};
+  s.batch = x[0];
+  s.in_blocks = x[1];
+  s.out_blocks = w[1];
+  s.k = w[2];
+  for (int i = 0; i < 2; ++i) {
+    s.in[i] = x[2 + i];
+    s.out[i] = y[2 + i];
+    s.low[i] = padding.empty() ? 0 : padding[i];
+  }
+  s.rows = ceil_div(s.out[0], tile);
+  s.cols = ceil_div(s.out[1], tile);
+  s.tiles = s.batch * s.rows * s.cols;
+  // Tiles in a task's scratch, a line kept for each number's plane.
+  const int64_t per_tile = numbers * (s.k_blocks() + s.out_blocks) * lane_block * int64_t{sizeof(float)};
+  const int64_t fit = (int64_t{thread_scratch_bytes} - 2 * numbers * 64) / per_tile;
+  const int64_t weights = numbers * s.out_blocks * s.k * lane_block * int64_t{sizeof(float)};
+  // A product streams weights past its tiles: with fewer tiles than these it would wait for them.
+  s.fused = weights <= few_weights ? fit >= 12 && s.tiles >= 48 : fit >= 24 && s.tiles >= 96;
+  s.group = s.fused ? std::min<int64_t>(fit, weights <= few_weights ? 16 : 28) : std::max<int64_t>(phased_bytes / per_tile, 1);
+  s.groups = std::max<int64_t>(ceil_div(s.tiles, s.group), 1);
+  if (s.fused && s.groups % 2) ++s.groups;   // ends evenly on two threads
+  s.group = ceil_div(s.tiles, s.groups);
+  return s;
+}
+
+}  // namespace
+}  // namespace gemm_tiles
+
+void conv_winograd_finished(const void* state, const KernelArgs& a, const Finish& finish) {
+  gemm_tiles::run_all(state, a, &finish);
+}
+
+Kernel kernel_conv_winograd() {
+  using namespace gemm_tiles;
+  Kernel k;
+  k.supports = [](const KernelDesc& d) { return d.in[0]->dtype == DType::f32; };
+  k.prepare = [](const KernelDesc& d) {
+    auto s = std::make_shared<State>(state_of(d));
+    const size_t workspace = s->fused || s->tiles == 0 ? 0 : size_t(s->bytes());
+    const int64_t row = s->out[0] * s->out[1] * lane_block;
+    return Prepared{run, std::move(s), int64_t(workspace), row};
+  };
+  return k;
+}
+
+}  // namespace suan::cpu::SUAN_ISA
