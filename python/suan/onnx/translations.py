@@ -912,6 +912,9 @@ TABLE = {
     "grid_sample": _through(_HALVES, _grid_sample),
     "roi_align": _through(_HALVES, _roi_align),
     "roi_max_pool": _through(_HALVES, _roi_max_pool),
+    "quantize": lambda c: c.emit("QuantizeLinear", c.x(), c.x(1), c.x(2) or c.scalar(0, c.attrs["dtype"].name)),
+    "dequantize": lambda c: c.emit("DequantizeLinear", *c.xs(), axis=c.attrs["axis"]),
+    "dynamic_quantize": lambda c: c.emit("DynamicQuantizeLinear", c.x(), n_out=3),
     "lstm_layer": _through(_HALVES, _lstm_layer),
     "gru_layer": _through(_HALVES, _gru_layer),
 }
