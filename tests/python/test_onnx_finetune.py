@@ -190,6 +190,12 @@ def test_external_data_is_written_beside(tmp_path):
         onnx.checker.check_model(str(tuned), full_check=True)
         np.testing.assert_array_equal(suan.onnx.module(tuned)(x).detach().numpy(), model(x).detach().numpy())
     assert sorted(p.name for p in (tmp_path / "in").iterdir()) == ["m.onnx", "m.onnx.data", "w.bin"]
+    # A module whose own data lies where it is saved, laid out otherwise, again and again.
+    again = small_net(tmp_path / "m.onnx", save_as_external_data=True, location="m.onnx.data", size_threshold=60)
+    model, want = suan.onnx.module(again), suan.onnx.load(again, exact=True)(x).numpy()
+    for _ in range(3):
+        model.save(again)
+        np.testing.assert_array_equal(suan.onnx.load(again, exact=True)(x).numpy(), want)
 
 
 def test_dropout_drops_in_training_as_nn_dropout(tmp_path):
