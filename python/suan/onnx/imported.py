@@ -100,8 +100,9 @@ class ImportedModule(Module):
         changed = {}
         for (_, _, old, key), new in zip(self._places, self._weights()):
             if new is None or new.dtype != old.dtype or new.shape != old.shape:
-                raise TypeError(f"[onnx.module] {key[1]!r} does not fit the file: expected {old.dtype.name} {list(old.shape)}, got "
-                                f"{'None' if new is None else f'{new.dtype.name} {list(new.shape)}'}")
+                found = "None" if new is None else f"{new.dtype.name} {list(new.shape)}"
+                raise TypeError(f"[onnx.module] {key[1]!r} does not fit the file: expected {old.dtype.name} {list(old.shape)}, "
+                                f"got {found}")
             raw = _c.to_bytes(new.detach().contiguous())
             if raw != _c.to_bytes(old.contiguous()):
                 changed[key] = raw

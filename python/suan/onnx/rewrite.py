@@ -139,7 +139,8 @@ def rewrite(source, files, path, changed):
             with open(new[0], "wb") as f:
                 f.writelines([source] if parts is None else parts)
         if work.changed:
-            raise ValueError(f"[onnx.module] tensors are not in the file: expected initializers or Constants, got {sorted(work.changed)}")
+            raise ValueError("[onnx.module] tensors are not in the file: expected initializers or Constants, got "
+                             f"{sorted(work.changed)}")
         if work.out:
             os.replace(new[1], beside)
         os.replace(new[0], path)
