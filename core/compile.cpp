@@ -278,6 +278,9 @@ void Executable::split() {
     rec.add_argument(t);
     ins.push_back(t);
   }
+  // Arrays of numbers stay constants, as single ones do; captured, they would stand among the inputs.
+  for (const auto& [v, t] : f.constants)
+    if (!(t.storage()->is_literal() && t.rank() == 0)) rec.bind(t, rec.graph().add_constant(t, f.values[size_t(v)].type.device));
   Tensors outs = interpret(f, ins);
   int n_forward = int(rec.graph().nodes.size());
   Tensors roots, seeds, wanted;
@@ -301,6 +304,9 @@ void Executable::split() {
   for (const Tensor& t : outs) out_values.push_back(rec.value_of(t));
   for (const Tensor& t : grads) grad_values.push_back(rec.value_of(t));
   Graph joint = rec.finish({});
+  if (joint.inputs.size() != f.inputs.size() + seeds.size())
+    fail<StateError>("compile", "a constant is kept on another device: expected {} inputs of forward and backward, got {}",
+                     f.inputs.size() + seeds.size(), joint.inputs.size());
 
   // What backward reads of forward: values made there, and graph inputs.
   int n_nodes = int(joint.nodes.size());

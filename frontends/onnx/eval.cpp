@@ -278,9 +278,9 @@ void Eval::note_flowing(const Value& v) {
 namespace {
 
 // A gradient that a node would drop without a word. Steps, comparisons and positions have none to give.
-void check_gradient(const Node& n, bool wanted, const std::vector<Value>& out) {
+void check_gradient(const Node& n, const std::vector<Value>& out) {
   static const Names flat = {"Ceil", "EyeLike", "Floor", "Round", "Sign", "RandomNormalLike", "RandomUniformLike"};
-  if (!wanted || n.body || among(flat, n)) return;
+  if (n.body || among(flat, n)) return;
   bool lost = n.op.find("Quantize") != std::string::npos || n.op.find("Integer") != std::string::npos || n.op.starts_with("QLinear");
   for (const Value& v : out) {
     if (!v.is_tensor()) return;
@@ -378,7 +378,7 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
     std::vector<Value> out;
     try {
       out = (tracing_ || outside_tape) && known ? known_now() : build(std::move(in));
-      if (gradient) check_gradient(n, gradient, out);
+      if (gradient) check_gradient(n, out);
       if (training_)
         for (const Value& v : out) {
           if (!known) note_flowing(v);

@@ -212,9 +212,11 @@ int clear(PyObject* self) {
 }
 PyType_Slot slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse)}, {Py_tp_clear, reinterpret_cast<void*>(clear)}, {0, nullptr}};
 
+// A file's names may be any bytes.
+nb::object text(const std::string& t) { return nb::steal(check(PyUnicode_DecodeUTF8(t.data(), Py_ssize_t(t.size()), "replace"))); }
+
 nb::dict metadata_of(const Session& s) {
   const onnx::Metadata& m = s.metadata();
-  const auto text = [](const std::string& t) { return nb::steal(check(PyUnicode_DecodeUTF8(t.data(), Py_ssize_t(t.size()), "replace"))); };
   nb::dict d, opsets, custom;
   d["ir_version"] = m.ir_version;
   d["model_version"] = m.model_version;
@@ -333,7 +335,7 @@ void bind_onnx(nb::module_& m) {
       .def("initializers", [](const TrainableModel& t) {
         static constexpr const char* roles[] = {"weight", "statistics", "constant"};
         nb::list out;
-        for (const onnx::Initializer& i : t.initializers()) out.append(nb::make_tuple(i.name, i.where, value_to(i.value), roles[int(i.role)]));
+        for (const onnx::Initializer& i : t.initializers()) out.append(nb::make_tuple(text(i.name), text(i.where), value_to(i.value), roles[int(i.role)]));
         return out;
       }, "(name, place, value, role); values of mapped files may not be written to.")
       .def("open", [](TrainableModel& t, nb::list which) {

@@ -582,3 +582,23 @@ def test_large_zeros_are_zeros_after_other_tensors_had_their_memory():
         assert t.abs().max().item() == 0
         t.fill_(7)
         del t
+
+
+def test_a_compiled_module_that_makes_arrays_of_numbers():
+    class Picks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.out(x[suan.tensor([2, 0, 1])] * suan.tensor([1.0, 2.0, 3.0, 4.0]))
+
+    module, x = Picks(), suan.randn(3, 4)
+    compiled, want = suan.compile(module), []
+    for call in (module, *[compiled] * 4):
+        module.zero_grad()
+        call(x).square().sum().backward()
+        want.append(module.out.weight.grad.numpy().copy())
+    assert compiled.stats()[0]["ready"]
+    for got in want[1:]:
+        np.testing.assert_array_equal(got, want[0])

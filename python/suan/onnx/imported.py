@@ -10,7 +10,7 @@ import numpy
 from .. import _c
 from ..generator import default_generator
 from ..nn import Module, Parameter
-from .rewrite import rewrite
+from .rewrite import locations, rewrite
 from .session import NodeArg, _to_engine
 
 
@@ -24,7 +24,10 @@ class ImportedModule(Module):
         is_data = isinstance(source, (bytes, bytearray, memoryview))
         self._source = bytes(source) if is_data else os.path.abspath(os.fspath(source))
         self._model = _c.OnnxTrainable(self._source)
+        # Held open: saving may replace what stands at these paths.
         self._bytes = self._source if is_data else _mapped(self._source)
+        folder = "" if is_data else os.path.dirname(self._source)
+        self._files = {name: _mapped(os.path.join(folder, name)) for name in locations(self._bytes)}
         self.inputs = [NodeArg(*port) for port in self._model.inputs()]
         self.outputs = [NodeArg(*port) for port in self._model.outputs()]
         self.file_names = {}
@@ -97,13 +100,13 @@ class ImportedModule(Module):
         changed = {}
         for (_, _, old, key), new in zip(self._places, self._weights()):
             if new is None or new.dtype != old.dtype or new.shape != old.shape:
-                raise TypeError(f"[onnx.module] {key[1]!r} does not fit the file: expected {old.dtype.name} {list(old.shape)}, got "
-                                f"{'None' if new is None else f'{new.dtype.name} {list(new.shape)}'}")
+                found = "None" if new is None else f"{new.dtype.name} {list(new.shape)}"
+                raise TypeError(f"[onnx.module] {key[1]!r} does not fit the file: expected {old.dtype.name} {list(old.shape)}, "
+                                f"got {found}")
             raw = _c.to_bytes(new.detach().contiguous())
             if raw != _c.to_bytes(old.contiguous()):
                 changed[key] = raw
-        folder = None if isinstance(self._source, bytes) else os.path.dirname(self._source)
-        rewrite(self._bytes, folder, os.fspath(path), changed)
+        rewrite(self._bytes, self._files, os.fspath(path), changed)
 
     def __deepcopy__(self, memo):
         new = ImportedModule(self._source, self._train)
@@ -117,6 +120,8 @@ class ImportedModule(Module):
 
 def _mapped(path):
     with open(path, "rb") as f:
+        if not os.fstat(f.fileno()).st_size:
+            return b""   # which cannot be mapped
         return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
 
 

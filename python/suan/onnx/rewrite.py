@@ -15,8 +15,8 @@ _BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12
 class _Rewriter:
     """Each method gives a message's parts, or None where the message stays as it is."""
 
-    def __init__(self, changed, folder, beside):
-        self.changed, self.folder, self.beside = dict(changed), folder, beside
+    def __init__(self, changed, files, beside, new):
+        self.changed, self.files, self.beside, self.new = dict(changed), files, beside, new
         self.out, self.offset = None, 0
 
     def walk(self, message, inside):
@@ -50,39 +50,61 @@ class _Rewriter:
         return self.walk(message, {5: self.tensor, 10: self.tensor, 6: graph, 11: graph})
 
     def tensor(self, message, raw=None):
-        kept, dims, facts, elem, outside = [], [], {}, 0, False
-        for number, kind, value, start, end in proto.fields(message):
-            if number not in _DATA:
-                kept.append(message[start:end])
-            if number == 1:
-                dims += [value] if kind == 0 else _varints(value)
-            elif number == 2:
-                elem = value
-            elif number == 13:
-                entry = {n: bytes(v).decode() for n, _, v, _, _ in proto.fields(value)}
-                facts[entry.get(1, "")] = entry.get(2, "")
-            elif number == 14:
-                outside = value == 1
-        if not outside:
-            return None if raw is None else kept + proto.data(9, raw)
-        raw = self.outside(facts, -(-math.prod(dims) * _BITS[elem] // 8)) if raw is None else raw
+        facts = _outside(message)
+        if raw is None and facts is None:
+            return None
+        kept = [message[start:end] for number, _, _, start, end in proto.fields(message) if number not in _DATA]
+        if facts is None:
+            return kept + proto.data(9, raw)
+        if raw is None:
+            start = int(facts.get("offset") or 0)
+            raw = self.files[facts["location"]][start : start + int(facts.get("length") or _size(message))]
         kept += [proto.message(13, [proto.text(1, k), proto.text(2, v)]) for k, v in self.put(raw).items()]
         return kept + [proto.integer(14, 1)]
-
-    def outside(self, facts, size):
-        with open(os.path.join(self.folder, facts["location"]), "rb") as f:
-            f.seek(int(facts.get("offset") or 0))
-            return f.read(int(facts.get("length") or size))
 
     def put(self, raw):
         """Writes bytes beside the file; where they are."""
         if self.out is None:
-            self.out = open(self.beside + ".new", "wb")
+            self.out = open(self.new, "wb")
         facts = {"location": os.path.basename(self.beside), "offset": str(self.offset), "length": str(len(raw))}
         self.out.write(raw)
         self.out.write(bytes(-len(raw) % 64))   # so that a reader can map them in place
         self.offset += len(raw) + -len(raw) % 64
         return facts
+
+
+class _Locator(_Rewriter):
+    def tensor(self, message, raw=None):
+        if facts := _outside(message):
+            self.files.add(facts["location"])
+
+
+def locations(source):
+    """The files that hold tensors of a model, as it names them."""
+    found = set()
+    _Locator({}, found, None, None).model(memoryview(source))
+    return found
+
+
+def _outside(tensor):
+    """What a TensorProto says of the file that holds its bytes, None when it holds them itself."""
+    facts, outside = {}, False
+    for number, _, value, _, _ in proto.fields(tensor):
+        if number == 13:
+            facts[_text(value, 1)] = _text(value, 2)
+        elif number == 14:
+            outside = value == 1
+    return facts if outside else None
+
+
+def _size(tensor):
+    dims, elem = [], 0
+    for number, kind, value, _, _ in proto.fields(tensor):
+        if number == 1:
+            dims += [value] if kind == 0 else _varints(value)
+        elif number == 2:
+            elem = value
+    return -(-math.prod(dims) * _BITS[elem] // 8)
 
 
 def _text(message, field):
@@ -100,14 +122,15 @@ def _varints(value):
     return numbers
 
 
-def rewrite(source, folder, path, changed):
-    """Writes the model in the buffer `source` (external data below `folder`) to a path.
+def rewrite(source, files, path, changed):
+    """Writes the model in the buffer `source` to a path.
 
-    changed: {(place, tensor): its new bytes}, of initializers and Constants; the place is that of _c.OnnxTrainable.
+    files: {location: buffer} of the external data that it names. changed: {(place, tensor): its new bytes}, of
+    initializers and Constants; the place is that of _c.OnnxTrainable.
     """
-    source = memoryview(source)
-    work, beside = _Rewriter(changed, folder, path + ".data"), path + ".data"
-    new = [path + ".new", beside + ".new"]
+    source, beside = memoryview(source), path + ".data"
+    new = [f"{p}.{os.getpid()}.new" for p in (path, beside)]
+    work = _Rewriter(changed, files, beside, new[1])
     try:
         with contextlib.ExitStack() as stack:
             parts = work.model(source)
@@ -116,7 +139,8 @@ def rewrite(source, folder, path, changed):
             with open(new[0], "wb") as f:
                 f.writelines([source] if parts is None else parts)
         if work.changed:
-            raise ValueError(f"[onnx.module] tensors are not in the file: expected initializers or Constants, got {sorted(work.changed)}")
+            raise ValueError("[onnx.module] tensors are not in the file: expected initializers or Constants, got "
+                             f"{sorted(work.changed)}")
         if work.out:
             os.replace(new[1], beside)
         os.replace(new[0], path)
