@@ -348,6 +348,9 @@ bool Session::State::choose_deciding(const std::vector<TensorType>& types, std::
       return true;
     } catch (const NeedsData&) {
       return false;
+    } catch (...) {   // these numbers do not fit the model: the next call chooses
+      deciding.clear();
+      throw;
     }
   };
   deciding = candidates(types);
