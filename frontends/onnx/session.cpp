@@ -403,7 +403,8 @@ bool Session::State::worth_planning(const Key& key) {
 // Null where data decides. `in`: the inputs, or nothing where only their types are known.
 std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& types, std::span<const Value> in) {
   const auto unplannable = [&] {
-    return stepwise || (decided_by_inputs && !std::all_of(deciding.begin(), deciding.end(), [&](int i) { return is_few(types[size_t(i)]); }));
+    return stepwise || (decided_by_inputs &&
+                        std::any_of(deciding.begin(), deciding.end(), [&](int i) { return !is_few(types[size_t(i)]); }));
   };
   if (unplannable()) return nullptr;
   const auto key_now = [&] {
