@@ -32,7 +32,8 @@ int panels_pass(Graph& g, ConstantCache& cache) {
       b.copy(n);
       continue;
     }
-    const Tensor packed = cache.find(w, product ? "panels of columns" : "panels", [&] {
+    // One storage may be several constants, of other shapes.
+    const Tensor packed = cache.find(w, fmt::format("panels {} {}{}", out, in, product ? " of columns" : ""), [&] {
       return apply(op("weight_panels"), {product ? apply(op("transpose"), {w}, {int64_t(0), int64_t(1)}) : w});
     });
     std::vector<ValueId> operands = b.mapped(n.in);

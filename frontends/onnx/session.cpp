@@ -371,6 +371,9 @@ bool Session::State::choose_deciding(const std::vector<TensorType>& types, std::
       return true;
     } catch (const NeedsData&) {
       return false;
+    } catch (...) {   // these numbers do not fit the model: the next call chooses
+      deciding.clear();
+      throw;
     }
   };
   deciding = candidates(types);
@@ -423,7 +426,8 @@ bool Session::State::worth_planning(const Key& key) {
 // Null where data decides. `in`: the inputs, or nothing where only their types are known.
 std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& types, std::span<const Value> in) {
   const auto unplannable = [&] {
-    return stepwise || (decided_by_inputs && !std::all_of(deciding.begin(), deciding.end(), [&](int i) { return is_few(types[size_t(i)]); }));
+    return stepwise || (decided_by_inputs &&
+                        std::any_of(deciding.begin(), deciding.end(), [&](int i) { return !is_few(types[size_t(i)]); }));
   };
   if (unplannable()) return nullptr;
   const auto key_now = [&] {

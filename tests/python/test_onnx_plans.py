@@ -110,6 +110,21 @@ def test_numbers_that_lead_to_where_other_data_decides():
     assert s.stats["replayed"] == 2 and s.stats["stepped"] == 2
 
 
+def test_a_target_shape_that_does_not_fit_at_first():
+    s = suan.onnx.Session(model([h.make_node("Reshape", ["x", "to"], ["y"], name="fold")],
+                                [floats("x", 6), info("to", T.INT64, [2])], [floats("y", None, None)]))
+    x = drawn(6)
+    for to, fits in [((4, 2), False), ((2, 3), True), ((5, 5), False), ((3, 2), True), ((2, 3), True)]:
+        if fits:
+            np.testing.assert_array_equal(s(x, np.int64(to)).numpy(), x.reshape(to))
+        else:
+            with pytest.raises((ValueError, RuntimeError), match="fold"):
+                s(x, np.int64(to))
+    assert s.stats["plans"] == 2 and s.stats["stepped"] == 0
+    with pytest.raises(suan.StateError, match="content of input 'to'"):
+        s.peak_memory({"x": (6,), "to": (2,)})
+
+
 def gru(x, w, r, b, first, length, before):
     """One direction in float64; gates update, reset, new."""
     sigmoid = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
