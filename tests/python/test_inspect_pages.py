@@ -283,12 +283,16 @@ def test_memory_events_tell_who_holds_what(tmp_path):
     p.save_page(tmp_path / "p.html")
     page = Page((tmp_path / "p.html").read_text())
     assert memory.size(top) in page.text and "Time by line" in page.text
+    del b, c
+    with profile(memory=True) as falling:
+        del keep
+    top, rows = falling.peak_holders()
+    assert top == falling.memory[0].in_use and any("test_memory_events" in line and n >= 1 << 20 for n, line, _ in rows)
     with profile() as plain:
         suan.ones(1 << 20)
     assert plain.memory == []
     with pytest.raises(ValueError, match="memory=True"):
         plain.peak_holders()
-    del keep
 
 
 # ---- out of memory -------------------------------------------------------------------------------------------------------

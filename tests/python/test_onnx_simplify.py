@@ -143,10 +143,14 @@ def test_what_would_grow_or_is_random_or_quantised_stays(tmp_path):
 
 
 def test_results_that_are_constant_or_inputs(tmp_path):
-    nodes = [N("Add", ["w", "w"], ["known"]), N("Identity", ["x"], ["same"]), N("Identity", ["known"], ["twice"]), N("Neg", ["twice"], ["z"])]
-    outputs = [value("known", [2]), value("same", [3]), value("twice", [2]), value("z", [2])]
-    model, _ = simplified(save(tmp_path / "m.onnx", nodes, [value("x", [3])], outputs, [C(np.array([1, 2], "f4"), "w")]))
-    assert [o.name for o in model.graph.output] == ["known", "same", "twice", "z"] and set(ops(model)) == {"Identity"}
+    nodes = [N("Add", ["w", "w"], ["known"]), N("Identity", ["x"], ["same"]), N("Identity", ["known"], ["twice"]),
+             N("Neg", ["twice"], ["z"]), N("Sub", ["x", "known"], ["s"])]
+    outputs = [value("known", [2]), value("same", [2]), value("twice", [2]), value("z", [2]), value("s", [2])]
+    path = save(tmp_path / "m.onnx", nodes, [value("x", [2])], outputs, [C(np.array([1, 2], "f4"), "w")])
+    model, report = simplified(path)
+    assert [o.name for o in model.graph.output] == ["known", "same", "twice", "z", "s"]
+    assert sorted(ops(model)) == ["Identity"] * 4 + ["Sub"] and len(model.graph.initializer) == 2
+    assert report.rewrites["computed"] == 3
 
 
 def test_weights_beside_the_file_are_taken_in(tmp_path):

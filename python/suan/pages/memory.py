@@ -40,7 +40,8 @@ def seen_holders(events, most=12):
     """(bytes in use at the highest point, its place in the events, [(bytes, line, blocks)] then held, largest first)."""
     if not events:
         return 0, 0, []
-    peak = max(range(len(events)), key=lambda i: events[i].in_use)
+    first = sum(e.at == 0 for e in events) - 1   # what was there when the profile began is there at once
+    peak = max(range(max(first, 0), len(events)), key=lambda i: events[i].in_use)
     held = {}
     for e in events[: peak + 1]:
         if e.bytes >= 0:
