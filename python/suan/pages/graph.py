@@ -135,11 +135,11 @@ def draw(items, indices, wanted, key, targets=None):
                 a = rank[box_of[maker[name]]]
                 many = len(readers[name]) > _MANY and b > min(rank[box_of[r]] for r in readers[name])
                 if a != b:
-                    into.append((many or b - a > _FAR, -a, name))
+                    into.append((many or b - a > _FAR, len(readers[name]), -a, name))
             elif name:
                 outside.setdefault(name, []).append(b)
-        # The nearest is always drawn, so that every box hangs below something it reads.
-        for i, (named, a, name) in enumerate(sorted(into)):
+        # One is always drawn, so that every box hangs below something it reads: what few others read, and near.
+        for i, (named, _, a, name) in enumerate(sorted(into)):
             if named and i:
                 far.setdefault(b, []).append(name)
             else:
