@@ -246,8 +246,10 @@ def test_a_compiled_functions_page(tmp_path):
     holders = memory.plan_holders(facts, max(range(len(used)), key=used.__getitem__))
     assert sum(n for n, _, _ in holders) == max(used)
     # The plan's steps are found among the profile's calls, in their order.
-    points = memory.planned_in_time(facts, p.calls, 0)
-    assert len(points) == stats["steps"] + 1 and [y for _, y in points[:-1]] == used
+    points = memory.planned_in_time(facts, p.calls, p.memory)
+    beside = p.memory[0].in_use - stats["arena_bytes"]   # the arena was there before
+    assert len(points) == stats["steps"] + 1 and [y for _, y in points[:-1]] == [beside + u for u in used]
+    assert max(y for _, y in points) <= max(e.in_use for e in p.memory)
     assert any("linear" in n[0] for n in page.nodes()[0]["nodes"])
 
 

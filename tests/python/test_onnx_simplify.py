@@ -72,6 +72,17 @@ def test_sizes_decide_once_they_are_fixed(tmp_path):
         assert {v.name for v in model.graph.value_info} == {"flat"}
 
 
+def test_a_dimension_of_minus_one_is_open(tmp_path):
+    port = lambda n: value(n, [-1, 3])  # noqa: E731
+    g = h.make_graph([N("Shape", ["x"], ["s"]), N("Expand", ["k", "s"], ["e"]), N("Add", ["x", "e"], ["y"])], "g", [port("x")],
+                     [port("y")], [C(np.float32(1), "k")])
+    onnx.save(h.make_model(g, opset_imports=[h.make_opsetid("", 20)], ir_version=10), tmp_path / "m.onnx")
+    out = tmp_path / "out.onnx"
+    assert suan.onnx.simplify(tmp_path / "m.onnx", out).open_inputs == ["x"]
+    assert suan.onnx.simplify(tmp_path / "m.onnx", out, shapes={"x": [4, 3]}).open_inputs == []
+    assert ops(onnx.load(out)) == ["Add"]
+
+
 def test_constants_identities_equal_and_dead_nodes(tmp_path):
     w = RNG.standard_normal((5, 5)).astype("f4")
     nodes = [

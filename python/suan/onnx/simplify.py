@@ -272,7 +272,8 @@ def _fold_norms(model, known):
             made = weight.astype("f8") * by.reshape(-1, *[1] * (weight.ndim - 1))
         else:   # [in, out / group, ...]
             parts = numpy.split(weight.astype("f8"), group)
-            made = numpy.concatenate([p * b.reshape(1, -1, *[1] * (weight.ndim - 2)) for p, b in zip(parts, numpy.split(by, group))])
+            by_part = [b.reshape(1, -1, *[1] * (weight.ndim - 2)) for b in numpy.split(by, group)]
+            made = numpy.concatenate([p * b for p, b in zip(parts, by_part)])
         moved = wide[1] + ((had[0].astype("f8") if had else 0) - wide[2]) * by
         if not (numpy.isfinite(made).all() and numpy.isfinite(moved).all()):
             continue
