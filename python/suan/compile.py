@@ -135,7 +135,8 @@ class CompiledFunction:
         """The error, with what would make the call fit. A module's call is half of what needs memory: not priced here."""
         if self._module is not None:
             return error
-        return with_remedies(error, lambda tensors, limit: _planned(self._fn, tree, tensors, limit), leaves, self._memory_limit or 0)
+        planned = lambda tensors, limit: _planned(self._fn, tree, tensors, limit)  # noqa: E731
+        return with_remedies(error, planned, leaves, self._memory_limit or 0)
 
     def stats(self):
         """Per signature: recordings, replays, whether it is ready, planned bytes (a list of dicts)."""
@@ -235,7 +236,8 @@ def plan(fn, *args, memory_limit=None, **kwargs):
     try:
         return PlanReport(_planned(fn, tree, leaves, memory_limit or 0))
     except _c.OutOfMemoryError as error:
-        raise with_remedies(error, lambda tensors, limit: _planned(fn, tree, tensors, limit), leaves, memory_limit or 0) from None
+        planned = lambda tensors, limit: _planned(fn, tree, tensors, limit)  # noqa: E731
+        raise with_remedies(error, planned, leaves, memory_limit or 0) from None
 
 
 def _planned(fn, tree, leaves, memory_limit):

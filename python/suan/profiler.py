@@ -53,7 +53,7 @@ class profile:
         calls: list of :class:`Call`, in the order in which they began.
         memory: list of :class:`MemoryEvent`, as they happened; empty unless asked for.
         seconds: length of the block.
-        dropped: calls past ``most_calls``.
+        dropped: calls and memory events past ``most_calls``.
 
     Raises:
         StateError: a profile is being taken already; or the results are asked for inside the block.

@@ -54,11 +54,13 @@ def priced(planned, leaves, limit):
             lines.append(f"{what}: saves nothing here")
             return
         saves = peak - found["peak_bytes"]
-        fits = "" if not limit else "; fits" if found["peak_bytes"] <= limit else f"; {_size(found['peak_bytes'] - limit)} too much still"
+        over = found["peak_bytes"] - limit
+        fits = "" if not limit else "; fits" if over <= 0 else f"; {_size(over)} too much still"
         lines.append(f"{what}: saves {_size(saves)}{price(found)}{fits}" if saves > 0 else f"{what}: saves nothing here")
 
     row("memory_limit= (values made again), the least found",
-        lambda f: f" (memory_limit={f['peak_bytes']}) for {max(0.0, f['planned_work'] / f['work'] - 1):.1%} more time (by operations and bytes)",
+        lambda f: (f" (memory_limit={f['peak_bytes']}) for {max(0.0, f['planned_work'] / f['work'] - 1):.1%} more time"
+                   " (by operations and bytes)"),
         lambda: _smallest(lambda n: planned(leaves, n), peak, min(limit, peak)))
 
     def narrow():

@@ -246,8 +246,10 @@ def test_a_compiled_functions_page(tmp_path):
     holders = memory.plan_holders(facts, max(range(len(used)), key=used.__getitem__))
     assert sum(n for n, _, _ in holders) == max(used)
     # The plan's steps are found among the profile's calls, in their order.
-    points = memory.planned_in_time(facts, p.calls, 0)
-    assert len(points) == stats["steps"] + 1 and [y for _, y in points[:-1]] == used
+    points = memory.planned_in_time(facts, p.calls, p.memory)
+    beside = p.memory[0].in_use - stats["arena_bytes"]   # the arena was there before
+    assert len(points) == stats["steps"] + 1 and [y for _, y in points[:-1]] == [beside + u for u in used]
+    assert max(y for _, y in points) <= max(e.in_use for e in p.memory)
     assert any("linear" in n[0] for n in page.nodes()[0]["nodes"])
 
 
@@ -283,12 +285,16 @@ def test_memory_events_tell_who_holds_what(tmp_path):
     p.save_page(tmp_path / "p.html")
     page = Page((tmp_path / "p.html").read_text())
     assert memory.size(top) in page.text and "Time by line" in page.text
+    del b, c
+    with profile(memory=True) as falling:
+        del keep
+    top, rows = falling.peak_holders()
+    assert top == falling.memory[0].in_use and any("test_memory_events" in line and n >= 1 << 20 for n, line, _ in rows)
     with profile() as plain:
         suan.ones(1 << 20)
     assert plain.memory == []
     with pytest.raises(ValueError, match="memory=True"):
         plain.peak_holders()
-    del keep
 
 
 # ---- out of memory -------------------------------------------------------------------------------------------------------

@@ -72,6 +72,17 @@ def test_sizes_decide_once_they_are_fixed(tmp_path):
         assert {v.name for v in model.graph.value_info} == {"flat"}
 
 
+def test_a_dimension_of_minus_one_is_open(tmp_path):
+    port = lambda n: value(n, [-1, 3])  # noqa: E731
+    g = h.make_graph([N("Shape", ["x"], ["s"]), N("Expand", ["k", "s"], ["e"]), N("Add", ["x", "e"], ["y"])], "g", [port("x")],
+                     [port("y")], [C(np.float32(1), "k")])
+    onnx.save(h.make_model(g, opset_imports=[h.make_opsetid("", 20)], ir_version=10), tmp_path / "m.onnx")
+    out = tmp_path / "out.onnx"
+    assert suan.onnx.simplify(tmp_path / "m.onnx", out).open_inputs == ["x"]
+    assert suan.onnx.simplify(tmp_path / "m.onnx", out, shapes={"x": [4, 3]}).open_inputs == []
+    assert ops(onnx.load(out)) == ["Add"]
+
+
 def test_constants_identities_equal_and_dead_nodes(tmp_path):
     w = RNG.standard_normal((5, 5)).astype("f4")
     nodes = [
@@ -143,10 +154,14 @@ def test_what_would_grow_or_is_random_or_quantised_stays(tmp_path):
 
 
 def test_results_that_are_constant_or_inputs(tmp_path):
-    nodes = [N("Add", ["w", "w"], ["known"]), N("Identity", ["x"], ["same"]), N("Identity", ["known"], ["twice"]), N("Neg", ["twice"], ["z"])]
-    outputs = [value("known", [2]), value("same", [3]), value("twice", [2]), value("z", [2])]
-    model, _ = simplified(save(tmp_path / "m.onnx", nodes, [value("x", [3])], outputs, [C(np.array([1, 2], "f4"), "w")]))
-    assert [o.name for o in model.graph.output] == ["known", "same", "twice", "z"] and set(ops(model)) == {"Identity"}
+    nodes = [N("Add", ["w", "w"], ["known"]), N("Identity", ["x"], ["same"]), N("Identity", ["known"], ["twice"]),
+             N("Neg", ["twice"], ["z"]), N("Sub", ["x", "known"], ["s"])]
+    outputs = [value("known", [2]), value("same", [2]), value("twice", [2]), value("z", [2]), value("s", [2])]
+    path = save(tmp_path / "m.onnx", nodes, [value("x", [2])], outputs, [C(np.array([1, 2], "f4"), "w")])
+    model, report = simplified(path)
+    assert [o.name for o in model.graph.output] == ["known", "same", "twice", "z", "s"]
+    assert sorted(ops(model)) == ["Identity"] * 4 + ["Sub"] and len(model.graph.initializer) == 2
+    assert report.rewrites["computed"] == 3
 
 
 def test_weights_beside_the_file_are_taken_in(tmp_path):

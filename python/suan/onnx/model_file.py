@@ -61,8 +61,8 @@ class Node:
         return self.domain == "" and self.op in ops
 
     def encoded(self):
-        return proto.message(1, [b"".join(proto.data(k, n)) for k, names in ((1, self.inputs), (2, self.outputs)) for n in names]
-                             + [self.rest])
+        names = [b"".join(proto.data(k, n)) for k, part in ((1, self.inputs), (2, self.outputs)) for n in part]
+        return proto.message(1, [*names, self.rest])
 
 
 def signed(n):
@@ -268,7 +268,8 @@ def port(message):
     dims = []
     for d in every(shape[-1], 1):
         found = {number: value for number, _, value, _, _ in proto.fields(d)}
-        dims.append(signed(found[1]) if 1 in found else bytes(found[2]).decode() if len(found.get(2, b"")) else None)
+        number = signed(found[1]) if 1 in found else -1   # some exporters write -1 for an open one
+        dims.append(number if number >= 0 else bytes(found[2]).decode() if len(found.get(2, b"")) else None)
     return first(tensor, 1, 0), dims
 
 

@@ -122,7 +122,8 @@ def _fold(model, known, limit):
         made_of = sum(stored.get(name, 0) for name in {n for n in node.inputs if n})
         size = sum(math.prod(model.types[o][1]) * known[o].dtype.itemsize for o in outputs if o in known)
         fits = size <= max(limit, made_of) or node.is_onnx("Constant")
-        if outputs and all(o in known for o in outputs) and fits and node.op not in _KEPT and not node.graphs:
+        done = node.is_onnx("Identity") and node.inputs[0] in model.tensors and node.outputs[0] in model.outputs
+        if outputs and all(o in known for o in outputs) and fits and node.op not in _KEPT and not node.graphs and not done:
             for o in outputs:
                 folded[o] = known[o]
                 stored[o] = math.prod(model.types[o][1]) * known[o].dtype.itemsize
@@ -142,10 +143,9 @@ def _fold(model, known, limit):
         if name in model.outputs:   # a result that is always the same
             weight = model.fresh(name + b"_value")
             model.set_tensor(weight, _to_numpy(value))
-            model.nodes.append(made("Identity", [weight], [name]))
+            model.nodes.insert(0, made("Identity", [weight], [name]))
         elif name in read:
             model.set_tensor(name, _to_numpy(value))
-    # A result that stays is read under its own name: the copy above is only for the output.
     return len(folded)
 
 
@@ -272,7 +272,8 @@ def _fold_norms(model, known):
             made = weight.astype("f8") * by.reshape(-1, *[1] * (weight.ndim - 1))
         else:   # [in, out / group, ...]
             parts = numpy.split(weight.astype("f8"), group)
-            made = numpy.concatenate([p * b.reshape(1, -1, *[1] * (weight.ndim - 2)) for p, b in zip(parts, numpy.split(by, group))])
+            by_part = [b.reshape(1, -1, *[1] * (weight.ndim - 2)) for b in numpy.split(by, group)]
+            made = numpy.concatenate([p * b for p, b in zip(parts, by_part)])
         moved = wide[1] + ((had[0].astype("f8") if had else 0) - wide[2]) * by
         if not (numpy.isfinite(made).all() and numpy.isfinite(moved).all()):
             continue

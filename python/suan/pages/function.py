@@ -29,7 +29,8 @@ def plan_items(facts):
         types.update((f"v{v}", facts["values"][v][0]) for v in outputs)
         note = facts["values"][outputs[0]][0].split(" ", 1)[0] if outputs else ""
         label = " + ".join(part for part, _ in parts) or op
-        items.append(Item(label, note, kind_of(parts[0][0] if parts else op), [f"v{v}" for v in dict.fromkeys(seen) if v not in outside], named, details))
+        read = [f"v{v}" for v in dict.fromkeys(seen) if v not in outside]
+        items.append(Item(label, note, kind_of(parts[0][0] if parts else op), read, named, details))
     made = {o for i in items for o in i.outputs}
     results = list(dict.fromkeys(n for v in facts["outputs"] if (n := f"v{behind.get(v, v)}") in made))
     return items, results, types
@@ -40,12 +41,15 @@ def _plan_html(which, facts, key, profile):
     body = cards([(size(facts["arena_bytes"]), "arena"), (size(facts["output_bytes"]), "outputs"), (len(facts["steps"]), "steps"),
                   (f"{number(flops)}FLOP", "of a call"), (size(facts["constant_bytes"]), "constants")])
     body += memory.plan_section(facts, f"Memory of the {which}, as planned")
+    if profile is not None:
+        body += memory.seen_section(profile.memory, profile.seconds, f"Measured, with the {which}'s plan", facts, profile.calls)
     counts = {}
     for op, parts, _, _, _, _, f, view in facts["nodes"]:
         row = counts.setdefault((op + (" (view)" if view else ""), joined(parts)), [0, 0.0])
         row[0] += 1
         row[1] += f
-    rows = [(op, parts, n, number(f) if f else "") for (op, parts), (n, f) in sorted(counts.items(), key=lambda c: (-c[1][1], -c[1][0]))]
+    by_work = sorted(counts.items(), key=lambda c: (-c[1][1], -c[1][0]))
+    rows = [(op, parts, n, number(f) if f else "") for (op, parts), (n, f) in by_work]
     body += "<h2>Ops</h2>" + table(("op", "what is joined in it", "nodes", "FLOP"), rows, 2, 14)
     items, results, types = plan_items(facts)
     # What is committed or returned is named nowhere: the drawing ends where it is made.
@@ -66,8 +70,6 @@ def function_page(name, variants, profile=None):
         body += f"<p>{escape(signature)}</p>"
         for k, (which, facts) in enumerate(plans):
             body += _plan_html(which, facts, f"g{i}_{k}_", profile)
-            if profile is not None:
-                body += memory.seen_section(profile.memory, profile.seconds, f"Measured, with the {which}'s plan", facts, profile.calls)
     return page(name, "a compiled function", body)
 
 

@@ -116,7 +116,8 @@ def draw(items, indices, wanted, key, targets=None):
             outs = [o for o in items[m].outputs if o in readers or o in wanted]
             outside = [name for name in items[k].inputs if name and name not in maker]
             alone = len(outs) == 1 and len(readers.get(outs[0], ())) == 1 and outs[0] not in wanted
-            if alone and not outside and boxes[box_of[m]][-1] == m and len(boxes[box_of[m]]) < 12 and not (targets and m in targets):
+            box = boxes[box_of[m]]
+            if alone and not outside and box[-1] == m and len(box) < 12 and not (targets and m in targets):
                 joined = box_of[m]
         if joined is None:
             joined = len(boxes)
@@ -135,11 +136,11 @@ def draw(items, indices, wanted, key, targets=None):
                 a = rank[box_of[maker[name]]]
                 many = len(readers[name]) > _MANY and b > min(rank[box_of[r]] for r in readers[name])
                 if a != b:
-                    into.append((many or b - a > _FAR, -a, name))
+                    into.append((many or b - a > _FAR, len(readers[name]), -a, name))
             elif name:
                 outside.setdefault(name, []).append(b)
-        # The nearest is always drawn, so that every box hangs below something it reads.
-        for i, (named, a, name) in enumerate(sorted(into)):
+        # One is always drawn, so that every box hangs below something it reads: what few others read, and near.
+        for i, (named, _, a, name) in enumerate(sorted(into)):
             if named and i:
                 far.setdefault(b, []).append(name)
             else:

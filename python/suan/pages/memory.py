@@ -31,7 +31,9 @@ def plan_holders(facts, at):
         if home != "arena" or not first <= at <= last or not n:
             continue
         node = maker.get(value)
-        what = "scratch of a kernel" if node is None else f"{node[0]}{f' ({joined(node[1])})' if node[1] else ''} {facts['values'][value][0]}"
+        what = "scratch of a kernel"
+        if node is not None:
+            what = f"{node[0]}{f' ({joined(node[1])})' if node[1] else ''} {facts['values'][value][0]}"
         rows.append((n, what, node[3] if node else ""))
     return sorted(rows, reverse=True)
 
@@ -40,7 +42,8 @@ def seen_holders(events, most=12):
     """(bytes in use at the highest point, its place in the events, [(bytes, line, blocks)] then held, largest first)."""
     if not events:
         return 0, 0, []
-    peak = max(range(len(events)), key=lambda i: events[i].in_use)
+    first = sum(e.at == 0 for e in events) - 1   # what was there when the profile began is there at once
+    peak = max(range(max(first, 0), len(events)), key=lambda i: events[i].in_use)
     held = {}
     for e in events[: peak + 1]:
         if e.bytes >= 0:
@@ -92,9 +95,10 @@ def chart(series, lines=(), marks=(), x_text=None, x_end=None):
         out.append(f'<line class="{kind}" x1="{_LEFT}" x2="{_WIDTH}" y1="{y_of(y):.1f}" y2="{y_of(y):.1f}"/>'
                    f'<text class="axis" x="{_WIDTH - 6}" y="{y_of(y) - 4:.1f}" text-anchor="end">{escape(text)}</text>')
     for x, text in marks:
-        end = "end" if x > x_end * 0.7 else "start"
+        end, beside = ("end", -4) if x > x_end * 0.7 else ("start", 4)
         out.append(f'<line class="peak" x1="{x_of(x):.1f}" x2="{x_of(x):.1f}" y1="{_TOP - 20}" y2="{y_of(0):.1f}"/>'
-                   f'<text class="axis" x="{x_of(x) + (-4 if end == "end" else 4):.1f}" y="{_TOP - 12}" text-anchor="{end}">{escape(text)}</text>')
+                   f'<text class="axis" x="{x_of(x) + beside:.1f}" y="{_TOP - 12}" text-anchor="{end}">{escape(text)}'
+                   "</text>")
     if x_text:
         out.append(f'<text class="axis" x="{_WIDTH - 6}" y="{_HEIGHT - 6}" text-anchor="end">{escape(x_text)}</text>')
     return f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(out)}</svg>'
@@ -154,7 +158,7 @@ def seen_section(events, seconds, title, plan=None, calls=()):
     series = [("seen", [(e.at, e.in_use) for e in events])]
     key = '<i style="background:#d08a2e"></i>in use, all of the process'
     if plan and calls:
-        points = planned_in_time(plan, calls, base)
+        points = planned_in_time(plan, calls, events)
         if points:
             series.append(("plan", points))
             key += '<i style="background:#2f6f9f"></i>what the plan has alive in it'
@@ -165,15 +169,19 @@ def seen_section(events, seconds, title, plan=None, calls=()):
             + table(("bytes", "line", "blocks"), [(size(n), line, k or "") for n, line, k in rows], 2))
 
 
-def planned_in_time(facts, calls, base):
-    """The plan's values as its steps ran: (seconds, bytes), for the calls of a profile that are exactly its steps."""
+def planned_in_time(facts, calls, events):
+    """The plan's values as its steps ran: (seconds, bytes), for the calls of a profile that are exactly its steps. They lie
+    in the arena, which is in use all through a call: they stand on what was in use beside it."""
     used = planned(facts)
     names = [facts["nodes"][s[0]][0] if s[0] >= 0 else "copy" for s in facts["steps"]]
     steps = [c for c in calls if c.planned]
-    points, at = [], 0
+    points, at, seen = [], 0, 0
     while at + len(names) <= len(steps):
         part = steps[at : at + len(names)]
         if [c.op for c in part] == names:
+            while seen + 1 < len(events) and events[seen + 1].at <= part[0].begin:
+                seen += 1
+            base = max(0, events[seen].in_use - facts["arena_bytes"]) if events else 0
             points += [(c.begin, base + u) for c, u in zip(part, used)]
             points.append((part[-1].begin + part[-1].seconds, base))
             at += len(names)
