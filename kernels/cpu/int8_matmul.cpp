@@ -99,10 +99,8 @@ void run_tiles(const State& s, const KernelArgs& x, const uint8_t* rows, const i
       const int64_t first = a_matrix * s.m + at;
       int8_multiply(rows + first * s.lda, s.lda, end - at, s.k, of_group, cols,
                     [&](const int32_t* sums, const int32_t*, int64_t row, int64_t n_rows, int64_t col, int64_t n_cols) {
-                      for (int64_t i = 0; i < n_rows; ++i)
-                        finish_row<T>({sums + i * int8_panel, e.column + col, row_sums ? e.factor + col : nullptr, 0,
-                                       row_sums ? uint32_t(row_sums[first + row + i]) : 0, s.real_bias ? e.bias + col : nullptr},
-                                      static_cast<const float*>(e.scale + col), out_zero, n_cols, out + (at + row + i) * s.n + col);
+                      finish_rows<T>({sums, e.column + col, row_sums ? e.factor + col : nullptr, 0, 0, s.real_bias ? e.bias + col : nullptr},
+                                     n_rows, row_sums ? row_sums + first + row : nullptr, e.scale + col, out_zero, n_cols, out + (at + row) * s.n + col, s.n);
                     });
       if (x.epilogue) (*x.epilogue)(out + at * s.n, batch, at, end - at, col0, cols, s.n);
     }
