@@ -769,11 +769,13 @@ NOT_EXPORTED = {
         "log_softmax_grad", "max_pool_grad", "relu_grad", "rms_norm_grad", "sigmoid_grad", "silu_grad", "softmax_grad",
         "tanh_grad"), _GRADIENT),
     **dict.fromkeys(("all_gather", "all_reduce", "barrier", "broadcast", "reduce_scatter"), _RANKS),
-    **dict.fromkeys(("conv_blocked", "fused_elementwise", "fused_epilogue", "int8_pack"), _PASSES),
+    **dict.fromkeys(("conv_blocked", "fused_elementwise", "fused_epilogue"), _PASSES),
     **dict.fromkeys(("random_bits", "random_state"), _RANDOM),
     **dict.fromkeys(("adamw_step", "adamw_steps", "sgd_step", "chunked_sum_squares"), _WRITES),
     **dict.fromkeys((
-        "dynamic_quantize", "fft_c2c", "fft_c2r", "fft_r2c", "grid_sample", "int4_matmul", "int8_lstm", "int8_matmul", "linear_attention",
-        "lstm_layer", "quantize", "roi_align", "roi_max_pool", "tree_ensemble"), _MISSING),
+        "fft_c2c", "fft_c2r", "fft_r2c", "grid_sample", "linear_attention", "lstm_layer", "roi_align", "roi_max_pool",
+        "tree_ensemble"), _MISSING),
     "assert_finite": "ONNX cannot stop a program",
+    **dict.fromkeys(("int4_matmul", "int8_lstm", "int8_matmul"), _MISSING),
+    "int8_pack": _PASSES,
 }
