@@ -94,7 +94,9 @@ void run(const void* state, const KernelArgs& x) {
 Prepared prepare(const KernelDesc& d) {
   const Shape &x = d.in[0]->layout.shape, &h = d.in[1]->layout.shape;
   auto s = std::make_shared<State>(State{x[0], x[1], x[2], h[2], x[3] / columns_of_group, d.attrs.boolean(0), 0, 0, 0});
-  s->rows = std::clamp<int64_t>(s->directions == 1 ? (s->batch + 1) / 2 : s->batch, 1, int8_max_rows);
+  // Four rows take little more of the weight's time than each of them would; fewer only to have two tasks at all.
+  const int64_t all = s->batch * s->directions, fewest = std::clamp<int64_t>(all / 2, 1, 4);
+  s->rows = std::clamp<int64_t>((all + 15) / 16, fewest, int8_max_rows);
   s->chunks = (s->batch + s->rows - 1) / s->rows;
   s->lda = (int8_row_bytes(s->hidden) + 63) / 64 * 64;
   return {run, s, s->directions * (s->batch * s->lda + s->chunks * s->groups * columns_of_group * int64_t(sizeof(int32_t)))};

@@ -83,7 +83,8 @@ void run_tiles(const State& s, const KernelArgs& x, const uint8_t* rows, const i
   const int32_t out_zero = x.in[6] ? read_byte(x.in[6], s.to) : 0;
   const int64_t panel_bytes = int8_panel_bytes(s.k), n_panels = int8_panels(s.n);
   parallel_for(s.batch * s.row_tiles * s.groups, [&](int64_t task) {
-    const int64_t group = task % s.groups, tile = task / s.groups % s.row_tiles, batch = task / (s.groups * s.row_tiles);
+    // Neighbours share their panels.
+    const int64_t tile = task % s.row_tiles, group = task / s.row_tiles % s.groups, batch = task / (s.groups * s.row_tiles);
     const int64_t a_matrix = s.a_at.empty() ? 0 : s.a_at[size_t(batch)], b_matrix = s.b_at.empty() ? 0 : s.b_at[size_t(batch)];
     const int64_t row0 = tile * s.tile_rows, row_end = std::min(s.m, row0 + s.tile_rows);
     const int64_t p0 = group * s.group, count = std::min(s.group, n_panels - p0);
@@ -99,10 +100,8 @@ void run_tiles(const State& s, const KernelArgs& x, const uint8_t* rows, const i
       const int64_t first = a_matrix * s.m + at;
       int8_multiply(rows + first * s.lda, s.lda, end - at, s.k, of_group, cols,
                     [&](const int32_t* sums, const int32_t*, int64_t row, int64_t n_rows, int64_t col, int64_t n_cols) {
-                      for (int64_t i = 0; i < n_rows; ++i)
-                        finish_row<T>({sums + i * int8_panel, e.column + col, row_sums ? e.factor + col : nullptr, 0,
-                                       row_sums ? uint32_t(row_sums[first + row + i]) : 0, s.real_bias ? e.bias + col : nullptr},
-                                      static_cast<const float*>(e.scale + col), out_zero, n_cols, out + (at + row + i) * s.n + col);
+                      finish_rows<T>({sums, e.column + col, row_sums ? e.factor + col : nullptr, 0, 0, s.real_bias ? e.bias + col : nullptr},
+                                     n_rows, row_sums ? row_sums + first + row : nullptr, e.scale + col, out_zero, n_cols, out + (at + row) * s.n + col, s.n);
                     });
       if (x.epilogue) (*x.epilogue)(out + at * s.n, batch, at, end - at, col0, cols, s.n);
     }
@@ -199,9 +198,10 @@ Prepared prepare(const KernelDesc& d) {
   const double us = std::max(depth * double(s.m) * double(s.n) * double(s.batch) / 250e3, bytes / 25e3);
   const int64_t each = std::max<int64_t>(s.batch, 1), panels = std::max<int64_t>(int8_panels(s.n), 1);
   const int64_t tasks = us < 15 ? 1 : std::clamp<int64_t>(int64_t(us / 5) / each, 1, ceil_div(48, each));
-  s.group = ceil_div(panels, std::clamp<int64_t>(tasks, ceil_div(panels, most_panels), panels));
+  // Rows are cut first: what follows a product on its tiles works row by row, best on long ones.
+  s.row_tiles = std::clamp<int64_t>(tasks, 1, std::max<int64_t>(1, s.m / (2 * int8_max_rows)));
+  s.group = ceil_div(panels, std::clamp<int64_t>(ceil_div(tasks, s.row_tiles), ceil_div(panels, most_panels), panels));
   s.groups = ceil_div(panels, s.group);
-  s.row_tiles = std::clamp<int64_t>(tasks / s.groups, 1, std::max<int64_t>(1, s.m / (2 * int8_max_rows)));
   s.tile_rows = std::max<int64_t>(1, ceil_div(s.m, s.row_tiles));
   s.lda = as_it_lies(s) ? s.k : round_up(int8_row_bytes(s.k), 4) + (int8_row_bytes(s.k) % 1024 ? 0 : 64);
   int64_t workspace = 0;

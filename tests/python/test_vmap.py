@@ -20,7 +20,7 @@ REFUSED = {
 #: Ops that write their inputs: every one of them has to be of the batch.
 WRITES = {"adamw_step", "adamw_steps", "batch_norm_update", "embedding_grad_add", "sgd_step"}
 #: Ops that no rule, and no definition in ops that have one, covers: they run once per example, with a warning.
-ONE_BY_ONE = WRITES | {"roi_align", "roi_max_pool"}
+ONE_BY_ONE = WRITES | {"int8_pack", "roi_align", "roi_max_pool"}
 COLLECTIVES = {"all_gather", "all_reduce", "barrier", "broadcast", "reduce_scatter"}
 
 

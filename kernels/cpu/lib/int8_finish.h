@@ -18,32 +18,60 @@ struct SumsRow {
   const float* bias = nullptr;
 };
 
-// Stores `cols` of them as T: int32_t, float (times the scale) or 8 bits (that rounded, plus zero).
-// Scale: const float* (one per column) or float.
+// 16 whole sums as T: int32_t, float (times the scale, plus bias) or 8 bits (times the scale, rounded, plus zero).
+template <class T>
+SUAN_INLINE void store_sums(u32x16 sum, f32x16 scale, f32x16 bias, bool biased, int32_t zero, int n, T* out) {
+  if constexpr (std::is_same_v<T, int32_t>) {
+    n == 16 ? store(out, bits_as<i32x16>(sum)) : store_partial(out, bits_as<i32x16>(sum), n);
+  } else {
+    f32x16 f = to_f32(bits_as<i32x16>(sum)) * scale;
+    if constexpr (std::is_same_v<T, float>) {
+      if (biased) f += bias;
+      n == 16 ? store(out, f) : store_partial(out, f, n);
+    } else {
+      // Clamped before it is rounded: a scaled sum may be beyond 32 bits.
+      const float lo = std::is_same_v<T, int8_t> ? -128 - zero : -zero, hi = std::is_same_v<T, int8_t> ? 127 - zero : 255 - zero;
+      f = min_or_second(max_or_second(f, splat<f32x16>(lo)), splat<f32x16>(hi));
+      store_bytes(out, nearest(f) + zero, n);
+    }
+  }
+}
+
+// Stores `cols` of them as T. Scale: const float* (one per column) or float.
 template <class T, class Scale>
 SUAN_INLINE void finish_row(const SumsRow& r, Scale scale, int32_t zero, int64_t cols, T* out) {
-  // Clamped before it is rounded: a scaled sum may be beyond 32 bits.
-  const float lo = std::is_same_v<T, int8_t> ? -128 - zero : -zero, hi = std::is_same_v<T, int8_t> ? 127 - zero : 255 - zero;
 #pragma GCC unroll 2
   for (int j = 0; j < int(int8_panel); j += 16) {
     const int n = int(std::min<int64_t>(16, cols - j));
     if (n <= 0) return;
-    u32x16 whole = bits_as<u32x16>(load(r.s + j)) + bits_as<u32x16>(load(r.column + j)) + r.base;
-    if (r.factor) whole += bits_as<u32x16>(load(r.factor + j)) * r.row;
-    const i32x16 sum = bits_as<i32x16>(whole);
-    if constexpr (std::is_same_v<T, int32_t>) {
-      n == 16 ? store(out + j, sum) : store_partial(out + j, sum, n);
+    u32x16 sum = bits_as<u32x16>(load(r.s + j)) + bits_as<u32x16>(load(r.column + j)) + r.base;
+    if (r.factor) sum += bits_as<u32x16>(load(r.factor + j)) * r.row;
+    f32x16 by;
+    if constexpr (std::is_pointer_v<Scale>) by = load(scale + j);
+    else by = splat<f32x16>(scale);
+    store_sums(sum, by, r.bias ? load(r.bias + j) : f32x16{}, r.bias, zero, n, out + j);
+  }
+}
+
+// The same for some rows `ld` apart, [rows][32] sums, whose own sums are row_sums[] if there is a factor.
+template <class T>
+SUAN_INLINE void finish_rows(const SumsRow& r, int64_t rows, const int32_t* row_sums, const float* scale, int32_t zero, int64_t cols,
+                             T* out, int64_t ld) {
+#pragma GCC unroll 2
+  for (int j = 0; j < int(int8_panel); j += 16) {
+    const int n = int(std::min<int64_t>(16, cols - j));
+    if (n <= 0) return;
+    const u32x16 column = bits_as<u32x16>(load(r.column + j)) + r.base;
+    const f32x16 by = load(scale + j), bias = r.bias ? load(r.bias + j) : f32x16{};
+    const auto sums = [&](int64_t i) __attribute__((always_inline)) { return bits_as<u32x16>(load(r.s + i * int8_panel + j)) + column; };
+    if (r.factor) {
+      const u32x16 factor = bits_as<u32x16>(load(r.factor + j));
+      for (int64_t i = 0; i < rows; ++i)
+        store_sums(sums(i) + factor * uint32_t(row_sums[i]), by, bias, r.bias, zero, n, out + i * ld + j);
+    } else if (n == 16) {
+      for (int64_t i = 0; i < rows; ++i) store_sums(sums(i), by, bias, r.bias, zero, 16, out + i * ld + j);
     } else {
-      f32x16 f = to_f32(sum);
-      if constexpr (std::is_pointer_v<Scale>) f *= load(scale + j);
-      else f *= scale;
-      if constexpr (std::is_same_v<T, float>) {
-        if (r.bias) f += load(r.bias + j);
-        n == 16 ? store(out + j, f) : store_partial(out + j, f, n);
-      } else {
-        f = min_or_second(max_or_second(f, splat<f32x16>(lo)), splat<f32x16>(hi));
-        store_bytes(out + j, nearest(f) + zero, n);
-      }
+      for (int64_t i = 0; i < rows; ++i) store_sums(sums(i), by, bias, r.bias, zero, n, out + i * ld + j);
     }
   }
 }

@@ -945,4 +945,6 @@ NOT_EXPORTED = {
     **dict.fromkeys(("adamw_step", "adamw_steps", "sgd_step", "chunked_sum_squares"), _WRITES),
     **dict.fromkeys(("linear_attention", "tree_ensemble"), _MISSING),
     "assert_finite": "ONNX cannot stop a program",
+    **dict.fromkeys(("int4_matmul", "int8_lstm", "int8_matmul"), _MISSING),
+    "int8_pack": _PASSES,
 }
