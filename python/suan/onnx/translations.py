@@ -775,5 +775,7 @@ NOT_EXPORTED = {
     **dict.fromkeys((
         "fft_c2c", "fft_c2r", "fft_r2c", "grid_sample", "linear_attention", "lstm_layer", "roi_align", "roi_max_pool",
         "tree_ensemble"), _MISSING),
+    **dict.fromkeys(("int8_conv", "int8_conv_pack", "int8_lookup", "int8_add", "int8_mul", "int8_max_pool", "int8_mean"), _PASSES),
+    "dequantize": _MISSING,
     "assert_finite": "ONNX cannot stop a program",
 }
