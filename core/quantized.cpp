@@ -337,9 +337,13 @@ class Quantized {
     const Tensor* w_zero = constant(input(*w, 2));
     if (!is_byte(values.dtype()) || (w_scale.rank() && w->attrs.integer(0) != 0)) return std::nullopt;
     const int32_t middle = values.dtype() == DType::u8 ? 128 : 0;
-    if (!w_zero && middle) return std::nullopt;
-    for (int64_t i = 0; w_zero && i < w_zero->numel(); ++i)
-      if (byte_at(*w_zero, i) != middle) return std::nullopt;
+    ValueId zeros = no_value;   // of the weights as packed, unsigned ones 128 lower
+    if (middle || w_zero) {
+      std::vector<int8_t> lower;
+      for (int64_t i = 0; i < (w_zero ? w_zero->numel() : 1); ++i) lower.push_back(int8_t((w_zero ? byte_at(*w_zero, i) : 0) - middle));
+      if (std::any_of(lower.begin(), lower.end(), [](int8_t z) { return z != 0; }))
+        zeros = constant(Tensor::from<int8_t>(lower, w_zero ? w_zero->shape() : Shape{}), w_scale);
+    }
     ValueId bias = no_value;
     if (input(n, 2) != no_value) {
       const Tensor* b = constant(n.in[2]);
@@ -351,7 +355,7 @@ class Quantized {
     const ValueId packed = packed_weight(values, n.attrs.dims(2), n.attrs.integer(3));
     const ValueId scale = constant(scales(*x, w_scale, quantize ? &to : nullptr), w_scale);
     return Laid{append("int8_conv",
-                       {channels_last(x->q), packed, b_[x->zero_value], bias, scale, quantize ? b_[to.zero_value] : no_value},
+                       {channels_last(x->q), packed, b_[x->zero_value], zeros, bias, scale, quantize ? b_[to.zero_value] : no_value},
                        {t, values.dim(0), kernel, n.attrs[0], n.attrs[1], n.attrs[2], n.attrs[3]}, n.source),
                 true};
   }
@@ -517,11 +521,18 @@ class Quantized {
     static const OpDef& conv = op("int8_conv");
     const Tensor* w = n.op == &conv && n.attrs.integer(1) == 0 ? constant(n.in[1]) : nullptr;
     if (!w || w->dim(0) == 0) return false;
+    const Tensor* zero = constant(input(n, 3));
+    if (input(n, 3) != no_value && !zero) return false;
     ContextScope scope;
     context() = Context{.grad_enabled = false};
     for (ValueId v : n.in) plain(v);
     std::vector<ValueId> in = b_.mapped(n.in);
     in[1] = packed_weight(*w, n.attrs.dims(5), n.attrs.integer(6));
+    if (zero && w->dtype() == DType::u8) {   // packed 128 lower
+      std::vector<int8_t> lower;
+      for (int64_t i = 0; i < zero->numel(); ++i) lower.push_back(int8_t(byte_at(*zero, i) - 128));
+      in[3] = constant(Tensor::from<int8_t>(lower, zero->shape()), *w);
+    }
     std::vector<Attr> attrs = n.attrs.values();
     attrs[1] = w->dim(0);
     b_.replace(n.out[0], append("int8_conv", std::move(in), Attrs(std::move(attrs)), n.source));

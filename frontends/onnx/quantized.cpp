@@ -1,4 +1,5 @@
 // Quantisation: affine 8- and 16-bit integers in and out of floats, and products of integers.
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -154,19 +155,21 @@ Tensor per_out(const Tensor& p, int rank) {
   return reshape(p, s);
 }
 
-// Images by weights of 8 bits around zero (u8: around 128). Nothing: in wide arithmetic.
+// Images of 8 bits by weights of 8 bits. Nothing: in wide arithmetic.
 std::optional<Tensor> byte_conv(Call& c, const Tensor& x, const Tensor& w, const Tensor& x_zero, const Tensor& w_zero, const Tensor& bias,
                                 const Tensor& scale, const Tensor& out_zero, DType to) {
   const auto one_number = [](const Tensor& t) { return !t || t.numel() == 1; };
   if (x.rank() != 4 || w.rank() != 4 || !is_byte(x.dtype()) || !is_byte(w.dtype()) || !one_number(x_zero) || !one_number(out_zero)) return std::nullopt;
   if (scale && scale.numel() != 1 && scale.shape() != Shape{w.dim(0)}) return std::nullopt;
+  if (w_zero && w_zero.numel() != 1 && w_zero.shape() != Shape{w.dim(0)}) return std::nullopt;
   const bool u = w.dtype() == DType::u8;
-  if (w_zero ? w_zero.is_dry() : u) return std::nullopt;
-  if (w_zero)
-    for (int64_t z : read_ints(w_zero))
-      if (z != (u ? 128 : 0)) return std::nullopt;
+  Tensor zero = w_zero ? one(w_zero) : u ? Tensor::scalar_int(0, DType::u8) : Tensor();
+  if (zero && !zero.is_dry()) {   // none, where weights lie around zero
+    const std::vector<int64_t> z = read_ints(zero);
+    if (std::all_of(z.begin(), z.end(), [&](int64_t v) { return v == (u ? 128 : 0); })) zero = Tensor();
+  }
   const ConvAttrs a = conv_attrs(c, x.rank());
-  const Tensor y = apply(SUAN_OP("int8_conv"), {permute(x, {0, 2, 3, 1}), w, one(x_zero), bias, one(scale), one(out_zero)},
+  const Tensor y = apply(SUAN_OP("int8_conv"), {permute(x, {0, 2, 3, 1}), w, one(x_zero), zero, bias, one(scale), one(out_zero)},
                          {to, int64_t(0), Dims{w.dim(2), w.dim(3)}, a.strides, a.padding, a.dilation, a.groups});
   return permute(y, {0, 3, 1, 2});
 }

@@ -23,6 +23,7 @@ constexpr int most_rows = 6;
 #endif
 constexpr int half_panel = 2 * vec_lanes;   // columns of the register kernel: 32, or 16
 constexpr int quad_bytes = 4 * int(int8_panel);
+constexpr int64_t most_positions = 512;     // of a task, before columns are rounded up to whole strips
 constexpr int64_t slack = 64;               // read beyond a row of four, never used
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -31,15 +32,16 @@ struct State {
   explicit State(const ops::Int8Packing& p) : pack(p) {}
   ops::Int8Packing pack;
   DType x, w, to;
-  bool packed, scale_each, copied, folded;
+  bool packed, scale_each, w_zero, w_zero_each, copied, folded;
   int64_t batch, in[2], channels, out[2], out_channels;
   int64_t stride[2], dilation[2], low[2], room[2];   // room: sizes of the copied image
   std::vector<int64_t> run_at;                       // bytes from a position's first element to each run of its window
   // A task: tile_lines × tile_cols positions by tile_panels panels of a group.
   int64_t tile_lines, tile_cols, tile_panels, line_tiles, col_tiles, panel_tiles;
-  int64_t image_at, column_at, scale_at, weight_at;  // workspace
+  int64_t image_at, column_at, factor_at, scale_at, weight_at;  // workspace
 
   int64_t taps() const { return pack.height * pack.width; }
+  int lowered() const { return w == DType::u8 ? 128 : 0; }   // what bytes of weights are, less than they say
   int64_t panel_bytes() const { return (pack.runs * pack.quads + 1) * quad_bytes; }
 };
 
@@ -58,6 +60,9 @@ struct Strip {
   const char* b;
   const int32_t* column;     // what the sums begin with
   int32_t* sums;             // [R][32], unless bytes are stored:
+  // Where weights have zero points: the positions' sums (of the second half: sums_second on), and what they count for.
+  const int32_t *row_sums, *factor;
+  int64_t sums_second;
   const float* scale;
   float high;                // the most that is rounded
   int32_t zero;              // added to it
@@ -128,6 +133,15 @@ void multiply(const Strip& s) {
         acc[i][0] = Product::run(acc[i][0], a, b0);
         acc[i][1] = Product::run(acc[i][1], a, b1);
       }
+    }
+  }
+  if (s.row_sums) {
+    const Vec factor[2] = {fetch(s.factor), fetch(s.factor + vec_lanes)};
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Vec sum = spread(s.row_sums[i < half ? i : s.sums_second + i - half]);
+      acc[i][0] = plus(acc[i][0], times(sum, factor[0]));
+      acc[i][1] = plus(acc[i][1], times(sum, factor[1]));
     }
   }
   if constexpr (!Bytes) {
@@ -216,27 +230,32 @@ void pack_weight(const State& s, const uint8_t* w, char* to, uint8_t* rows) {
 }
 
 // What a sum needs beside itself and its scale, by panel.
-void find_columns(const State& s, const KernelArgs& a, const char* panels, int32_t x_zero, int32_t* column, float* scales) {
+void find_columns(const State& s, const KernelArgs& a, const char* panels, int32_t x_zero, int32_t* column, int32_t* factor, float* scales) {
   const ops::Int8Packing& p = s.pack;
-  const int32_t* bias = static_cast<const int32_t*>(a.in[3]);
-  const float* scale = static_cast<const float*>(a.in[4]);
+  const int32_t* bias = static_cast<const int32_t*>(a.in[4]);
+  const float* scale = static_cast<const float*>(a.in[5]);
+  const uint32_t of_zeros = uint32_t(x_zero) * uint32_t(s.taps() * p.per);
   for (int64_t i = 0; i < p.groups * p.panels; ++i) {
     const int32_t* sums = reinterpret_cast<const int32_t*>(panels + (i + 1) * s.panel_bytes() - quad_bytes);
     const int64_t first = i / p.panels * p.out + i % p.panels * int8_panel, cols = std::min(int8_panel, p.out - i % p.panels * int8_panel);
     for (int64_t j = 0; j < int8_panel; ++j) {
       const bool there = j < cols;
-      column[i * int8_panel + j] = there ? int32_t((bias ? uint32_t(bias[first + j]) : 0) - uint32_t(x_zero) * uint32_t(sums[j])) : 0;
+      const int32_t zero = there && s.w_zero ? read_byte(a.in[3], s.w, s.w_zero_each ? first + j : 0) - s.lowered() : 0;
+      factor[i * int8_panel + j] = -zero;
+      column[i * int8_panel + j] =
+          there ? int32_t((bias ? uint32_t(bias[first + j]) : 0) - uint32_t(x_zero) * uint32_t(sums[j]) + of_zeros * uint32_t(zero)) : 0;
       scales[i * int8_panel + j] = there && scale ? scale[s.scale_each ? first + j : 0] : 0;
     }
   }
 }
 
 template <class T>
-void run_tiles(const State& s, const KernelArgs& x, const uint8_t* image, const char* panels, const int32_t* column, const float* scales) {
+void run_tiles(const State& s, const KernelArgs& x, const uint8_t* image, const char* panels, const int32_t* column, const int32_t* factor,
+               const float* scales) {
   constexpr bool bytes = sizeof(T) == 1;
   const ops::Int8Packing& p = s.pack;
   const Kernels& all = kernels();
-  const int32_t zero = x.in[5] ? read_byte(x.in[5], s.to) : 0;
+  const int32_t zero = x.in[6] ? read_byte(x.in[6], s.to) : 0;
   const int64_t step = s.stride[1] * s.channels, down = s.stride[0] * s.room[1] * s.channels, to_step = s.out_channels;
   static constexpr int64_t no_runs[1] = {0};
   parallel_for(s.batch * s.line_tiles * s.col_tiles * p.groups * s.panel_tiles, [&](int64_t task) {
@@ -247,6 +266,16 @@ void run_tiles(const State& s, const KernelArgs& x, const uint8_t* image, const 
     const bool pairs = 2 * cols <= most_rows;
     const int64_t chunks = ceil_div(cols, most_rows);
     alignas(64) int32_t sums[most_rows * int8_panel];
+    int32_t window_sums[2 * most_positions];
+    if (s.w_zero)
+      for (int64_t y = y0; y < y1; ++y)
+        for (int64_t i = 0; i < cols; ++i) {
+          const uint8_t* a = image + picture * s.room[0] * s.room[1] * s.channels + y * down + (x0 + i) * step + group * p.per;
+          int32_t sum = 0;
+          for (int64_t r = 0; r < p.runs; ++r)
+            for (int64_t j = 0; j < p.run; ++j) sum += a[(s.run_at.empty() ? 0 : s.run_at[size_t(r)]) + j];
+          window_sums[(y - y0) * cols + i] = sum;
+        }
     for (int64_t panel = panel_tile * s.tile_panels; panel < std::min(p.panels, (panel_tile + 1) * s.tile_panels); ++panel) {
       const int64_t number = group * p.panels + panel, of_group = std::min(int8_panel, p.out - panel * int8_panel);
       const char* b = panels + number * s.panel_bytes();
@@ -260,13 +289,16 @@ void run_tiles(const State& s, const KernelArgs& x, const uint8_t* image, const 
       strip.zero = zero;
       strip.is_signed = std::is_same_v<T, int8_t>;
       strip.to_step = to_step;
-      const auto multiply = [&](const uint8_t* a, T* to, int64_t n, int64_t second, int64_t to_second) {
+      const auto multiply = [&](const uint8_t* a, T* to, int64_t n, int64_t second, int64_t to_second, int64_t position, int64_t sums_second) {
+        strip.row_sums = s.w_zero ? window_sums + position : nullptr;
+        strip.sums_second = sums_second;
         for (int64_t v = 0; v < int8_panel && v < of_group; v += half_panel) {
           strip.a = a;
           strip.second = second;
           strip.b = b + 4 * v;
           strip.sums = sums + v;
           strip.column = column + number * int8_panel + v;
+          strip.factor = factor + number * int8_panel + v;
           strip.scale = scales + number * int8_panel + v;
           strip.to = reinterpret_cast<uint8_t*>(to + v);
           strip.to_second = to_second;
@@ -285,13 +317,13 @@ void run_tiles(const State& s, const KernelArgs& x, const uint8_t* image, const 
         const uint8_t* a = image + picture * s.room[0] * s.room[1] * s.channels + y * down + x0 * step + group * p.per;
         T* to = out + (y * s.out[1] + x0) * to_step;
         if (pairs && y + 1 < y1) {
-          multiply(a, to, 2 * cols, down, s.out[1] * to_step);
+          multiply(a, to, 2 * cols, down, s.out[1] * to_step, (y - y0) * cols, cols);
           ++y;
           continue;
         }
         for (int64_t chunk = 0; chunk < chunks; ++chunk) {
           const int64_t at = cols * chunk / chunks, n = cols * (chunk + 1) / chunks - at, half = (n + 1) / 2;
-          multiply(a + at * step, to + at * to_step, n, half * step, half * to_step);
+          multiply(a + at * step, to + at * to_step, n, half * step, half * to_step, (y - y0) * cols + at, half);
         }
       }
     }
@@ -311,17 +343,20 @@ void run(const void* state, const KernelArgs& x) {
   }
   const char* weight = static_cast<const char*>(x.in[1]);
   int32_t* column = reinterpret_cast<int32_t*>(workspace + s.column_at);
+  int32_t* factor = reinterpret_cast<int32_t*>(workspace + s.factor_at);
   float* scales = reinterpret_cast<float*>(workspace + s.scale_at);
   if (s.pack.depthwise) {
     uint8_t* packed = reinterpret_cast<uint8_t*>(workspace + s.weight_at);
     if (!s.packed) int8_depthwise_pack(static_cast<const uint8_t*>(x.in[1]), s.pack.groups, s.pack.height, s.pack.width, s.w == DType::u8 ? 0x80 : 0, packed);
+    int32_t* w_zero = s.w_zero ? column : nullptr;
+    for (int64_t c = 0; w_zero && c < s.channels; ++c) w_zero[c] = read_byte(x.in[3], s.w, s.w_zero_each ? c : 0) - s.lowered();
     const Int8Depthwise d{.batch = s.batch, .channels = s.channels, .in = {s.in[0], s.in[1]}, .out = {s.out[0], s.out[1]},
                           .kernel = {s.pack.height, s.pack.width}, .stride = {s.stride[0], s.stride[1]},
                           .dilation = {s.dilation[0], s.dilation[1]}, .low = {s.low[0], s.low[1]}, .to = s.to,
                           .scale_each = s.scale_each, .x_flip = flip, .x_zero = x_zero,
-                          .out_zero = x.in[5] ? read_byte(x.in[5], s.to) : 0, .x = image,
-                          .weight = s.packed ? x.in[1] : packed, .bias = static_cast<const int32_t*>(x.in[3]),
-                          .scale = static_cast<const float*>(x.in[4]), .out_at = x.out[0]};
+                          .out_zero = x.in[6] ? read_byte(x.in[6], s.to) : 0, .w_zero = w_zero, .x = image,
+                          .weight = s.packed ? x.in[1] : packed, .bias = static_cast<const int32_t*>(x.in[4]),
+                          .scale = static_cast<const float*>(x.in[5]), .out_at = x.out[0]};
     return int8_depthwise(d);
   }
   if (!s.packed) {
@@ -329,8 +364,8 @@ void run(const void* state, const KernelArgs& x) {
     pack_weight(s, static_cast<const uint8_t*>(x.in[1]), packed, reinterpret_cast<uint8_t*>(packed) + s.pack.groups * s.pack.panels * s.panel_bytes());
     weight = packed;
   }
-  find_columns(s, x, weight, x_zero, column, scales);
-  with_int8_result(s.to, [&](auto t) { run_tiles<decltype(t)>(s, x, image, weight, column, scales); });
+  find_columns(s, x, weight, x_zero, column, factor, scales);
+  with_int8_result(s.to, [&](auto t) { run_tiles<decltype(t)>(s, x, image, weight, column, factor, scales); });
 }
 
 Prepared prepare(const KernelDesc& d) {
@@ -343,7 +378,9 @@ Prepared prepare(const KernelDesc& d) {
   s.w = d.in[1]->dtype;
   s.to = d.attrs.dtype(0);
   s.packed = d.attrs.integer(1) > 0;
-  s.scale_each = d.has(4) && d.in[4]->layout.rank() == 1;
+  s.w_zero = d.has(3);
+  s.w_zero_each = s.w_zero && d.in[3]->layout.rank() == 1;
+  s.scale_each = d.has(5) && d.in[5]->layout.rank() == 1;
   s.batch = x[0];
   s.channels = x[3];
   s.out_channels = out[3];
@@ -371,7 +408,7 @@ Prepared prepare(const KernelDesc& d) {
       s.run_at.push_back((line * s.dilation[0] * s.room[1] + column * s.dilation[1]) * s.channels);
     }
   // Positions whose windows stay in L2, and tasks worth their dispatch.
-  constexpr int64_t a_bytes = 256 << 10, task_products = 1'500'000, most_positions = 512;
+  constexpr int64_t a_bytes = 256 << 10, task_products = 1'500'000;
   const int64_t k = p.runs * p.quads * 4, each = std::max<int64_t>(1, s.stride[0] * s.stride[1] * s.channels);
   const int64_t positions = std::clamp<int64_t>(a_bytes / each, 2 * most_rows, most_positions);
   s.col_tiles = ceil_div(s.out[1], positions);
@@ -386,8 +423,9 @@ Prepared prepare(const KernelDesc& d) {
   int64_t workspace = 0;
   const auto take = [&](int64_t bytes) { return std::exchange(workspace, (workspace + bytes + 63) / 64 * 64); };
   s.image_at = s.copied ? take(s.batch * s.room[0] * s.room[1] * s.channels + slack) : 0;
-  const int64_t columns = p.depthwise ? 0 : p.groups * p.panels * int8_panel;
+  const int64_t columns = p.depthwise ? s.channels : p.groups * p.panels * int8_panel;
   s.column_at = take(columns * 4);
+  s.factor_at = take(columns * 4);
   s.scale_at = take(columns * 4);
   const int64_t weights = p.depthwise ? numel(p.shape()) : p.groups * p.panels * s.panel_bytes() + k * p.out;
   s.weight_at = s.packed ? 0 : take(weights);

@@ -32,7 +32,7 @@ void run_of(const State& s, const KernelArgs& a) {
       float v = float(sums[i] - less) * by;
       v = v > lo ? v : lo;
       v = v < hi ? v : hi;
-      out[t / pieces * s.channels + first + i] = T(nearest(v) + zero);
+      out[t / pieces * s.channels + first + i] = T(int32_t(__builtin_rintf(v)) + zero);
     }
   });
 }

@@ -16,13 +16,15 @@ inline Shape int8_window_shape(const InferContext& c, int first, int64_t channel
   return {x[0], at[0], at[1], channels};
 }
 
-// Types of x_zero, bias, scale and out_zero, from input 2 on.
+// Types of x_zero, w_zero, bias, scale and out_zero, from input 2 on.
 inline void check_int8_conv(const InferContext& c, DType to, int64_t channels) {
   if (c.has(2) && (c.dtype(2) != c.dtype(0) || c.shape(2) != Shape{}))
     c.fail<ShapeError>("x_zero does not fit: expected one {}, got {}", brief(c.dtype(0)), to_string(c[2]));
-  if (c.has(3) && c.shape(3) != Shape{channels})
-    c.fail<ShapeError>("bias does not fit: expected [{}], got {}", channels, to_string(c[3]));
-  check_int8_result(c, to, 4, 5, channels);
+  if (c.has(3) && (c.dtype(3) != c.dtype(1) || (c.shape(3) != Shape{} && c.shape(3) != Shape{channels})))
+    c.fail<ShapeError>("w_zero does not fit: expected {} [] or [{}], got {}", brief(c.dtype(1)), channels, to_string(c[3]));
+  if (c.has(4) && c.shape(4) != Shape{channels})
+    c.fail<ShapeError>("bias does not fit: expected [{}], got {}", channels, to_string(c[4]));
+  check_int8_result(c, to, 5, 6, channels);
 }
 
 // i8 as it is, u8 less 128.
@@ -34,11 +36,16 @@ inline Tensor int8_signed(const Tensor& w) {
 inline Tensor int8_conv_result(const ComposeContext& c, const Tensor& weight, int64_t groups, int first) {
   Tensor x = cast(permute(c[0], {0, 3, 1, 2}), DType::f64);   // exact below 2^53
   if (c.has(2)) x = x - cast(c[2], DType::f64);
-  const Tensor y = apply(SUAN_OP("conv"), {contiguous(x), contiguous(cast(weight, DType::f64)), Tensor()},
+  Tensor w = cast(weight, DType::f64);
+  if (c.has(3)) {
+    const Tensor zero = cast(int8_signed(c[3]), DType::f64);
+    w = w - (zero.rank() ? reshape(zero, {zero.dim(0), 1, 1, 1}) : zero);
+  }
+  const Tensor y = apply(SUAN_OP("conv"), {contiguous(x), contiguous(w), Tensor()},
                          {c.attrs.dims(first + 1), c.attrs.dims(first + 2), c.attrs.dims(first + 3), groups});
   Tensor sums = cast(cast(permute(y, {0, 2, 3, 1}), DType::i64), DType::i32);
-  if (c.has(3)) sums = sums + c[3];
-  return contiguous(int8_result(sums, c.attrs.dtype(0), c.has(4) ? c[4] : Tensor(), c.has(5) ? c[5] : Tensor()));
+  if (c.has(4)) sums = sums + c[4];
+  return contiguous(int8_result(sums, c.attrs.dtype(0), c.has(5) ? c[5] : Tensor(), c.has(6) ? c[6] : Tensor()));
 }
 
 // A weight [out, in / groups, height, width] as the kernel reads it. By panels of 32 outputs: [groups × panels, k / 4 + 1, 32, 4],

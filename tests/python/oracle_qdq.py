@@ -34,8 +34,12 @@ def _conv_weight(w, channels, x, kernel, groups):
     return w[:, :-1].transpose(0, 2, 1, 3).reshape(-1, w.shape[1] * 4 - 4)[:channels, : x.shape[3], None, None]
 
 
-def int8_conv(x, w, x_zero, bias, scale, out_zero, dtype, channels, kernel, strides, padding, dilation, groups):
-    w = _conv_weight(w - 128 if channels == 0 and w.max(initial=0) > 127 else w, channels, x, kernel, groups)
+def int8_conv(x, w, x_zero, w_zero, bias, scale, out_zero, dtype, channels, kernel, strides, padding, dilation, groups):
+    w = _conv_weight(w, channels, x, kernel, groups)
+    if w_zero is not None:
+        w = w - np.reshape(w_zero, (-1, 1, 1, 1))     # unsigned: 128 less, both
+    elif w.max(initial=0) > 127:
+        w = w - 128
     y = nn.conv((x - (0 if x_zero is None else x_zero)).transpose(0, 3, 1, 2), w, None, strides, padding, dilation, groups)
     sums = y.transpose(0, 2, 3, 1).astype(np.int64) + (0 if bias is None else bias)
     name = str(dtype).removeprefix("suan.")

@@ -57,6 +57,7 @@ struct Part {
   int n;                       // channels that are there
   const uint8_t* weight;       // [width, fours, 4 vectors], four_bytes a four
   alignas(64) int32_t column[part];   // in vectors' order
+  alignas(64) int32_t factor[part];   // what the sum of a window counts for
   alignas(64) float scale[part];
   float low, high;
   int32_t zero;
@@ -93,8 +94,8 @@ void interleave(const Int8Depthwise& d, const uint8_t* image, int64_t top, int64
   }
 }
 
-// `cols` positions of a line. Width: the window's, with up to four rows; 0: any.
-template <class Product, int Width, class T>
+// `cols` positions of a line. Width: the window's, with up to four rows; 0: any. Zeros: weights have zero points.
+template <class Product, int Width, bool Zeros, class T>
 void line(const Int8Depthwise& d, const Part& p, const uint8_t* lines, int64_t line_cols, int64_t cols, T* to) {
   const int64_t width = Width ? Width : d.kernel[1], fours = Width ? 1 : (d.kernel[0] + 3) / 4;
   const int64_t step = d.stride[1] * 4 * int64_t(sizeof(Vec)), across = d.dilation[1] * 4 * int64_t(sizeof(Vec));
@@ -117,11 +118,18 @@ void line(const Int8Depthwise& d, const Part& p, const uint8_t* lines, int64_t l
 #pragma GCC unroll 4
         for (int j = 0; j < 4; ++j) acc[j] = Product::run(acc[j], fetch(at + i * across + j * int64_t(sizeof(Vec))), w[i][j]);
     } else {
-      for (int64_t f = 0; f < fours; ++f)
+      Vec plain[4] = {};
+      for (int64_t f = 0; f < fours; ++f) {
+        const Vec ones = spread(int32_t(0x01010101u >> 8 * std::max<int64_t>(0, 4 * f + 4 - d.kernel[0])));
         for (int64_t i = 0; i < width; ++i)
-          for (int j = 0; j < 4; ++j)
-            acc[j] = Product::run(acc[j], fetch(at + (f * line_cols * 4 + j) * int64_t(sizeof(Vec)) + i * across),
-                                  fetch(p.weight + (i * fours + f) * four_bytes + j * block));
+          for (int j = 0; j < 4; ++j) {
+            const Vec v = fetch(at + (f * line_cols * 4 + j) * int64_t(sizeof(Vec)) + i * across);
+            acc[j] = Product::run(acc[j], v, fetch(p.weight + (i * fours + f) * four_bytes + j * block));
+            if constexpr (Zeros) plain[j] = Product::run(plain[j], v, ones);
+          }
+      }
+      if constexpr (Zeros)
+        for (int j = 0; j < 4; ++j) acc[j] = plus(acc[j], times(plain[j], fetch(p.factor + j * vec_lanes)));
     }
     if constexpr (sizeof(T) == 1) {
       for (int j = 0; j < 4; ++j) acc[j] = plus(whole(least(most(to_real(acc[j]) * scale[j], low), high)), zero);
@@ -169,7 +177,11 @@ void run(const Int8Depthwise& d) {
       for (int i = 0; i < part; ++i) {
         const int64_t c = k * part + channel_at(0, i / vec_lanes, i % vec_lanes);
         const bool there = c < d.channels;
-        p.column[i] = there ? int32_t((d.bias ? uint32_t(d.bias[c]) : 0) - uint32_t(d.x_zero) * uint32_t(p.column[i])) : 0;
+        const int32_t zero = there && d.w_zero ? d.w_zero[c] : 0;
+        p.factor[i] = -zero;
+        p.column[i] = there ? int32_t((d.bias ? uint32_t(d.bias[c]) : 0) - uint32_t(d.x_zero) * uint32_t(p.column[i]) +
+                                      uint32_t(d.x_zero) * uint32_t(d.kernel[0] * d.kernel[1]) * uint32_t(zero))
+                            : 0;
         p.scale[i] = there && d.scale ? d.scale[d.scale_each ? c : 0] : 0;
       }
       for (int64_t y = tile * line_tile; y < std::min(d.out[0], (tile + 1) * line_tile); ++y)
@@ -178,8 +190,9 @@ void run(const Int8Depthwise& d) {
           interleave(d, d.x + picture * d.in[0] * d.in[1] * d.channels + k * part, y * d.stride[0] - d.low[0],
                      x * d.stride[1] - d.low[1], line_cols, p.n, lines);
           T* to = static_cast<T*>(d.out_at) + ((picture * d.out[0] + y) * d.out[1] + x) * d.channels + k * part;
-          if (fours == 1 && d.kernel[1] == 3) line<Product, 3>(d, p, lines, line_cols, cols, to);
-          else line<Product, 0>(d, p, lines, line_cols, cols, to);
+          if (d.w_zero) line<Product, 0, true>(d, p, lines, line_cols, cols, to);
+          else if (fours == 1 && d.kernel[1] == 3) line<Product, 3, false>(d, p, lines, line_cols, cols, to);
+          else line<Product, 0, false>(d, p, lines, line_cols, cols, to);
         }
     }
   });

@@ -13,6 +13,7 @@ struct Int8Depthwise {
   bool scale_each;
   uint8_t x_flip;            // exclusive-ored to x: 0x80 for signed values
   int32_t x_zero, out_zero;  // x_zero after that
+  const int32_t* w_zero;     // each channel's; null: none
   const uint8_t* x;          // [batch, in, channels]
   const void* weight;
   const int32_t* bias;       // or null

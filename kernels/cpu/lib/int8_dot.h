@@ -24,6 +24,7 @@ inline Real load_real(const float* p) { return _mm512_loadu_ps(p); }
 inline Vec spread(int32_t x) { return _mm512_set1_epi32(x); }
 inline Real spread_real(float x) { return _mm512_set1_ps(x); }
 inline Vec plus(Vec a, Vec b) { return _mm512_add_epi32(a, b); }
+inline Vec times(Vec a, Vec b) { return _mm512_mullo_epi32(a, b); }
 inline Real to_real(Vec v) { return _mm512_cvtepi32_ps(v); }
 inline Vec whole(Real v) { return _mm512_cvtps_epi32(v); }   // ties to even
 inline Real least(Real a, Real b) { return _mm512_min_ps(a, b); }
@@ -37,6 +38,7 @@ inline Real load_real(const float* p) { return _mm256_loadu_ps(p); }
 inline Vec spread(int32_t x) { return _mm256_set1_epi32(x); }
 inline Real spread_real(float x) { return _mm256_set1_ps(x); }
 inline Vec plus(Vec a, Vec b) { return _mm256_add_epi32(a, b); }
+inline Vec times(Vec a, Vec b) { return _mm256_mullo_epi32(a, b); }
 inline Real to_real(Vec v) { return _mm256_cvtepi32_ps(v); }
 inline Vec whole(Real v) { return _mm256_cvtps_epi32(v); }
 inline Real least(Real a, Real b) { return _mm256_min_ps(a, b); }
