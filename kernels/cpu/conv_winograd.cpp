@@ -125,13 +125,14 @@ struct Product {
   int64_t b_block, k;
   float* c;
   int64_t c_block;
+  const float* ahead;   // weights that come next, asked for two lines every k; null: none
 };
 
-template <int R, int NV>
+template <int R, int NV, bool Ahead>
 void multiply(const Product& p) {
   constexpr auto offset = [](int j, int64_t block) { return j / vectors_per_block * block + j % vectors_per_block * lanes<float>; };
   Vector<float> acc[R][NV] = {};
-  const float* b = p.b;
+  const float *b = p.b, *ahead = p.ahead;
   for (int64_t k0 = 0; k0 < p.k; k0 += lane_block) {
     const float* a = p.a + k0 / lane_block * p.a_block;
     const float* end = a + std::min(lane_block, p.k - k0);
@@ -139,6 +140,11 @@ void multiply(const Product& p) {
       Vector<float> bv[NV];
 #pragma GCC unroll 4
       for (int j = 0; j < NV; ++j) bv[j] = load(b + offset(j, p.b_block));
+      if constexpr (Ahead) {
+        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch(ahead + lane_block, 0, 2);
+        ahead += 2 * lane_block;
+      }
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
         const Vector<float> av = broadcast(a[i * lane_block]);
@@ -154,16 +160,17 @@ void multiply(const Product& p) {
 }
 
 using Multiply = void (*)(const Product&);
-template <int NV, int... I>
+template <int NV, bool Ahead, int... I>
 constexpr auto make_multiplies(std::integer_sequence<int, I...>) {
-  return std::array<Multiply, 12>{multiply<I + 1, NV>...};
+  return std::array<Multiply, 12>{multiply<I + 1, NV, Ahead>...};
 }
 struct Multiplies {
   int rows;
-  std::array<Multiply, 12> of;   // [tiles - 1]
+  std::array<std::array<Multiply, 12>, 2> of;   // [with `ahead`][tiles - 1]
 };
 template <int NV, int Rows>
-constexpr Multiplies multiplies_of{Rows, make_multiplies<NV>(std::make_integer_sequence<int, Rows>{})};
+constexpr Multiplies multiplies_of{Rows, {make_multiplies<NV, false>(std::make_integer_sequence<int, Rows>{}),
+                                          make_multiplies<NV, true>(std::make_integer_sequence<int, Rows>{})}};
 // [blocks - 1]. Wide rather than tall: a broadcast is a load, and loads are what neighbours on the core contend for.
 constexpr std::array<Multiplies, size_t(most_panel)> multiplies =
 #ifdef __AVX512F__
@@ -187,11 +194,18 @@ void multiply_panels(const Run& r, const Group& g, int64_t number, int64_t begin
     p.b = r.weight + (number * s.out_blocks + block) * s.k * lane_block;
     p.b_block = s.k * lane_block;
     p.c_block = s.group * lane_block;
+    // Lines of the next panel, which lie behind this one's. Few weights stay in cache anyway.
+    int64_t wanted = s.fused || panel + 1 == end ? 0 : (s.out_blocks * (panel + 2) / panels - block - blocks) * s.k;
+    p.ahead = p.b + blocks * p.b_block;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       const int64_t at = g.n * chunk / chunks, n = g.n * (chunk + 1) / chunks - at;
       p.a = g.in + number * s.in_plane() + at * lane_block;
       p.c = g.out + number * s.out_plane() + (block * s.group + at) * lane_block;
-      kernels.of[size_t(n - 1)](p);
+      const bool asks = wanted >= 2 * s.k;
+      kernels.of[asks][size_t(n - 1)](p);
+      if (!asks) continue;
+      wanted -= 2 * s.k;
+      p.ahead += 2 * s.k * lane_block;
     }
   }
 }
@@ -284,14 +298,10 @@ void run_all(const void* state, const KernelArgs& a, const Finish* finish) {
     });
     return;
   }
-  const int64_t splits = std::min<int64_t>(panels, 2);
   for (int64_t i = 0; i < s.groups; ++i) {
     const Group g = group(i, static_cast<float*>(a.workspace));
     in_tasks(s.k_blocks() * g.n, 32, [&](int64_t begin, int64_t end) { transform_in(r, g, begin, end); });
-    parallel_for(numbers * splits, [&](int64_t task) {
-      const int64_t part = task % splits;
-      multiply_panels(r, g, task / splits, panels * part / splits, panels * (part + 1) / splits);
-    });
+    parallel_for(numbers, [&](int64_t n) { multiply_panels(r, g, n, 0, panels); });
     in_tasks(s.out_blocks * g.n, 32, [&](int64_t begin, int64_t end) { transform_out(r, g, begin, end); });
   }
 }
@@ -320,7 +330,7 @@ State state_of(const KernelDesc& d) {
   const int64_t weights = numbers * s.out_blocks * s.k * lane_block * int64_t{sizeof(float)};
   // A product streams weights past its tiles: with fewer tiles than these it would wait for them.
   s.fused = weights <= few_weights ? fit >= 12 && s.tiles >= 48 : fit >= 24 && s.tiles >= 96;
-  s.group = s.fused ? std::min<int64_t>(fit, weights <= few_weights ? 16 : 28) : std::max<int64_t>(phased_bytes / per_tile, 1);
+  s.group = s.fused ? std::min<int64_t>(fit, weights <= few_weights ? 18 : 28) : std::max<int64_t>(phased_bytes / per_tile, 1);
   s.groups = std::max<int64_t>(ceil_div(s.tiles, s.group), 1);
   if (s.fused && s.groups % 2) ++s.groups;   // ends evenly on two threads
   s.group = ceil_div(s.tiles, s.groups);
