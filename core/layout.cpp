@@ -95,37 +95,43 @@ class Layouts {
     return b_.to.add_constant(made);
   }
 
-  // [out, in, 3, 3] as [36, blocks, in, 16]: G w Gᵀ with a row of G for each of 0, ±√½, ±√2 and infinity.
-  ValueId transformed(ValueId v) {
+  // [out, in, 3, 3] as [36, blocks, in, 16] or [16, ...]: G w Gᵀ with a row of G for each of 0, ±√½, ±√2 (of 0, ±1) and
+  // infinity.
+  ValueId transformed(ValueId v, int tile) {
     const Tensor& w = g_.constants.at(v);
-    return b_.to.add_constant(cache_.find(w, "of 6×6 tiles", [&] {
-      const int64_t out = w.dim(0), in = w.dim(1), n = blocks(out);
+    return b_.to.add_constant(cache_.find(w, tile == 4 ? "tiles of 4" : "tiles of 2", [&] {
+      const int64_t out = w.dim(0), in = w.dim(1), n = blocks(out), side = tile + 2, numbers = side * side;
       const double a = std::sqrt(0.5), b = std::sqrt(2.0);
-      const double rows[6][3] = {{1, 0, 0}, {-1 / 1.5, -a / 1.5, -.5 / 1.5}, {-1 / 1.5, a / 1.5, -.5 / 1.5},
-                                 {1. / 6, b / 6, 2. / 6}, {1. / 6, -b / 6, 2. / 6}, {0, 0, 1}};
-      Tensor g = Tensor::empty({DType::f64, {9, 36}, {}});
-      for (int i = 0; i < 9; ++i)
-        for (int j = 0; j < 36; ++j) g.data<double>()[i * 36 + j] = rows[j / 6][i / 3] * rows[j % 6][i % 3];
+      const double six[6][3] = {{1, 0, 0}, {-1 / 1.5, -a / 1.5, -.5 / 1.5}, {-1 / 1.5, a / 1.5, -.5 / 1.5},
+                                {1. / 6, b / 6, 2. / 6}, {1. / 6, -b / 6, 2. / 6}, {0, 0, 1}};
+      const double four[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
+      const auto* rows = tile == 4 ? six : four;
+      Tensor g = Tensor::empty({DType::f64, {9, numbers}, {}});
+      for (int64_t i = 0; i < 9; ++i)
+        for (int64_t j = 0; j < numbers; ++j)
+          g.data<double>()[i * numbers + j] = rows[j / side][i / 3] * rows[j % side][i % 3];
       Tensor x = apply(op("reshape"), {apply(op("cast"), {w}, {DType::f64})}, {Shape{out * in, 9}});
-      x = apply(op("reshape"), {apply(op("cast"), {apply(op("matmul"), {x, g})}, {w.dtype()})}, {Shape{out, in, 36}});
+      x = apply(op("reshape"), {apply(op("cast"), {apply(op("matmul"), {x, g})}, {w.dtype()})}, {Shape{out, in, numbers}});
       if (n * lanes != out)
         x = apply(op("pad_constant"), {x, Tensor()}, {std::vector<int64_t>{0, 0, 0, 0, 0, n * lanes - out}});
-      x = apply(op("permute"), {apply(op("reshape"), {x}, {Shape{n, lanes, in, 36}})}, {Dims{3, 0, 2, 1}});
+      x = apply(op("permute"), {apply(op("reshape"), {x}, {Shape{n, lanes, in, numbers}})}, {Dims{3, 0, 2, 1}});
       return apply(op("copy"), {x});
     }));
   }
 
-  // Four times the weights are read: a small picture would wait for many.
-  bool wins_by_tiles(const Shape& w, const Shape& y, const Attrs& attrs) {
+  // The side of Winograd's tiles for such weights and results, 0 for none. Four times the weights are read for tiles of
+  // 4, 16/9 for tiles of 2: a small picture would wait for many.
+  int winograd_tile(const Shape& w, const Shape& y, const Attrs& attrs) {
     const auto ones = [](const Dims& d) { return std::all_of(d.begin(), d.end(), [](int64_t v) { return v == 1; }); };
-    constexpr int64_t few = 128 * 128, most = 256 * 256, small = 12;
+    constexpr int64_t few = 128 * 128, most = 256 * 256, small = 12, large = 20;
     const int64_t pairs = w[0] * w[1];
     if (w[2] != 3 || w[3] != 3 || w[1] < lanes || w[0] < lanes || pairs > most || attrs.integer(3) != 1 ||
         !ones(attrs.dims(0)) || !ones(attrs.dims(2)))
-      return false;
-    if (pairs <= few) return true;
-    if (compared_) compared_->insert(compared_->end(), {{y[2], small}, {y[3], small}});
-    return y[2] >= small && y[3] >= small;
+      return 0;
+    if (pairs <= few) return 4;
+    if (compared_) compared_->insert(compared_->end(), {{y[2], small}, {y[3], small}, {y[2], large}, {y[3], large}});
+    if (y[2] < small || y[3] < small) return 0;
+    return y[2] < large && y[3] < large ? 2 : 4;
   }
 
   bool convolution(const Node& n) {
@@ -145,8 +151,8 @@ class Layouts {
     // An image of a few channels is read as it is.
     const bool as_is = groups == 1 && !is_blocked(n.in[0]) && 5 * per < 3 * lanes;
     if (depthwise) groups = blocks(groups) * lanes;
-    if (!exact_ && !as_is && wins_by_tiles(w.shape, y.shape, n.attrs)) {
-      std::vector<ValueId> in{blocked(n.in[0]), transformed(n.in[1])};
+    if (const int tile = exact_ || as_is ? 0 : winograd_tile(w.shape, y.shape, n.attrs)) {
+      std::vector<ValueId> in{blocked(n.in[0]), transformed(n.in[1], tile)};
       if (biased) in.push_back(packed(n.in[2]));
       set(n.out[0], append(op("conv_winograd"), in, {n.attrs[1]}, n.source));
       return true;

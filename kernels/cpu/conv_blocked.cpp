@@ -70,7 +70,10 @@ struct Strip {
   const float* ahead;      // weights that the next panel needs, asked for a line every k; null: none
 };
 
-template <int R, int NV, int Step, bool Ahead>
+// What a strip asks for while it multiplies: nothing, weights from `ahead`, or the positions that come after its own.
+enum Asking { nothing, weights, positions };
+
+template <int R, int NV, int Step, Asking Asks>
 void multiply_strip(const Strip& s) {
   constexpr int half = (R + 1) / 2;
   const int64_t step = Step ? Step : s.step, kc = s.kc, b_vector = s.b_vector, second = s.second;
@@ -84,9 +87,11 @@ void multiply_strip(const Strip& s) {
       bv[j] = load(b + j * b_vector);
     }
     b += lane_block;
-    if constexpr (Ahead) {
+    if constexpr (Asks == weights) {
       __builtin_prefetch(ahead, 0, 2);
       ahead += lane_block;
+    } else if constexpr (Asks == positions) {   // a line for each of the block's 16 channels
+      __builtin_prefetch(at + (R + k % lane_block) * step, 0, 2);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
@@ -114,16 +119,17 @@ void multiply_strip(const Strip& s) {
 }
 
 using StripKernel = void (*)(const Strip&);
-template <int Step, int... I>
+template <int Step, Asking Asks, int... I>
 constexpr auto make_strips(std::integer_sequence<int, I...>) {
-  return std::array<std::array<StripKernel, 4>, sizeof...(I)>{
-      {{multiply_strip<I + 1, 1, Step, false>, multiply_strip<I + 1, 2, Step, false>, multiply_strip<I + 1, 1, Step, true>,
-        multiply_strip<I + 1, 2, Step, true>}...}};
+  return std::array<std::array<StripKernel, 2>, sizeof...(I)>{
+      {{multiply_strip<I + 1, 1, Step, Asks>, multiply_strip<I + 1, 2, Step, Asks>}...}};
 }
+constexpr auto counts = std::make_integer_sequence<int, max_rows>{};
 template <int Step>
-constexpr auto strips = make_strips<Step>(std::make_integer_sequence<int, max_rows>{});
+constexpr std::array strips{make_strips<Step, nothing>(counts), make_strips<Step, weights>(counts),
+                            make_strips<Step, Step == 16 ? positions : nothing>(counts)};
 
-// Indexed by [positions - 1][vectors - 1, and 2 more with `ahead`].
+// Indexed by [what is asked for][positions - 1][vectors - 1].
 const auto& strips_for(int64_t step) {
   switch (step) {
     case 16: return strips<16>;
@@ -213,11 +219,13 @@ void run_box(const State& s, const float* x, const float* weight, const float* b
       if (panel + 1 == panel0 + panels)
         next = weight + ((group * s.group_blocks() + panel0 * blocks_per_panel) * s.k + (c0 + channels) * taps) * lane_block;
       int64_t fetched = whole && panel + 1 == panel0 + panels ? blocks_per_panel : 0;
-      const auto multiply = [&](int64_t positions) {
-        const bool asks = fetched < blocks_per_panel;
-        strip.ahead = next + fetched++ * s.k * lane_block;
+      // The first panel meets the image: of one long row it asks for what comes next, for weights at the end.
+      int64_t left = taps == 1 && step == lane_block && panel == panel0 && lines == 1 ? chunks - blocks_per_panel : 0;
+      const auto multiply = [&](int64_t n) {
+        const Asking asks = left-- > 0 ? positions : fetched < blocks_per_panel ? weights : nothing;
+        if (asks == weights) strip.ahead = next + fetched++ * s.k * lane_block;
         strip.other = other ? other + (strip.c - y) : nullptr;
-        kernels[size_t(positions - 1)][size_t(vectors - 1 + 2 * asks)](strip);
+        kernels[size_t(asks)][size_t(n - 1)][size_t(vectors - 1)](strip);
       };
       for (int64_t r = 0; r < lines; ++r) {
         const float* a = a0 + r * down;

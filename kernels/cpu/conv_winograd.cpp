@@ -1,6 +1,7 @@
 // 3×3 convolution of stride 1 as Winograd has it (Lavin and Gray, 2015), F(4×4, 3×3): a tile of 6×6 inputs becomes 36
 // numbers, each multiplied with one number of the weight and summed over channels, and 36 sums become 4×4 outputs: a
-// quarter of the multiplications. Interpolated at 0, ±√½, ±√2 and infinity, which round less than whole numbers do.
+// quarter of the multiplications. Interpolated at 0, ±√½, ±√2 and infinity, which round less than whole numbers do. With
+// 16 numbers in the weight it is F(2×2, 3×3), at 0, ±1 and infinity: less to save, and less to read.
 //
 // A task with few weights takes some tiles through all three steps while they are in its cache. Else the steps run
 // one after the other over all threads, so that the weights, four times those of the window, are read once.
@@ -19,13 +20,13 @@ namespace {
 constexpr int64_t lane_block = 16;
 constexpr int vectors_per_block = int(lane_block) / lanes<float>;
 constexpr int most_panel = vectors_per_block == 1 ? 4 : 1;   // blocks of outputs a product makes at a time
-constexpr int64_t numbers = 36, tile = 4;
 constexpr int64_t phased_bytes = 16 << 20;
 constexpr int64_t few_weights = 5 << 18;   // bytes
 
 struct State {
   int64_t batch, in_blocks, out_blocks, k;   // k: channels in
   int64_t in[2], out[2], low[2];
+  int64_t numbers, tile;                     // of a tile; its side
   int64_t rows, cols;                        // tiles of an image
   int64_t tiles;                             // of all images
   int64_t group;                             // most tiles that are worked on together
@@ -33,7 +34,7 @@ struct State {
   bool fused;
 
   int64_t k_blocks() const { return ceil_div(k, lane_block); }
-  // Floats from one of the 36 numbers to the next: an odd number of lines, so that they do not share sets.
+  // Floats from one number of the tiles to the next: an odd number of lines, so that they do not share sets.
   int64_t in_plane() const { return (k_blocks() * group | 1) * lane_block; }
   int64_t out_plane() const { return (out_blocks * group | 1) * lane_block; }
   int64_t bytes() const { return numbers * (in_plane() + out_plane()) * int64_t{sizeof(float)}; }
@@ -50,7 +51,7 @@ struct Run {
 // Tiles [first, first + n) of a group, in memory for `s.group`.
 struct Group {
   int64_t first, n;
-  float *in, *out;   // [36, blocks, tiles, 16] each
+  float *in, *out;   // [numbers, blocks, tiles, 16] each
 };
 
 struct Tile {
@@ -58,11 +59,14 @@ struct Tile {
   Tile(const State& s, int64_t t) : image(t / (s.rows * s.cols)), row(t / s.cols % s.rows), col(t % s.cols) {}
 };
 
-// ---- tiles of the image -> 36 numbers ----------------------------------------------------------------------
+// ---- tiles of the image -> numbers -------------------------------------------------------------------------
 
-using Six = std::array<Vector<float>, 6>;
+template <size_t N>
+using Vectors = std::array<Vector<float>, N>;
 
-inline Six six_numbers(const Six& d) {
+inline Vectors<4> numbers_in(const Vectors<4>& d) { return {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]}; }
+
+inline Vectors<6> numbers_in(const Vectors<6>& d) {
   const Vector<float> large = broadcast(2.5f), two = broadcast(2.f), half = broadcast(.5f);
   const Vector<float> a = broadcast(0.70710678f), b = broadcast(1.41421356f);
   const auto minus = [](Vector<float> x, Vector<float> c, Vector<float> y) { return multiply_add<float>(-x, c, y); };   // y - c x
@@ -74,31 +78,37 @@ inline Six six_numbers(const Six& d) {
 
 alignas(64) constexpr float zeros[lane_block] = {};
 
-// 6×6 inputs at `from`, of which rows and columns [low, high) are in the image.
-template <bool Inside>
-void numbers_of(const float* from, int64_t line, const int64_t* low, const int64_t* high, float* to, int64_t plane) {
+// N×N inputs at `from`, of which rows and columns [low, high) are in the image.
+template <size_t N, bool Inside>
+void transform_tile(const float* from, int64_t line, const int64_t* low, const int64_t* high, float* to, int64_t plane) {
   for (int64_t v = 0; v < lane_block; v += lanes<float>) {
-    Six half[6];   // [column]
+    Vectors<N> half[N];   // [column]
 #pragma GCC unroll 6
-    for (int j = 0; j < 6; ++j) {
-      Six d;
+    for (size_t j = 0; j < N; ++j) {
+      Vectors<N> d;
 #pragma GCC unroll 6
-      for (int i = 0; i < 6; ++i) {
-        const bool there = Inside || (i >= low[0] && i < high[0] && j >= low[1] && j < high[1]);
-        d[size_t(i)] = load(there ? from + i * line + j * lane_block + v : zeros);
+      for (size_t i = 0; i < N; ++i) {
+        const int64_t y = int64_t(i), x = int64_t(j);
+        const bool there = Inside || (y >= low[0] && y < high[0] && x >= low[1] && x < high[1]);
+        d[i] = load(there ? from + y * line + x * lane_block + v : zeros);
       }
-      half[j] = six_numbers(d);
+      half[j] = numbers_in(d);
     }
-    for (size_t i = 0; i < 6; ++i) {
-      const Six row = six_numbers({half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]});
+    for (size_t i = 0; i < N; ++i) {
+      Vectors<N> row;
 #pragma GCC unroll 6
-      for (size_t j = 0; j < 6; ++j) store(to + int64_t(i * 6 + j) * plane + v, row[j]);
+      for (size_t j = 0; j < N; ++j) row[j] = half[j][i];
+      row = numbers_in(row);
+#pragma GCC unroll 6
+      for (size_t j = 0; j < N; ++j) store(to + int64_t(i * N + j) * plane + v, row[j]);
     }
   }
 }
 
 // Items [begin, end) of blocks × tiles.
+template <size_t N>
 void transform_in(const Run& r, const Group& g, int64_t begin, int64_t end) {
+  constexpr int64_t side = int64_t(N), tile = side - 2;
   const State& s = r.s;
   const int64_t line = s.in[1] * lane_block, plane = s.in_plane();
   for (int64_t item = begin; item < end; ++item) {
@@ -108,10 +118,10 @@ void transform_in(const Run& r, const Group& g, int64_t begin, int64_t end) {
     const float* image = r.x + (t.image * s.in_blocks + block) * s.in[0] * line;
     float* to = g.in + (block * s.group + at) * lane_block;
     const int64_t low[] = {-y, -x}, high[] = {s.in[0] - y, s.in[1] - x};
-    const bool inside = y >= 0 && x >= 0 && high[0] >= 6 && high[1] >= 6;
+    const bool inside = y >= 0 && x >= 0 && high[0] >= side && high[1] >= side;
     const float* from = image + y * line + x * lane_block;
-    if (inside) numbers_of<true>(from, line, low, high, to, plane);
-    else numbers_of<false>(from, line, low, high, to, plane);
+    if (inside) transform_tile<N, true>(from, line, low, high, to, plane);
+    else transform_tile<N, false>(from, line, low, high, to, plane);
   }
 }
 
@@ -125,13 +135,14 @@ struct Product {
   int64_t b_block, k;
   float* c;
   int64_t c_block;
+  const float* ahead;   // weights that come next, asked for two lines every k; null: none
 };
 
-template <int R, int NV>
+template <int R, int NV, bool Ahead>
 void multiply(const Product& p) {
   constexpr auto offset = [](int j, int64_t block) { return j / vectors_per_block * block + j % vectors_per_block * lanes<float>; };
   Vector<float> acc[R][NV] = {};
-  const float* b = p.b;
+  const float *b = p.b, *ahead = p.ahead;
   for (int64_t k0 = 0; k0 < p.k; k0 += lane_block) {
     const float* a = p.a + k0 / lane_block * p.a_block;
     const float* end = a + std::min(lane_block, p.k - k0);
@@ -139,6 +150,11 @@ void multiply(const Product& p) {
       Vector<float> bv[NV];
 #pragma GCC unroll 4
       for (int j = 0; j < NV; ++j) bv[j] = load(b + offset(j, p.b_block));
+      if constexpr (Ahead) {
+        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch(ahead + lane_block, 0, 2);
+        ahead += 2 * lane_block;
+      }
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
         const Vector<float> av = broadcast(a[i * lane_block]);
@@ -154,16 +170,17 @@ void multiply(const Product& p) {
 }
 
 using Multiply = void (*)(const Product&);
-template <int NV, int... I>
+template <int NV, bool Ahead, int... I>
 constexpr auto make_multiplies(std::integer_sequence<int, I...>) {
-  return std::array<Multiply, 12>{multiply<I + 1, NV>...};
+  return std::array<Multiply, 12>{multiply<I + 1, NV, Ahead>...};
 }
 struct Multiplies {
   int rows;
-  std::array<Multiply, 12> of;   // [tiles - 1]
+  std::array<std::array<Multiply, 12>, 2> of;   // [with `ahead`][tiles - 1]
 };
 template <int NV, int Rows>
-constexpr Multiplies multiplies_of{Rows, make_multiplies<NV>(std::make_integer_sequence<int, Rows>{})};
+constexpr Multiplies multiplies_of{Rows, {make_multiplies<NV, false>(std::make_integer_sequence<int, Rows>{}),
+                                          make_multiplies<NV, true>(std::make_integer_sequence<int, Rows>{})}};
 // [blocks - 1]. Wide rather than tall: a broadcast is a load, and loads are what neighbours on the core contend for.
 constexpr std::array<Multiplies, size_t(most_panel)> multiplies =
 #ifdef __AVX512F__
@@ -187,20 +204,27 @@ void multiply_panels(const Run& r, const Group& g, int64_t number, int64_t begin
     p.b = r.weight + (number * s.out_blocks + block) * s.k * lane_block;
     p.b_block = s.k * lane_block;
     p.c_block = s.group * lane_block;
+    // Lines of the next panel, which lie behind this one's. Few weights stay in cache anyway.
+    int64_t wanted = s.fused || panel + 1 == end ? 0 : (s.out_blocks * (panel + 2) / panels - block - blocks) * s.k;
+    p.ahead = p.b + blocks * p.b_block;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       const int64_t at = g.n * chunk / chunks, n = g.n * (chunk + 1) / chunks - at;
       p.a = g.in + number * s.in_plane() + at * lane_block;
       p.c = g.out + number * s.out_plane() + (block * s.group + at) * lane_block;
-      kernels.of[size_t(n - 1)](p);
+      const bool asks = wanted >= 2 * s.k;
+      kernels.of[asks][size_t(n - 1)](p);
+      if (!asks) continue;
+      wanted -= 2 * s.k;
+      p.ahead += 2 * s.k * lane_block;
     }
   }
 }
 
-// ---- 36 sums -> 4×4 results --------------------------------------------------------------------------------
+// ---- sums -> results ---------------------------------------------------------------------------------------
 
-using Four = std::array<Vector<float>, 4>;
+inline Vectors<2> results_of(const Vectors<4>& m) { return {m[0] + m[1] + m[2], m[1] - m[2] + m[3]}; }
 
-inline Four four_results(const Six& m) {
+inline Vectors<4> results_of(const Vectors<6>& m) {
   const Vector<float> two = broadcast(2.f), half = broadcast(.5f), a = broadcast(0.70710678f), b = broadcast(1.41421356f);
   const Vector<float> a3 = broadcast(0.35355339f), b3 = broadcast(2.82842712f);
   const Vector<float> even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
@@ -208,7 +232,10 @@ inline Four four_results(const Six& m) {
           multiply_add<float>(a3, odd_a, multiply_add<float>(b3, odd_b, m[5]))};
 }
 
+template <size_t N>
 void transform_out(const Run& r, const Group& g, int64_t begin, int64_t end) {
+  constexpr size_t side = N - 2;
+  constexpr int64_t tile = int64_t(side);
   const State& s = r.s;
   const int64_t line = s.out[1] * lane_block, plane = s.out_plane();
   with_finish(r.finish, [&](auto kind) {
@@ -221,21 +248,24 @@ void transform_out(const Run& r, const Group& g, int64_t begin, int64_t end) {
       float* to = r.y + ((t.image * s.out_blocks + block) * s.out[0] + y) * line + x * lane_block;
       const float* other = r.finish && r.finish->add ? r.finish->add + (to - r.y) : nullptr;
       for (int64_t v = 0; v < lane_block; v += lanes<float>) {
-        Four half[6];   // [column]
+        Vectors<side> half[N];   // [column]
 #pragma GCC unroll 6
-        for (int j = 0; j < 6; ++j) {
-          Six m;
+        for (size_t j = 0; j < N; ++j) {
+          Vectors<N> m;
 #pragma GCC unroll 6
-          for (int i = 0; i < 6; ++i) m[size_t(i)] = load(from + (i * 6 + j) * plane + v);
-          half[j] = four_results(m);
+          for (size_t i = 0; i < N; ++i) m[i] = load(from + int64_t(i * N + j) * plane + v);
+          half[j] = results_of(m);
         }
         const Vector<float> bias = r.bias ? load(r.bias + block * lane_block + v) : Vector<float>{};
 #pragma GCC unroll 4
-        for (size_t i = 0; i < 4; ++i) {
-          const Four row = four_results({half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]});
+        for (size_t i = 0; i < side; ++i) {
+          Vectors<N> m;
+#pragma GCC unroll 6
+          for (size_t j = 0; j < N; ++j) m[j] = half[j][i];
+          const Vectors<side> row = results_of(m);
           if (int64_t(i) >= height) continue;
 #pragma GCC unroll 4
-          for (size_t j = 0; j < 4; ++j) {
+          for (size_t j = 0; j < side; ++j) {
             if (int64_t(j) >= width) continue;
             const int64_t offset = int64_t(i) * line + int64_t(j) * lane_block + v;
             Vector<float> sum = row[j];
@@ -261,8 +291,8 @@ void in_tasks(int64_t items, int64_t least, F f) {
   parallel_for(tasks, [&](int64_t i) { f(items * i / tasks, items * (i + 1) / tasks); });
 }
 
-void run_all(const void* state, const KernelArgs& a, const Finish* finish) {
-  const State& s = *static_cast<const State*>(state);
+template <size_t N>
+void run_tiles(const State& s, const KernelArgs& a, const Finish* finish) {
   const Run r{s,
               static_cast<const float*>(a.in[0]),
               static_cast<const float*>(a.in[1]),
@@ -272,28 +302,30 @@ void run_all(const void* state, const KernelArgs& a, const Finish* finish) {
               a.epilogue ? *a.epilogue : TileEpilogue{}};
   const auto group = [&](int64_t i, float* memory) {
     const int64_t first = s.tiles * i / s.groups;
-    return Group{first, s.tiles * (i + 1) / s.groups - first, memory, memory + numbers * s.in_plane()};
+    return Group{first, s.tiles * (i + 1) / s.groups - first, memory, memory + s.numbers * s.in_plane()};
   };
   const int64_t panels = panels_of(s);
   if (s.fused) {
     parallel_for(s.groups, [&](int64_t i) {
       const Group g = group(i, reinterpret_cast<float*>(thread_scratch()));
-      transform_in(r, g, 0, s.k_blocks() * g.n);
-      for (int64_t n = 0; n < numbers; ++n) multiply_panels(r, g, n, 0, panels);
-      transform_out(r, g, 0, s.out_blocks * g.n);
+      transform_in<N>(r, g, 0, s.k_blocks() * g.n);
+      for (int64_t n = 0; n < s.numbers; ++n) multiply_panels(r, g, n, 0, panels);
+      transform_out<N>(r, g, 0, s.out_blocks * g.n);
     });
     return;
   }
-  const int64_t splits = std::min<int64_t>(panels, 2);
   for (int64_t i = 0; i < s.groups; ++i) {
     const Group g = group(i, static_cast<float*>(a.workspace));
-    in_tasks(s.k_blocks() * g.n, 32, [&](int64_t begin, int64_t end) { transform_in(r, g, begin, end); });
-    parallel_for(numbers * splits, [&](int64_t task) {
-      const int64_t part = task % splits;
-      multiply_panels(r, g, task / splits, panels * part / splits, panels * (part + 1) / splits);
-    });
-    in_tasks(s.out_blocks * g.n, 32, [&](int64_t begin, int64_t end) { transform_out(r, g, begin, end); });
+    in_tasks(s.k_blocks() * g.n, 32, [&](int64_t begin, int64_t end) { transform_in<N>(r, g, begin, end); });
+    parallel_for(s.numbers, [&](int64_t n) { multiply_panels(r, g, n, 0, panels); });
+    in_tasks(s.out_blocks * g.n, 32, [&](int64_t begin, int64_t end) { transform_out<N>(r, g, begin, end); });
   }
+}
+
+void run_all(const void* state, const KernelArgs& a, const Finish* finish) {
+  const State& s = *static_cast<const State*>(state);
+  if (s.tile == 2) run_tiles<4>(s, a, finish);
+  else run_tiles<6>(s, a, finish);
 }
 
 void run(const void* state, const KernelArgs& a) { run_all(state, a, nullptr); }
@@ -311,16 +343,18 @@ State state_of(const KernelDesc& d) {
     s.out[i] = y[2 + i];
     s.low[i] = padding.empty() ? 0 : padding[i];
   }
-  s.rows = ceil_div(s.out[0], tile);
-  s.cols = ceil_div(s.out[1], tile);
+  s.numbers = w[0];
+  s.tile = w[0] == 16 ? 2 : 4;
+  s.rows = ceil_div(s.out[0], s.tile);
+  s.cols = ceil_div(s.out[1], s.tile);
   s.tiles = s.batch * s.rows * s.cols;
   // Tiles in a task's scratch, a line kept for each number's plane.
-  const int64_t per_tile = numbers * (s.k_blocks() + s.out_blocks) * lane_block * int64_t{sizeof(float)};
-  const int64_t fit = (int64_t{thread_scratch_bytes} - 2 * numbers * 64) / per_tile;
-  const int64_t weights = numbers * s.out_blocks * s.k * lane_block * int64_t{sizeof(float)};
+  const int64_t per_tile = s.numbers * (s.k_blocks() + s.out_blocks) * lane_block * int64_t{sizeof(float)};
+  const int64_t fit = (int64_t{thread_scratch_bytes} - 2 * s.numbers * 64) / per_tile;
+  const int64_t weights = s.numbers * s.out_blocks * s.k * lane_block * int64_t{sizeof(float)};
   // A product streams weights past its tiles: with fewer tiles than these it would wait for them.
   s.fused = weights <= few_weights ? fit >= 12 && s.tiles >= 48 : fit >= 24 && s.tiles >= 96;
-  s.group = s.fused ? std::min<int64_t>(fit, weights <= few_weights ? 16 : 28) : std::max<int64_t>(phased_bytes / per_tile, 1);
+  s.group = s.fused ? std::min<int64_t>(fit, weights <= few_weights ? 18 : 28) : std::max<int64_t>(phased_bytes / per_tile, 1);
   s.groups = std::max<int64_t>(ceil_div(s.tiles, s.group), 1);
   if (s.fused && s.groups % 2) ++s.groups;   // ends evenly on two threads
   s.group = ceil_div(s.tiles, s.groups);

@@ -11,9 +11,9 @@ constexpr DTypeSet types = dtype_bit(DType::f32) | dtype_bit(DType::f64);   // f
 
 std::vector<TensorType> infer(const InferContext& c) {
   const Shape &x = c.shape(0), &w = c.shape(1);
-  if (x.size() != 5 || x[4] != block || w.size() != 4 || w[0] != 36 || w[3] != block || (w[2] + block - 1) / block != x[1])
-    c.fail<ShapeError>("wrong shapes: expected x [batch, blocks, height, width, 16] and weight [36, out blocks, channels "
-                       "of x, 16], got {} and {}", to_string(c[0]), to_string(c[1]));
+  if (x.size() != 5 || x[4] != block || w.size() != 4 || (w[0] != 36 && w[0] != 16) || w[3] != block || (w[2] + block - 1) / block != x[1])
+    c.fail<ShapeError>("wrong shapes: expected x [batch, blocks, height, width, 16] and weight [36 or 16, out blocks, "
+                       "channels of x, 16], got {} and {}", to_string(c[0]), to_string(c[1]));
   if (c.has(2) && c.shape(2) != Shape{w[1], block})
     c.fail<ShapeError>("bias does not fit: expected [{}, 16], got {}", w[1], to_string(c[2]));
   const ops::Windows win = ops::windows(c.op.name, Dims{3, 3}, {}, c.attrs.dims(0), {});
@@ -46,32 +46,36 @@ Tensors compose(const ComposeContext& c) {
   const Shape size = window_positions(c.op.name, windows(c.op.name, Dims{3, 3}, {}, c.attrs.dims(0), {}),
                                       {x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
   const Shape y{x.dim(0), w.dim(1), size[0], size[1], block};
-  const int64_t batch = x.dim(0), k = w.dim(2), rows = (y[2] + 3) / 4, cols = (y[3] + 3) / 4, outs = w.dim(1) * block;
+  const int64_t side = w.dim(0) == 16 ? 4 : 6, tile = side - 2;
+  const int64_t batch = x.dim(0), k = w.dim(2), rows = (y[2] + tile - 1) / tile, cols = (y[3] + tile - 1) / tile;
+  const int64_t outs = w.dim(1) * block;
   if (numel(y) == 0) return {zeros({x.dtype(), y, x.device()})};
   const Dims& p = c.attrs.dims(0);
   const int64_t top = p.empty() ? 0 : p[0], left = p.empty() ? 0 : p[1];
   Tensor image = reshape(copy(permute(x, {0, 1, 4, 2, 3})), {batch, x.dim(1) * block, x.dim(2), x.dim(3)});
   image = contiguous(slice(image, 1, 0, k));
-  const int64_t height = rows * 4 + 2, width = cols * 4 + 2;
+  const int64_t height = rows * tile + 2, width = cols * tile + 2;
   const auto beyond = [](int64_t want, int64_t low, int64_t size) { return std::max<int64_t>(0, want - low - size); };
   image = apply(SUAN_OP("pad_constant"), {image, Tensor()},
                 {std::vector<int64_t>{left, beyond(width, left, x.dim(3)), top, beyond(height, top, x.dim(2))}});
   Tensors taps;
-  for (int64_t i = 0; i < 6; ++i)
-    for (int64_t j = 0; j < 6; ++j) {
-      const Tensor at = slice(slice(image, 2, i, i + rows * 4 - 3, 4), 3, j, j + cols * 4 - 3, 4);
+  for (int64_t i = 0; i < side; ++i)
+    for (int64_t j = 0; j < side; ++j) {
+      const Tensor at = slice(slice(image, 2, i, i + (rows - 1) * tile + 1, tile), 3, j, j + (cols - 1) * tile + 1, tile);
       taps.push_back(reshape(contiguous(at), {1, batch * k * rows * cols}));
     }
   const double a = std::sqrt(0.5), b = std::sqrt(2.0);
-  const Tensor in = matrix({{1, 0, -2.5, 0, 1, 0}, {0, -2 * a, -2, a, 1, 0}, {0, 2 * a, -2, -a, 1, 0},
-                            {0, -b / 2, -.5, b, 1, 0}, {0, b / 2, -.5, -b, 1, 0}, {0, 1, 0, -2.5, 0, 1}}, x);
-  const Tensor out = matrix({{1, 1, 1, 1, 1, 0}, {0, a, -a, b, -b, 0}, {0, .5, .5, 2, 2, 0}, {0, a / 2, -a / 2, 2 * b, -2 * b, 1}}, x);
-  Tensor v = both_sides(in, reshape(apply(SUAN_OP("cat"), taps, {int64_t(0)}), {6, 6, batch * k * rows * cols}));
-  v = reshape(copy(permute(reshape(v, {36, batch, k, rows * cols}), {0, 1, 3, 2})), {36, batch * rows * cols, k});
-  const Tensor u = reshape(copy(permute(w, {0, 2, 1, 3})), {36, k, outs});
-  Tensor m = both_sides(out, reshape(matmul(v, u), {6, 6, batch * rows * cols * outs}));
-  m = reshape(m, {4, 4, batch, rows, cols, w.dim(1), block});
-  m = reshape(copy(permute(m, {2, 5, 3, 0, 4, 1, 6})), {batch, w.dim(1), rows * 4, cols * 4, block});
+  const std::vector<std::vector<double>> in6{{1, 0, -2.5, 0, 1, 0}, {0, -2 * a, -2, a, 1, 0}, {0, 2 * a, -2, -a, 1, 0},
+                                             {0, -b / 2, -.5, b, 1, 0}, {0, b / 2, -.5, -b, 1, 0}, {0, 1, 0, -2.5, 0, 1}},
+      out6{{1, 1, 1, 1, 1, 0}, {0, a, -a, b, -b, 0}, {0, .5, .5, 2, 2, 0}, {0, a / 2, -a / 2, 2 * b, -2 * b, 1}},
+      in4{{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}}, out4{{1, 1, 1, 0}, {0, 1, -1, 1}};
+  const Tensor in = matrix(side == 4 ? in4 : in6, x), out = matrix(side == 4 ? out4 : out6, x);
+  Tensor v = both_sides(in, reshape(apply(SUAN_OP("cat"), taps, {int64_t(0)}), {side, side, batch * k * rows * cols}));
+  v = reshape(copy(permute(reshape(v, {side * side, batch, k, rows * cols}), {0, 1, 3, 2})), {side * side, batch * rows * cols, k});
+  const Tensor u = reshape(copy(permute(w, {0, 2, 1, 3})), {side * side, k, outs});
+  Tensor m = both_sides(out, reshape(matmul(v, u), {side, side, batch * rows * cols * outs}));
+  m = reshape(m, {tile, tile, batch, rows, cols, w.dim(1), block});
+  m = reshape(copy(permute(m, {2, 5, 3, 0, 4, 1, 6})), {batch, w.dim(1), rows * tile, cols * tile, block});
   m = contiguous(slice(slice(m, 2, 0, y[2]), 3, 0, y[3]));
   return {c.has(2) ? m + reshape(c[2], {1, w.dim(1), 1, 1, block}) : m};
 }
@@ -85,6 +89,7 @@ std::vector<Sample> samples() {
   const SampleInput none{.shape = {1}, .absent = true};
   const Dims same{1, 1, 1, 1};
   return {{{{{2, 2, 5, 7, 16}}, {{36, 3, 20, 16}}, {{3, 16}}}, {same}, "20 channels in"},
+          {{{{2, 2, 5, 8, 16}}, {{16, 2, 20, 16}}, {{2, 16}}}, {same}, "tiles of 2×2"},
           {{{{1, 1, 30, 29, 16}}, {{36, 1, 16, 16}}, none}, {Dims{0, 1, 2, 1}}, "many tiles, uneven padding"},
           {{{{1, 1, 3, 3, 16}}, {{36, 5, 9, 16}}, none}, {Dims{}}, "one position"},
           {{{{0, 1, 4, 4, 16}}, {{36, 1, 16, 16}}, none}, {same}, "no images"},
@@ -95,8 +100,8 @@ std::vector<Sample> samples() {
 
 OpDef op_def_conv_winograd() {
   return {.name = "conv_winograd",
-          .doc = "3×3 convolution of stride 1 over blocks of 16 channels, by Winograd's F(4×4, 3×3): x [batch, blocks, height, "
-                 "width, 16], weight [36, out blocks, channels in, 16] (transformed at 0, ±√½, ±√2, infinity), bias [out "
+          .doc = "3×3 convolution of stride 1 over blocks of 16 channels, by Winograd's F(4×4, 3×3) or F(2×2, 3×3): x [batch, blocks, height, "
+                 "width, 16], weight [36, out blocks, channels in, 16] (transformed at 0, ±√½, ±√2, infinity) or [16, ...] (at 0, ±1, infinity), bias [out "
                  "blocks, 16], result [batch, out blocks, height, width, 16]. A quarter of conv's multiplications; other "
                  "roundings. The layout pass makes it, where bits may change.",
           .inputs = {{"x", types}, {"weight", types}, {"bias", types, Arity::optional}},

@@ -215,28 +215,33 @@ def conv_blocked(x, w, b, kernel, strides, padding, dilation, groups):
 
 
 def conv_winograd(x, w, b, padding):
-    """Tiles of 6×6 at every fourth position, transformed at 0, ±√½, ±√2 and infinity, and back to 4×4."""
-    points = np.array([0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)])
-    back = np.hstack([np.vander(points, 4, increasing=True).T, [[0], [0], [0], [1]]])
+    """Tiles of 6×6 at every fourth position, transformed at 0, ±√½, ±√2 and infinity, and back to 4×4; 4×4 likewise."""
+    if w.shape[0] == 36:
+        points = np.array([0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)])
+    else:
+        points = np.array([0.0, 1.0, -1.0])
+    n, t = len(points) + 1, len(points) - 1
+    back = np.hstack([np.vander(points, t, increasing=True).T, np.eye(t)[:, -1:]])
     # Rows that turn six values into what Lagrange's polynomials without their denominators take at the points.
-    there = np.zeros((6, 6))
-    for i, p in enumerate(points):
-        others = np.poly(np.delete(points, i))[::-1]
-        there[i, :5] = others
-    there[5] = np.poly(points)[::-1]
+    there = np.zeros((n, n))
+    for i in range(n - 1):
+        there[i, :-1] = np.poly(np.delete(points, i))[::-1]
+    there[-1] = np.poly(points)[::-1]
+    if n == 4:
+        there[0] *= -1   # the sign that the weight's row has not
     low, high = (padding[:2], padding[2:]) if len(padding) else ((0, 0), (0, 0))
     x = np.pad(x, [(0, 0), (0, 0), *zip(low, high), (0, 0)])
     size = [x.shape[2] - 2, x.shape[3] - 2]
     y = np.zeros((x.shape[0], w.shape[1], *size, 16))
     x = np.pad(x, [(0, 0), (0, 0), (0, 4), (0, 4), (0, 0)])
     y = np.pad(y, [(0, 0), (0, 0), (0, 4), (0, 4), (0, 0)])
-    u = w.transpose(2, 0, 1, 3).reshape(w.shape[2], 6, 6, -1)
-    for r in range(0, size[0], 4):
-        for c in range(0, size[1], 4):
-            d = x[:, :, r : r + 6, c : c + 6].transpose(0, 1, 4, 2, 3).reshape(x.shape[0], x.shape[1] * 16, 6, 6)[:, : w.shape[2]]
+    u = w.transpose(2, 0, 1, 3).reshape(w.shape[2], n, n, -1)
+    for r in range(0, size[0], t):
+        for c in range(0, size[1], t):
+            d = x[:, :, r : r + n, c : c + n].transpose(0, 1, 4, 2, 3).reshape(x.shape[0], x.shape[1] * 16, n, n)[:, : w.shape[2]]
             m = np.einsum("bkij,kijo->boij", there @ d @ there.T, u)
-            part = (back @ m @ back.T).reshape(x.shape[0], w.shape[1], 16, 4, 4)
-            y[:, :, r : r + 4, c : c + 4] = part.transpose(0, 1, 3, 4, 2)
+            part = (back @ m @ back.T).reshape(x.shape[0], w.shape[1], 16, t, t)
+            y[:, :, r : r + t, c : c + t] = part.transpose(0, 1, 3, 4, 2)
     y = y[:, :, : size[0], : size[1]]
     return y if b is None else y + b[:, None, None, :]
 

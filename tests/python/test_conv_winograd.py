@@ -74,7 +74,7 @@ def test_what_follows_a_convolution_is_done_to_each_tile(after):
     np.testing.assert_allclose(got, want, atol=3e-5)
 
 
-@pytest.mark.parametrize("size, changes", [((11, 30), False), ((12, 12), True)])
+@pytest.mark.parametrize("size, changes", [((11, 30), False), ((12, 13), True), ((12, 21), True)])
 def test_many_weights_need_a_picture(size, changes):
     rng = np.random.default_rng(3)
     x = rng.standard_normal((1, 130, *size), dtype=np.float32)
@@ -82,6 +82,7 @@ def test_many_weights_need_a_picture(size, changes):
     data = model(w, np.zeros(144, np.float32), (1, 1, 1, 1), size=size)
     quick, exact = (suan.onnx.InferenceSession(data, exact=e).run(None, {"x": x})[0] for e in (False, True))
     assert np.array_equal(quick, exact) != changes
+    np.testing.assert_allclose(quick, exact, atol=3e-5)
 
 
 def test_bits_are_those_of_any_number_of_threads_and_of_either_way_to_a_plan():
