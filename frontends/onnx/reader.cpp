@@ -431,6 +431,8 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   in.SetRecursionLimit(100);
   if (skeleton.bytes.size() > INT_MAX || !proto.ParseFromCodedStream(&in) || !in.ConsumedEntireMessage() || !proto.has_graph())
     fail<ValueError>("onnx", "not a model: expected an ONNX ModelProto with a graph, got {} bytes that are none", bytes.size());
+  skeleton.bytes = {};   // now in the message
+  if (file) file->let_go(bytes);
   Model m;
   Metadata& meta = m.meta;
   meta = {proto.ir_version(), proto.model_version(), opsets_of(proto.opset_import()), proto.producer_name(),
