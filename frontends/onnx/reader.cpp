@@ -23,7 +23,7 @@ using ::onnx::NodeProto;
 using ::onnx::TypeProto;
 
 constexpr int max_nodes = 200'000, max_calls = 32;
-constexpr int64_t least_fold_bytes = 64 << 20;
+constexpr int64_t least_fold_bytes = 64 << 20, least_sparse_bytes = 256 << 20;
 constexpr int64_t max_extra_items = 1 << 24;   // names and numbers beyond those that the file holds
 
 using AttrMap = std::map<std::string, Attribute, std::less<>>;
@@ -55,11 +55,12 @@ struct Scope {
 class Importer {
  public:
   Importer(TensorReader& tensors, const ::onnx::ModelProto& proto, int64_t memory_limit)
-      : tensors_(tensors), proto_(proto), memory_limit_(memory_limit) {
+      : tensors_(tensors), proto_(proto) {
     for (const FunctionProto& f : proto.functions())
       if (!functions_.emplace(plain_domain(f.domain()) + "." + f.name() + "." + f.overload(), &f).second)
         fail<ValueError>("onnx", "function '{}' is defined twice: expected one body, got another", f.name());
     items_left_ = max_extra_items + int64_t(proto.ByteSizeLong());
+    sparse_left_ = std::min(memory_limit, std::max(least_sparse_bytes, 64 * int64_t(proto.ByteSizeLong())));
   }
   void graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const std::vector<Cut>* cuts,
              std::string_view bytes, const AttrMap* arguments);
@@ -78,8 +79,10 @@ class Importer {
     rethrow(e, fmt::format("{} (tensor {})", e.what(), named));
   }
   Value sparse(const ::onnx::SparseTensorProto& t) {
-    const MemoryBudget budget(memory_limit_);
-    return tensors_.read_sparse(t);
+    const MemoryBudget budget(sparse_left_);
+    Value dense = tensors_.read_sparse(t);
+    sparse_left_ -= dense.tensor().type().bytes();
+    return dense;
   }
   void count_nodes(int64_t n) {
     if ((nodes_ += n) > max_nodes) fail<ValueError>("onnx", "too many nodes: expected at most {}, got more", max_nodes);
@@ -94,13 +97,13 @@ class Importer {
   std::shared_ptr<const Graph> function(const FunctionProto& f, const AttrMap& given);
   TensorReader& tensors_;
   const ::onnx::ModelProto& proto_;
-  const int64_t memory_limit_;
   std::map<std::string, const FunctionProto*> functions_;
   std::set<const FunctionProto*> active_;
-  std::unordered_map<const ::onnx::TensorProto*, Value> read_;   // attributes of functions, for their next call
+  std::unordered_map<const void*, Value> read_;   // attributes of functions, for their next call
   std::map<const FunctionProto*, std::pair<std::shared_ptr<const Graph>, int64_t>> made_;   // and its nodes
   int64_t nodes_ = 0;
   int64_t items_left_ = 0;
+  int64_t sparse_left_ = 0;   // bytes that sparse tensors may still take as dense ones
 };
 
 // The names that ONNX Runtime prints.
@@ -365,7 +368,12 @@ Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opset
       if (fresh) it->second = tensor(a.t());
       return {it->second};
     }
-    case AttributeProto::SPARSE_TENSOR: return {sparse(a.sparse_tensor())};
+    case AttributeProto::SPARSE_TENSOR: {
+      if (active_.empty()) return {sparse(a.sparse_tensor())};
+      auto [it, fresh] = read_.try_emplace(&a.sparse_tensor());
+      if (fresh) it->second = sparse(a.sparse_tensor());
+      return {it->second};
+    }
     case AttributeProto::GRAPH: {
       auto g = std::make_shared<Graph>();
       graph(*g, a.g(), opsets, &scope, nullptr, {}, arguments);
@@ -432,6 +440,8 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   in.SetRecursionLimit(100);
   if (skeleton.bytes.size() > INT_MAX || !proto.ParseFromCodedStream(&in) || !in.ConsumedEntireMessage() || !proto.has_graph())
     fail<ValueError>("onnx", "not a model: expected an ONNX ModelProto with a graph, got {} bytes that are none", bytes.size());
+  skeleton.bytes = {};   // now in the message
+  if (file) file->let_go(bytes);
   Model m;
   Metadata& meta = m.meta;
   meta = {proto.ir_version(), proto.model_version(), opsets_of(proto.opset_import()), proto.producer_name(),

@@ -132,9 +132,10 @@ def test_bad_sparse_tensors_are_refused(indices, dims, words):
 
 
 def test_a_huge_sparse_tensor_meets_the_limit():
-    data = model(ADD, [X], [sparse([7, 8, 9], [0, 1, 2], [1 << 20, 1 << 14])])
-    with pytest.raises(MemoryError, match="memory limit"):
-        suan.onnx.Session(data, memory_limit=64 * MIB)
+    for tensors in ([sparse([7, 8, 9], [0, 1, 2], [1 << 20, 1 << 14])],
+                    [sparse([7], [0], [1 << 23], f"w{k}") for k in range(9)]):   # each fits
+        with pytest.raises(MemoryError, match="memory limit"):
+            suan.onnx.Session(model(ADD, [X], tensors))
 
 
 def test_sizes_beside_a_zero_are_checked():

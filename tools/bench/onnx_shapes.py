@@ -3,9 +3,9 @@
 
     PYTHONPATH=build/release/python python tools/bench/onnx_shapes.py MODEL [--shapes 10000] [--seed 0] NAME=LOW:HIGH...
 
-NAME is a dimension of the model's inputs, drawn from LOW to HIGH for each call. Prints the resident memory (what the
-process holds, without pages of mapped files) after the first 200 shapes, the range it keeps to from there on, and what
-trim() leaves. It is no timing: other work on the machine does not matter.
+NAME is a dimension of the model's inputs ("?" for those without a name), drawn from LOW to HIGH for each call. Prints the
+resident memory without pages of mapped files, of the session and of the process with Python, after the first 200 shapes,
+the range it keeps to from there on, and what trim() leaves. It is no timing: other work on the machine does not matter.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import time
 
 import numpy as np
 
-import suan.debug
 import suan.onnx
 
 
@@ -56,11 +55,11 @@ def main():
         readings.append(resident() - before)
         if k + 1 in (1, 50, 200, 1000) or (k + 1) % 2000 == 0:
             print(f"{k + 1:6} shapes: {readings[-1] / 2**20:8.1f} MiB, {time.monotonic() - began:.0f} s", flush=True)
-    at = readings[min(199, len(readings) - 1)]
     later = readings[200:] or readings[-1:]
-    print(f"after 200: {at / 2**20:.1f} MiB; from there {min(later) / 2**20:.1f} to {max(later) / 2**20:.1f} MiB "
-          f"({100 * (min(later) / at - 1):+.1f} % to {100 * (max(later) / at - 1):+.1f} %)")
-    print(suan.debug.memory_stats())
+    for what, beside in (("session", 0), ("whole process", before)):
+        at, low, high = (beside + n for n in (readings[min(199, len(readings) - 1)], min(later), max(later)))
+        print(f"{what}: {at / 2**20:.1f} MiB after 200; from there {low / 2**20:.1f} to {high / 2**20:.1f} MiB "
+              f"({100 * (low / at - 1):+.1f} % to {100 * (high / at - 1):+.1f} %)")
     del feed
     session.trim()
     print(f"trimmed: {(resident() - before) / 2**20:.1f} MiB")
