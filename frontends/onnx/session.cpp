@@ -220,7 +220,8 @@ const OpenProgram* Session::State::open(const std::vector<TensorType>& types, co
       Planned ignored;
       sample.graph = record(at, ignored, Eval(true, &sample.compared).naming(options.name_nodes));
       failed = int(ignored.from_plan.size()) != int(model.graph.outputs.size());
-      if (!failed) optimize(sample.graph, {.constants = &constants, .exact = options.exact, .open_sizes = true, .compared = &sample.compared});
+      if (!failed)
+        optimize(sample.graph, {.constants = &constants, .exact = options.exact, .open_sizes = true, .compared = &sample.compared});
       samples.push_back(std::move(sample));
     } catch (const NotOpen&) {
       openable = false;   // whatever the sizes
