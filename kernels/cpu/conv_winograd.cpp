@@ -140,7 +140,9 @@ struct Product {
 
 template <int R, int NV, bool Ahead>
 void multiply(const Product& p) {
-  constexpr auto offset = [](int j, int64_t block) { return j / vectors_per_block * block + j % vectors_per_block * lanes<float>; };
+  constexpr auto offset = [](int j, int64_t block) {
+    return j / vectors_per_block * block + j % vectors_per_block * lanes<float>;
+  };
   Vector<float> acc[R][NV] = {};
   const float *b = p.b, *ahead = p.ahead;
   for (int64_t k0 = 0; k0 < p.k; k0 += lane_block) {
@@ -354,7 +356,8 @@ State state_of(const KernelDesc& d) {
   const int64_t weights = s.numbers * s.out_blocks * s.k * lane_block * int64_t{sizeof(float)};
   // A product streams weights past its tiles: with fewer tiles than these it would wait for them.
   s.fused = weights <= few_weights ? fit >= 12 && s.tiles >= 48 : fit >= 24 && s.tiles >= 96;
-  s.group = s.fused ? std::min<int64_t>(fit, weights <= few_weights ? 18 : 28) : std::max<int64_t>(phased_bytes / per_tile, 1);
+  s.group = s.fused ? std::min<int64_t>(fit, weights <= few_weights ? 18 : 28)
+                    : std::max<int64_t>(phased_bytes / per_tile, 1);
   s.groups = std::max<int64_t>(ceil_div(s.tiles, s.group), 1);
   if (s.fused && s.groups % 2) ++s.groups;   // ends evenly on two threads
   s.group = ceil_div(s.tiles, s.groups);

@@ -11,7 +11,8 @@ constexpr DTypeSet types = dtype_bit(DType::f32) | dtype_bit(DType::f64);   // f
 
 std::vector<TensorType> infer(const InferContext& c) {
   const Shape &x = c.shape(0), &w = c.shape(1);
-  if (x.size() != 5 || x[4] != block || w.size() != 4 || (w[0] != 36 && w[0] != 16) || w[3] != block || (w[2] + block - 1) / block != x[1])
+  if (x.size() != 5 || x[4] != block || w.size() != 4 || (w[0] != 36 && w[0] != 16) || w[3] != block ||
+      (w[2] + block - 1) / block != x[1])
     c.fail<ShapeError>("wrong shapes: expected x [batch, blocks, height, width, 16] and weight [36 or 16, out blocks, "
                        "channels of x, 16], got {} and {}", to_string(c[0]), to_string(c[1]));
   if (c.has(2) && c.shape(2) != Shape{w[1], block})
@@ -49,7 +50,6 @@ Tensors compose(const ComposeContext& c) {
   const int64_t side = w.dim(0) == 16 ? 4 : 6, tile = side - 2;
   const int64_t batch = x.dim(0), k = w.dim(2), rows = (y[2] + tile - 1) / tile, cols = (y[3] + tile - 1) / tile;
   const int64_t outs = w.dim(1) * block;
-  if (numel(y) == 0) return {zeros({x.dtype(), y, x.device()})};
   const Dims& p = c.attrs.dims(0);
   const int64_t top = p.empty() ? 0 : p[0], left = p.empty() ? 0 : p[1];
   Tensor image = reshape(copy(permute(x, {0, 1, 4, 2, 3})), {batch, x.dim(1) * block, x.dim(2), x.dim(3)});
@@ -71,7 +71,8 @@ Tensors compose(const ComposeContext& c) {
       in4{{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}}, out4{{1, 1, 1, 0}, {0, 1, -1, 1}};
   const Tensor in = matrix(side == 4 ? in4 : in6, x), out = matrix(side == 4 ? out4 : out6, x);
   Tensor v = both_sides(in, reshape(apply(SUAN_OP("cat"), taps, {int64_t(0)}), {side, side, batch * k * rows * cols}));
-  v = reshape(copy(permute(reshape(v, {side * side, batch, k, rows * cols}), {0, 1, 3, 2})), {side * side, batch * rows * cols, k});
+  v = copy(permute(reshape(v, {side * side, batch, k, rows * cols}), {0, 1, 3, 2}));
+  v = reshape(v, {side * side, batch * rows * cols, k});
   const Tensor u = reshape(copy(permute(w, {0, 2, 1, 3})), {side * side, k, outs});
   Tensor m = both_sides(out, reshape(matmul(v, u), {side, side, batch * rows * cols * outs}));
   m = reshape(m, {tile, tile, batch, rows, cols, w.dim(1), block});
@@ -100,9 +101,10 @@ std::vector<Sample> samples() {
 
 OpDef op_def_conv_winograd() {
   return {.name = "conv_winograd",
-          .doc = "3×3 convolution of stride 1 over blocks of 16 channels, by Winograd's F(4×4, 3×3) or F(2×2, 3×3): x [batch, blocks, height, "
-                 "width, 16], weight [36, out blocks, channels in, 16] (transformed at 0, ±√½, ±√2, infinity) or [16, ...] (at 0, ±1, infinity), bias [out "
-                 "blocks, 16], result [batch, out blocks, height, width, 16]. A quarter of conv's multiplications; other "
+          .doc = "3×3 convolution of stride 1 over blocks of 16 channels, by Winograd's F(4×4, 3×3) or F(2×2, 3×3): x [batch, blocks, "
+                 "height, width, 16], weight [36, out blocks, channels in, 16] (transformed at 0, ±√½, ±√2, infinity) or "
+                 "[16, ...] (at 0, ±1, infinity), bias [out "
+                 "blocks, 16], result [batch, out blocks, height, width, 16]. A quarter (4/9) of conv's multiplications; other "
                  "roundings. The layout pass makes it, where bits may change.",
           .inputs = {{"x", types}, {"weight", types}, {"bias", types, Arity::optional}},
           .attrs = {{"padding", AttrKind::dims, Dims{}}},
