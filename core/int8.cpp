@@ -1,5 +1,5 @@
-// Products of 8-bit integers before they are planned: sums that are cast to float and scaled are scaled where they
-// are made, and constant weights are packed once a model. Keeps every bit.
+// Products of 8-bit integers before they are planned: sums that are cast to float, scaled and added to a bias are
+// finished so where they are made, and constant weights are packed once a model. Keeps every bit.
 #include "core/pass.h"
 
 namespace suan {
@@ -12,7 +12,7 @@ class Int8 {
   int run(Graph& out) {
     int n = 0;
     for (const Node& node : g_.nodes) {
-      if (scaled(node) || packed(node)) ++n;
+      if (scaled(node) || biased(node) || packed(node)) ++n;
       else b_.copy(node);
     }
     out = b_.finish();
@@ -47,6 +47,29 @@ class Int8 {
       std::vector<Attr> attrs = m->attrs.values();
       attrs[0] = DType::f32;
       append(in, Attrs(std::move(attrs)), n, m->in[1]);
+      return true;
+    }
+    return false;
+  }
+
+  // int8_matmul(..., f32) + a vector of floats.
+  bool biased(const Node& n) {
+    static const OpDef &add = op("add"), &matmul = op("int8_matmul");
+    if (n.op != &add) return false;
+    for (const size_t at : {size_t{0}, size_t{1}}) {
+      // By now the product is one of the new graph.
+      const ValueId y = b_[n.in[at]], bias = n.in[1 - at];
+      const int p = y == no_value ? -1 : b_.to.values[size_t(y)].producer;
+      if (p < 0 || uses_[size_t(n.in[at])] != 1) continue;
+      const Node m = b_.to.nodes[size_t(p)];
+      const TensorType &type = g_.values[size_t(n.out[0])].type, &vector = g_.values[size_t(bias)].type;
+      if (m.op != &matmul || m.attrs.dtype(0) != DType::f32 || (m.in.size() > 4 && m.in[4] != no_value)) continue;
+      if (!(type == g_.values[size_t(n.in[at])].type) || vector.dtype != DType::f32 || vector.shape != Shape{type.shape.back()}) continue;
+      std::vector<ValueId> in = m.in;
+      in.resize(7, no_value);
+      in[4] = b_[bias];
+      const int k = b_.to.append(matmul, std::move(in), m.attrs, n.source);
+      b_.replace(n.out[0], b_.to.nodes[size_t(k)].out[0]);
       return true;
     }
     return false;

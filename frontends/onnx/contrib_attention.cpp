@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "frontends/onnx/attend.h"
+#include "frontends/onnx/int8.h"
 
 namespace suan::onnx {
 namespace {
@@ -59,14 +60,13 @@ Attended attend_to(const Call& c, const Tensor& q, const Tensor& k, const Tensor
                  .scale = scale != 0 ? scale : 1 / std::sqrt(double(q.dim(3))), .sink = {}, .give = give});
 }
 
-Values build_attention(Call& c) {
+// Attention on what has been projected already: [batch, length, q and k and v].
+Values attend_projected(Call& c, const Tensor& all) {
   none_of(c, {6});
   if (c.integer("do_rotary", 0) || c.integer("past_present_share_buffer", 0))
     c.fail<ValueError>("unsupported attribute: expected do_rotary and past_present_share_buffer 0, got another");
   const int64_t heads = c.integer("num_heads");
-  Tensor all = matmul(c[0], c[1]);
-  if (c.has(2)) all = all + c[2];
-  if (all.rank() != 3) c.fail<ShapeError>("wrong rank: expected input [batch, length, width], got {}", to_string(c[0].type()));
+  if (all.rank() != 3) c.fail<ShapeError>("wrong rank: expected input [batch, length, width], got {} after its projection", to_string(all.type()));
   std::vector<int64_t> sizes = c.ints("qkv_hidden_sizes", std::vector<int64_t>{});
   if (sizes.empty()) sizes.assign(3, all.dim(2) / 3);
   if (sizes.size() != 3 || sizes[0] < 1 || sizes[1] != sizes[0] || sizes[2] < 1 || sizes[0] + sizes[1] + sizes[2] != all.dim(2))
@@ -86,6 +86,11 @@ Values build_attention(Call& c) {
   Value present;
   if (wants(c, 1)) present = cat({unsqueeze(k, 0), unsqueeze(v, 0)}, 0);
   return {join_heads(attend_to(c, q, k, v, past, c.optional(3), c.optional(5)).out), present};
+}
+
+Values build_attention(Call& c) {
+  const Tensor all = matmul(c[0], c[1]);
+  return attend_projected(c, c.has(2) ? all + c[2] : all);
 }
 
 Values build_multi_head_attention(Call& c) {
@@ -258,6 +263,8 @@ Values build_causal_conv(Call& c) {
 }
 
 }  // namespace
+
+Values attention_of(Call& c, const Tensor& projected) { return attend_projected(c, projected); }
 
 std::vector<Mapping> contrib_attention_ops() {
   return {

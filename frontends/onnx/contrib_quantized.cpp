@@ -1,6 +1,6 @@
 // Microsoft's contributed operators on 8-bit values and 4-bit weights: their values are made real, the operator is
 // ONNX's own, and the result is rounded again. Right to a quantum; the speed of 8-bit products is not in it.
-#include "frontends/onnx/build.h"
+#include "frontends/onnx/int8.h"
 
 namespace suan::onnx {
 namespace {
@@ -45,14 +45,29 @@ Tensor dynamic(Call& c, const Tensor& x) {   // rounded to 8 bits and real again
   return other(c, "DequantizeLinear", 13, {q[0], q[1], q[2]});
 }
 
+// x times w (input 1) as integers, with scales, zero points and a bias in floats; nothing where that is no case for it.
+std::optional<Tensor> product_of_bytes(Call& c, const Tensor& x, const Tensor& x_scale, const Tensor& x_zero, int scale, int zero, int bias) {
+  const Tensor &w = c[1], &w_scale = c[scale];
+  const bool each = w.rank() > 1 && w_scale.shape() == Shape{w.dim(-1)};
+  if (!int8_multiplies(x, x_zero, w, c.optional(zero)) || x_scale.numel() != 1 || (!each && w_scale.numel() != 1)) return {};
+  auto number = [](const Tensor& t) { return t.numel() == 1 && t.rank() ? reshape(t, {}) : t; };
+  const Tensor b = c.optional(bias);
+  const bool inside = b && w.rank() > 1 && b.shape() == Shape{w.dim(-1)};
+  const Tensor y = int8_product(x, w, x_zero, c.optional(zero), inside ? b : Tensor(), number(x_scale) * number(w_scale), {}, DType::f32);
+  return b && !inside ? y + b : y;
+}
+
 Values build_dynamic_quantize_matmul(Call& c) {
   need(c, 3);
+  const Tensors q = apply_all(SUAN_OP("dynamic_quantize"), {c[0]});
+  if (const auto y = product_of_bytes(c, q[0], q[1], q[2], 2, 3, 4)) return {*y};
   Tensor y = matmul(dynamic(c, c[0]), real(c, 1, 2, 3, c[1].rank() - 1));
   if (c.has(4)) y = y + c[4];
   return {y};
 }
 Values build_matmul_integer_to_float(Call& c) {
   need(c, 4);
+  if (const auto y = product_of_bytes(c, c[0], c[2], c.optional(4), 3, 5, 6)) return {*y};
   Tensor y = matmul(real(c, 0, 2, 4, std::max(c[0].rank() - 2, 0)), real(c, 1, 3, 5, c[1].rank() - 1));
   if (c.has(6)) y = y + c[6];
   return {y};
@@ -118,6 +133,22 @@ Values build_where(Call& c) {
 Values build_gemm(Call& c) {
   need(c, 6);
   const bool turned_a = c.integer("transA", 0), turned_b = c.integer("transB", 0);
+  const Tensor &w = c[3], scale = c[4].numel() == 1 ? reshape(c[4], {}) : c[4];
+  if (!turned_a && w.rank() == 2 && (scale.rank() == 0 || scale.shape() == Shape{w.dim(turned_b ? 0 : 1)}) && c[1].numel() == 1 &&
+      (!c.has(7) || (c[7].numel() == 1 && is_byte(c[0].dtype())))) {
+    const bool kept = turned_b && is_concrete(c.in[3]) && c.eval.tracing();
+    auto turned = [&] { return contiguous(transpose(w, 0, 1)); };
+    const Tensor b = !turned_b ? w : kept ? *c.prepared<Tensor>([&] { return Eval::eagerly(turned); }) : turned();
+    const Tensor zero = c.has(8) ? c[8] : Tensor();
+    Tensor bias = c.optional(6);
+    if (bias && bias.rank() == 2 && bias.dim(0) == 1) bias = reshape(bias, {bias.dim(1)});
+    if (int8_multiplies(c[0], c.optional(2), b, c.optional(5)) && (!bias || bias.shape() == Shape{b.dim(1)})) {
+      Tensor all = reshape(c[1], {}) * scale;
+      if (const double alpha = c.real("alpha", 1.0); alpha != 1) all = all * alpha;
+      if (c.has(7)) all = all / reshape(c[7], {});
+      return {int8_product(c[0], b, c.optional(2), c.optional(5), bias, all, zero, c.has(7) ? c[0].dtype() : DType::f32)};
+    }
+  }
   Tensor a = real(c, 0), b = real(c, 3, 4, 5, turned_b ? 0 : 1);
   if (turned_a) a = transpose(a, 0, 1);
   if (turned_b) b = transpose(b, 0, 1);
@@ -131,10 +162,44 @@ Values build_gemm(Call& c) {
 // x, weight, bias, scales of both, mask, zero points of both, past
 Values build_attention(Call& c) {
   need(c, 5);
-  std::vector<Value> in{real(c, 0, 3, 6, 0), real(c, 1, 4, 7, 1), given(c, 2), given(c, 5), given(c, 8)};
+  const auto projected = product_of_bytes(c, c[0], c[3], c.optional(6), 4, 7, 2);
+  std::vector<Value> in{{}, {}, {}, given(c, 5), given(c, 8)};
+  if (!projected) in = {real(c, 0, 3, 6, 0), real(c, 1, 4, 7, 1), given(c, 2), given(c, 5), given(c, 8)};
   Node n = c.node;
   Call own(n, std::move(in), c.eval, c.env);
-  return find_builder("com.microsoft", "Attention", 1)(own);
+  return projected ? attention_of(own, *projected) : find_builder("com.microsoft", "Attention", 1)(own);
+}
+
+// A constant weight of 4 bits as int4_matmul reads it: columns in groups of 16, zeros beyond the last.
+struct FourBits {
+  Tensor values, scale, zero;
+};
+FourBits four_bits(const Call& c, int64_t n, int64_t blocks, int64_t block) {
+  const int64_t groups = (n + 15) / 16, bytes = block / 2, point_bytes = (blocks + 1) / 2;
+  auto expect = [&](int i, int64_t count) {
+    if (c[i].numel() != count)
+      c.fail<ShapeError>("{} do not fit: expected {} for {} blocks of {} rows, got {}", i == 1 ? "packed values" : i == 2 ? "scales" : "zero points",
+                         count, blocks, n, to_string(c[i].type()));
+  };
+  expect(1, n * blocks * bytes);
+  expect(2, n * blocks);
+  if (c.has(3)) expect(3, n * point_bytes);
+  if (c[1].dtype() != DType::u8) c.fail<TypeError>("wrong weight: expected u8, got {}", to_string(c[1].type()));
+  auto padded = [&](const Tensor& t) {   // rows of a column each
+    return n % 16 ? apply(SUAN_OP("cat"), {t, full(Shape{groups * 16 - n, t.dim(1)}, 0, t.dtype())}, {int64_t(0)}) : t;
+  };
+  auto by_block = [&](const Tensor& t) { return contiguous(permute(reshape(padded(t), {groups, 16, blocks}), {0, 2, 1})); };
+  FourBits w;
+  w.values = contiguous(permute(reshape(padded(reshape(c[1], {n, blocks * bytes})), {groups, 16, blocks * bytes / 4, 4}), {0, 2, 1, 3}));
+  w.scale = by_block(reshape(cast(c[2], DType::f32), {n, blocks}));
+  if (c.has(3)) {
+    const Tensor both = cast(reshape(c[3], {n, point_bytes, 1}), DType::f32), high = apply(SUAN_OP("floor"), {both * (1 / 16.0)});
+    const Tensor points = apply(SUAN_OP("cat"), {both - high * 16.0, high}, {int64_t(2)});
+    w.zero = by_block(slice(reshape(points, {n, point_bytes * 2}), 1, 0, blocks));
+  } else {
+    w.zero = full(Shape{groups, blocks, 16}, 8, DType::f32);
+  }
+  return w;
 }
 
 // Weights [n, blocks of k, bytes]: values of 8, 4 or 2 bits, the first in the low bits, each block with its scale.
@@ -146,6 +211,12 @@ Values build_matmul_bits(Call& c) {
     c.fail<ValueError>("sizes out of range: expected K and N from 1, block_size a power of two from 16, got {}, {} and {}", k, n, block);
   if (c.has(4)) c.fail<TypeError>("unsupported input: expected no g_idx, got one");
   const int64_t blocks = (k + block - 1) / block, each = 8 / bits;
+  if (bits == 4 && (!c.has(3) || c[3].dtype() == DType::u8) && (!c.has(5) || c[5].dtype() == DType::f32) && c[0].dtype() == DType::f32 &&
+      c[0].rank() > 0 && c[0].dim(-1) == k && std::all_of(c.in.begin() + 1, c.in.begin() + std::min<size_t>(4, c.in.size()), is_concrete)) {
+    auto made = [&] { return Eval::eagerly([&] { return four_bits(c, n, blocks, block); }); };
+    const auto w = c.eval.tracing() ? c.prepared<FourBits>(made) : std::make_shared<const FourBits>(made());
+    return {apply(SUAN_OP("int4_matmul"), {c[0], w->values, w->scale, w->zero, c.optional(5)}, {n})};
+  }
   auto unpacked = [&](const Tensor& bytes, int64_t rows, int64_t columns) {   // [rows, columns] of whole numbers
     const int64_t packed = (columns + each - 1) / each;
     if (bytes.dtype() != DType::u8 || bytes.numel() != rows * packed)
@@ -202,6 +273,7 @@ Values as_linear(Call& c, const char* op) {
 std::vector<Mapping> contrib_quantized_ops() {
   return {
       SUAN_MS("DequantizeLinear", [](Call& c) { return as_linear<21>(c, "DequantizeLinear"); }),
+      SUAN_MS("DynamicQuantizeLSTM", build_dynamic_quantize_lstm),
       SUAN_MS("DynamicQuantizeMatMul", build_dynamic_quantize_matmul),
       SUAN_MS("MatMulIntegerToFloat", build_matmul_integer_to_float),
       SUAN_MS("MatMulNBits", build_matmul_bits),

@@ -152,8 +152,8 @@ const Names open_operators = {
     "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "RotaryEmbedding", "Shape", "Sigmoid", "Sign",
     "SimplifiedLayerNormalization", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub",
     "Tanh", "Transpose", "Trilu", "Unsqueeze", "Where"};
-const Names open_contrib = {"Attention", "BiasGelu", "EmbedLayerNormalization", "FastGelu", "FusedGemm", "FusedMatMul", "Gelu",
-                            "MultiHeadAttention", "QuickGelu", "RotaryEmbedding", "SkipLayerNormalization",
+const Names open_contrib = {"Attention", "BiasGelu", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "EmbedLayerNormalization", "FastGelu", "FusedGemm", "FusedMatMul", "Gelu",
+                            "MatMulIntegerToFloat", "MultiHeadAttention", "QuickGelu", "RotaryEmbedding", "SkipLayerNormalization",
                             "SkipSimplifiedLayerNormalization"};
 // Of the first, such that may compute with sizes,
 const Names size_arithmetic = {"Add", "Cast", "Concat", "Div",   "Gather",  "Identity", "Max",       "Min",

@@ -3,14 +3,30 @@
 #include <cmath>
 #include <optional>
 
-#include "frontends/onnx/build.h"
+#include "frontends/onnx/int8.h"
 
 namespace suan::onnx {
-namespace {
 
 using namespace ops;
 
-bool is_byte(DType t) { return t == DType::u8 || t == DType::i8; }
+namespace {
+Tensor one(const Tensor& t) { return t && t.numel() == 1 && t.rank() ? reshape(t, {}) : t; }
+}  // namespace
+
+bool int8_multiplies(const Tensor& x, const Tensor& x_zero, const Tensor& w, const Tensor& w_zero) {
+  return is_byte(x.dtype()) && is_byte(w.dtype()) && (!x_zero || x_zero.numel() == 1) &&
+         (!w_zero || w_zero.numel() == 1 || (w_zero.rank() == 1 && w.rank() > 1 && w_zero.dim(0) == w.dim(-1)));
+}
+Tensor int8_product(const Tensor& x, const Tensor& w, const Tensor& x_zero, const Tensor& w_zero, const Tensor& bias,
+                    const Tensor& scale, const Tensor& out_zero, DType to) {
+  const Tensor a = x.rank() == 1 ? unsqueeze(x, 0) : x, b = w.rank() == 1 ? unsqueeze(w, 1) : w;
+  Tensor y = apply(SUAN_OP("int8_matmul"), {a, b, one(x_zero), one(w_zero), bias, one(scale), one(out_zero)}, {to, int64_t(0)});
+  if (w.rank() == 1) y = squeeze(y, -1);
+  if (x.rank() == 1) y = squeeze(y, w.rank() == 1 ? -1 : -2);
+  return y;
+}
+
+namespace {
 
 // A scale or zero point (one number, one per element of `axis`, or one per block of it) laid over x.
 Tensor spread(Call& c, const Tensor& p, const Tensor& x, int axis, int64_t block) {
@@ -39,7 +55,7 @@ Tensor to_range(const Tensor& x, DType t) {   // saturates; x is whole already
 Tensor rounded(const Tensor& x) { return apply(SUAN_OP("round"), {x}); }
 
 Tensor quantize(const Tensor& x, const Tensor& scale, const Tensor& zero, DType t, DType precision, bool saturate) {
-  if (x.dtype() == DType::f32 && scale.dtype() == DType::f32 && precision == DType::f32 && scale.rank() == 0 &&
+  if (x.dtype() == DType::f32 && scale.dtype() == DType::f32 && scale.rank() == 0 && precision == DType::f32 &&
       (t == DType::u8 || t == DType::i8))
     return apply(SUAN_OP("quantize"), {x, scale, zero}, {t});
   const Tensor q = cast(cast(x, precision) / cast(scale, precision), DType::f32);
@@ -81,22 +97,6 @@ Values build_dynamic_quantize(Call& c) {
   return {out[0], out[1], out[2]};
 }
 
-Tensor one(const Tensor& t) { return t && t.numel() == 1 && t.rank() ? reshape(t, {}) : t; }
-
-// What the kernels multiply: zero points of x in one, of the weight in one or one per column. Else in wide integers.
-bool multiplies(const Tensor& x_zero, const Tensor& w, const Tensor& w_zero) {
-  return (!x_zero || x_zero.numel() == 1) && (!w_zero || w_zero.numel() == 1 || (w_zero.rank() == 1 && w_zero.dim(0) == w.shape().back()));
-}
-// x times w, vectors being matrices of one row or column.
-Tensor int8_matmul(const Tensor& x, const Tensor& w, const Tensor& x_zero, const Tensor& w_zero, const Tensor& bias,
-                   const Tensor& scale, const Tensor& out_zero, DType to) {
-  const Tensor a = x.rank() == 1 ? unsqueeze(x, 0) : x, b = w.rank() == 1 ? unsqueeze(w, 1) : w;
-  Tensor y = apply(SUAN_OP("int8_matmul"), {a, b, one(x_zero), one(w_zero), bias, one(scale), one(out_zero)}, {to, int64_t(0)});
-  if (w.rank() == 1) y = squeeze(y, -1);
-  if (x.rank() == 1) y = squeeze(y, w.rank() == 1 ? -1 : -2);
-  return y;
-}
-
 Tensor centred(Call& c, const Tensor& x, int i, bool rows) {
   Tensor v = cast(x, DType::i32);
   if (!c.has(i)) return v;
@@ -106,24 +106,18 @@ Tensor centred(Call& c, const Tensor& x, int i, bool rows) {
   return v - z;
 }
 Values build_matmul_integer(Call& c) {
-  if (multiplies(c.optional(2), c[1], c.optional(3)))
-    return {int8_matmul(c[0], c[1], c.optional(2), c.optional(3), {}, {}, {}, DType::i32)};
-  const Tensor a = centred(c, c[0], 2, true), b = centred(c, c[1], 3, false);
-  // Differences of bytes are at most 255, so these sums are exact, and fit, where floats multiply faster.
-  constexpr int64_t most = 255 * 255, f32_whole = int64_t(1) << 24, i32_whole = int64_t(1) << 31;
-  const int64_t terms = c.eval.open_sizes() ? i32_whole : a.dim(-1);
-  if (terms > (i32_whole - 1) / most) return {matmul(a, b)};
-  const DType t = terms <= f32_whole / most ? DType::f32 : DType::f64;
-  return {cast(matmul(cast(a, t), cast(b, t)), DType::i32)};
+  if (int8_multiplies(c[0], c.optional(2), c[1], c.optional(3)))
+    return {int8_product(c[0], c[1], c.optional(2), c.optional(3), {}, {}, {}, DType::i32)};
+  return {matmul(centred(c, c[0], 2, true), centred(c, c[1], 3, false))};
 }
 
 Values build_qlinear_matmul(Call& c) {
   // a, scale, zero, b, scale, zero, scale, zero
   const bool one_scale = c[1].numel() == 1 && c[6].numel() == 1 && c[7].numel() == 1;
-  if (one_scale && is_byte(c[0].dtype()) && is_byte(c[3].dtype()) && is_byte(c[7].dtype()) && multiplies(c[2], c[3], c[5]) &&
+  if (one_scale && is_byte(c[7].dtype()) && int8_multiplies(c[0], c[2], c[3], c[5]) &&
       (c[4].numel() == 1 || (c[4].rank() == 1 && c[4].dim(0) == c[3].shape().back()))) {
     auto real = [&](int i) { return cast(one(c[i]), DType::f32); };
-    return {int8_matmul(c[0], c[3], c[2], c[5], {}, real(1) * real(4) / real(6), c[7], c[7].dtype())};
+    return {int8_product(c[0], c[3], c[2], c[5], {}, real(1) * real(4) / real(6), c[7], c[7].dtype())};
   }
   auto real = [&](int i, bool rows) {
     const Tensor& x = c[i];

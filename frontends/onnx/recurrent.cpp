@@ -212,35 +212,10 @@ Values build_recurrent(Call& c) {
   return out;
 }
 
-// Microsoft's LSTM with 8-bit weights, [directions, in, 4 * hidden]: they are widened, and nothing else is rounded to
-// 8 bits, as ONNX Runtime does with x and the state.
-Values build_dynamic_quantize_lstm(Call& c) {
-  auto widened = [&](int i, int scale_at) {
-    const Tensor& w = c[i];
-    const Tensor &scale = c[scale_at], &zero = c[scale_at + 1];
-    if (w.rank() != 3 || scale.rank() < 1 || scale.rank() > 2 || scale.shape() != zero.shape())
-      c.fail<ShapeError>("expected 3 dimensions for weights, 1 or 2 for scales and zero points, got {}, {} and {}", w.rank(),
-                         to_string(scale.type()), to_string(zero.type()));
-    const Shape across{scale.dim(0), 1, scale.rank() == 2 ? scale.dim(1) : 1};
-    const Tensor wide = (cast(w, DType::f32) - reshape(cast(zero, DType::f32), across)) * reshape(scale, across);
-    return transpose(wide, 1, 2);
-  };
-  if (c.n_in() < 12) c.fail<ValueError>("wrong number of inputs: expected 12, got {}", c.n_in());
-  std::vector<Value> in(c.in.begin(), c.in.begin() + 8);
-  const bool constant = std::all_of(c.in.begin() + 8, c.in.end(), is_concrete) && is_concrete(c.in[1]) && is_concrete(c.in[2]);
-  auto both = [&] { return std::pair{widened(1, 8), widened(2, 10)}; };
-  std::tie(in[1], in[2]) = constant ? Eval::eagerly(both) : both();
-  Node n = c.node;
-  n.version = 14;
-  Call own(n, std::move(in), c.eval, c.env);
-  return build_recurrent<Kind::lstm>(own);
-}
-
 }  // namespace
 
 std::vector<Mapping> recurrent_ops() {
   return {
-      {"com.microsoft.DynamicQuantizeLSTM", 1, build_dynamic_quantize_lstm},
       {"GRU", 1, build_recurrent<Kind::gru>},
       {"LSTM", 1, build_recurrent<Kind::lstm>},
       {"RNN", 1, build_recurrent<Kind::rnn>},

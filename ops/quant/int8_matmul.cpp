@@ -38,6 +38,8 @@ std::vector<TensorType> infer(const InferContext& c) {
   one_or_each(w_zero, true, c.dtype(w_in));
   if (c.has(bias_in) && c.shape(bias_in) != Shape{s.n})
     c.fail<ShapeError>("bias does not fit: expected [{}], got {}", s.n, to_string(c[bias_in]));
+  if (c.has(bias_in) && c.dtype(bias_in) == DType::f32 && c.attrs.dtype(0) != DType::f32)
+    c.fail<TypeError>("wrong bias: expected i32 with a result of {}, got f32", brief(c.attrs.dtype(0)));
   check_int8_result(c, c.attrs.dtype(0), scale_in, out_zero, s.n);
   Shape out = c.shape(x_in);
   if (!s.packed && c.shape(w_in).size() > 2) {
@@ -63,8 +65,10 @@ Tensors compose(const ComposeContext& c) {
     return c.has(zero) ? whole - cast(c[zero], DType::i32) : whole;
   };
   Tensor sums = matmul(centred(c[x_in], x_zero), centred(w, w_zero));
-  if (c.has(bias_in)) sums = sums + c[bias_in];
-  return {int8_result(sums, c.attrs.dtype(0), c.has(scale_in) ? c[scale_in] : Tensor(), c.has(out_zero) ? c[out_zero] : Tensor())};
+  const bool real_bias = c.has(bias_in) && c[bias_in].dtype() == DType::f32;
+  if (c.has(bias_in) && !real_bias) sums = sums + c[bias_in];
+  const Tensor y = int8_result(sums, c.attrs.dtype(0), c.has(scale_in) ? c[scale_in] : Tensor(), c.has(out_zero) ? c[out_zero] : Tensor());
+  return {real_bias ? y + c[bias_in] : y};
 }
 
 Cost cost(const InferContext& c) {
@@ -86,11 +90,12 @@ std::vector<Sample> samples() {
       {{whole({2, 3, 5, 9}, i), whole({3, 9, 7}, u), whole({}, i), none, none, real({}), none}, {DType::f32, plain}, "batches"},
       {{whole({15, 64}, u), whole({64, 37}, u), whole({}, u), whole({}, u), bias, real({37}), whole({}, u)}, {u, plain}, "8 bits again"},
       {{whole({1, 70}, i), whole({70, 32}, i), none, none, none, real({}), none}, {i, plain}, "one row"},
-      {{whole({4, 22}, u), whole({2, 7, 32, 4}, i), none, whole({40}, i), none, real({40}), none}, {DType::f32, int64_t(40)}, "packed"},
+      {{whole({4, 22}, u), whole({2, 7, 32, 4}, i), none, whole({40}, i), real({40}), real({40}), none}, {DType::f32, int64_t(40)}, "packed"},
       {{whole({3, 0}, u), whole({0, 4}, i), whole({}, u), none, none, none, none}, {DType::i32, plain}, "nothing to add"},
       {{whole({0, 3}, u), whole({3, 4}, i), none, none, none, none, none}, {DType::i32, plain}, "no rows"},
       {.in = {whole({2, 3}, u), whole({4, 5}, i)}, .attrs = {DType::i32, plain}, .error = "weight does not fit"},
-      {.in = {whole({2, 3}, u), whole({3, 5}, i)}, .attrs = {DType::f32, plain}, .error = "wrong scale"}};
+      {.in = {whole({2, 3}, u), whole({3, 5}, i)}, .attrs = {DType::f32, plain}, .error = "wrong scale"},
+      {.in = {whole({2, 3}, u), whole({3, 5}, i), none, none, real({5})}, .attrs = {DType::i32, plain}, .error = "wrong bias"}};
 }
 
 }  // namespace
@@ -98,14 +103,14 @@ std::vector<Sample> samples() {
 OpDef op_def_int8_matmul() {
   return {.name = "int8_matmul",
           .doc = "Product of 8-bit integers: x [..., m, k] less x_zero [] times weight [..., k, n] less weight_zero [] or [n], plus "
-                 "bias [n] i32, in sums of 32 bits that wrap. dtype says what comes out: i32, the sums; f32, sums times scale "
-                 "([] or [n]); u8 or i8, that rounded to the nearest (ties to even), plus out_zero [], saturated. columns: n, if the "
+                 "bias [n] if that is i32, in sums of 32 bits that wrap. dtype says what comes out: i32, the sums; f32, sums times "
+                 "scale ([] or [n]), plus bias if that is f32; u8 or i8, that rounded to the nearest (ties to even), plus out_zero [], saturated. columns: n, if the "
                  "weight is packed, as inference makes it once: [panels, k / 4 + 1, 32, 4] i8, the last row the columns' sums.",
           .inputs = {{"x", bytes_types},
                      {"weight", bytes_types, Arity::required, 2},
                      {"x_zero", bytes_types, Arity::optional},
                      {"weight_zero", bytes_types, Arity::optional, 2},
-                     {"bias", dtype_bit(DType::i32), Arity::optional, 3},
+                     {"bias", dtype_bit(DType::i32) | f32_type, Arity::optional, 3},
                      {"scale", f32_type, Arity::optional, 4},
                      {"out_zero", bytes_types, Arity::optional, 5}},
           .attrs = {{"dtype", AttrKind::dtype, DType::i32}, {"columns", AttrKind::integer, int64_t(0)}},

@@ -12,6 +12,7 @@ import numpy as np
 
 import oracle_nn as nn
 import oracle_qdq
+import oracle_quant as quant
 
 _each = np.vectorize
 _erf = _each(math.erf, otypes=[np.float64])
@@ -463,6 +464,7 @@ ORACLE.update(
     lstm_layer=nn.lstm_layer,
     roi_align=nn.roi_align,
     roi_max_pool=nn.roi_max_pool,
+    **quant.ORACLE,
 )
 ORACLE.update(oracle_qdq.ORACLE)
 

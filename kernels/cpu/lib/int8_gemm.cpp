@@ -78,8 +78,8 @@ void multiply_rows(const uint8_t* a, int64_t lda, int64_t quads, const char* b, 
     Vec bv[NV];
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) bv[j] = load(b + j * int(sizeof(Vec)));
-    __builtin_prefetch(b + 16 * quad_bytes);
-    __builtin_prefetch(b + 16 * quad_bytes + 64);
+    __builtin_prefetch(b + 32 * quad_bytes);
+    __builtin_prefetch(b + 32 * quad_bytes + 64);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Vec av = spread(quad(a + i * lda));
