@@ -775,7 +775,9 @@ NOT_EXPORTED = {
     **dict.fromkeys((
         "fft_c2c", "fft_c2r", "fft_r2c", "grid_sample", "linear_attention", "lstm_layer", "roi_align", "roi_max_pool",
         "tree_ensemble"), _MISSING),
-    **dict.fromkeys(("int8_conv", "int8_conv_pack", "int8_lookup", "int8_add", "int8_mul", "int8_max_pool", "int8_mean"), _PASSES),
-    "dequantize": _MISSING,
+    **dict.fromkeys((
+        "int8_add", "int8_conv", "int8_conv_pack", "int8_lookup", "int8_matmul", "int8_max_pool", "int8_mean", "int8_mul",
+        "int8_pack"), _PASSES),
+    **dict.fromkeys(("dequantize", "dynamic_quantize", "int4_matmul", "int8_lstm", "quantize"), _MISSING),
     "assert_finite": "ONNX cannot stop a program",
 }
