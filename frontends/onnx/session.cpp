@@ -367,7 +367,7 @@ bool Session::State::choose_deciding(const std::vector<TensorType>& types, std::
   const auto enough = [&] {
     try {
       Planned ignored;
-      record(key_of(types, in), ignored, Eval(true));
+      record(key_of(types, in), ignored, Eval(true), false);
       return true;
     } catch (const NeedsData&) {
       return false;
