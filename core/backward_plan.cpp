@@ -202,6 +202,7 @@ struct Planned {
 struct Sighting {
   Key key;
   int count = 0;
+  uint64_t used = 0;        // clock of the last one
   int enough = plan_after;  // grows each time the plan was made: one that is dropped again costs more than it gives
 };
 
@@ -220,8 +221,15 @@ struct Plans {
     return nullptr;
   }
   bool earns_plan(const Key& key) {
-    Sighting& s = seen[key.first & (n_sightings - 1)];
-    if (s.key != key) s = {key};
+    // One of four places: passes that take turns must not push each other out.
+    Sighting* set = &seen[key.first & (n_sightings - 4)];
+    Sighting* at = std::find_if(set, set + 4, [&](const Sighting& s) { return s.key == key; });
+    if (at == set + 4) {
+      at = std::min_element(set, set + 4, [](const Sighting& a, const Sighting& b) { return a.used < b.used; });
+      *at = {key};
+    }
+    Sighting& s = *at;
+    s.used = ++clock;
     if (++s.count < s.enough) return false;
     s.count = 0;
     s.enough *= 4;

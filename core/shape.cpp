@@ -42,10 +42,12 @@ int64_t numel(const Shape& s) {
   for (int64_t d : s) {
     none = none || d == 0;
     // Strides step over a size of 0 as over 1, so the others have to fit also where nothing is there.
-    if (d != 0 && (__builtin_mul_overflow(n, d, &n) || n > (int64_t(1) << 56)))
+    if (d != 0 && __builtin_mul_overflow(n, d, &n))
       fail<ShapeError>("shape", "too many elements: expected at most 2^56, got {}", to_string(s));
   }
-  return none ? 0 : n;
+  if (none) return 0;
+  if (n > (int64_t(1) << 56)) fail<ShapeError>("shape", "too many elements: expected at most 2^56, got {}", to_string(s));
+  return n;
 }
 
 Dims contiguous_strides(const Shape& s) {

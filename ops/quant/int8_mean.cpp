@@ -20,7 +20,7 @@ std::vector<TensorType> infer(const InferContext& c) {
 Tensors compose(const ComposeContext& c) {
   const Tensor& x = c[0];
   const int64_t n = x.dim(1) * x.dim(2);
-  Tensor total = sum(cast(x, DType::i32), {1, 2}, true);
+  Tensor total = cast(sum(cast(x, DType::i32), {1, 2}, true), DType::i32);
   if (c.has(1)) total = total - cast(c[1], DType::i32) * Tensor::scalar_int(n, DType::i32);
   return {int8_stored(c, cast(total, DType::f32) * (c[2] * (1.0 / double(n))), 3)};
 }

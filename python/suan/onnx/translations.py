@@ -761,27 +761,6 @@ def _gru_layer(c):
     return y, None
 
 
-def _gru_layer(c):
-    if c.used(1):
-        raise NotExportable("the gates after their functions are for its gradient")
-    hidden = c.static(c.shape(2)[1], "the hidden size")
-    if (made := c.made_by(0, "linear")) and len(made.shape(0)) == 3:
-        x, weight, bias = made.x(0), made.x(1), made.x(2)
-    else:
-        x, weight, bias = c.x(), c.writer.array(np.eye(3 * hidden), c.dtype(), (3 * hidden, 3 * hidden)), ""
-    order = (np.array([1, 0, 2])[:, None] * hidden + np.arange(hidden)).ravel()   # update, reset, new
-    order = c.writer.array(order, "int64", order.shape)
-    in_order = lambda v: c.emit("Gather", v, order, axis=0)  # noqa: E731
-    none, one = c.writer.array(np.zeros(3 * hidden), c.dtype(), (3 * hidden,)), c.ints([0])
-    biases = [in_order(b) if b else none for b in (bias, c.x(3))]
-    bias = c.emit("Unsqueeze", c.emit("Concat", *biases, axis=0), one)
-    weights = [c.emit("Unsqueeze", in_order(w), one) for w in (weight, c.x(2))]
-    y = c.emit("GRU", x, *weights, bias, "", c.emit("Unsqueeze", c.x(1), one), hidden_size=hidden,
-               direction="reverse" if c.attrs["reverse"] else "forward",
-               linear_before_reset=int(c.attrs["reset_after"]))
-    return c.emit("Squeeze", y, c.ints([1])), None
-
-
 def _softmax(op):
     def row(c):
         if c.shape():
