@@ -489,6 +489,9 @@ State state_of(const KernelDesc& d) {
     // Windows that touch the border, on either side.
     s.padded |= s.low[i] > 0 || (s.out[i] - 1) * s.stride[i] + s.span(i) > s.in[i];
   }
+  // A picture of one column is one of one row, which lies in memory the same way: positions side by side fill registers.
+  if (s.in[1] == 1 && s.out[1] == 1 && s.kernel[1] == 1 && s.low[1] == 0)
+    for (int64_t* pair : {s.in, s.out, s.kernel, s.stride, s.dilation, s.low}) std::swap(pair[0], pair[1]);
   s.per = s.k / s.taps();
   s.depthwise = s.groups > 1 && s.per == 1;
   s.group_panels = ceil_div(s.group_blocks(), blocks_per_panel);

@@ -350,6 +350,20 @@ def test_blocked_convolutions_keep_every_bit(size):
     np.testing.assert_array_equal(got, eager(image))
 
 
+@pytest.mark.parametrize("stride, pad, dilation, groups", [(1, 0, 1, 1), (2, 2, 1, 1), (1, 3, 2, 1), (1, 2, 1, 48), (3, 0, 1, 2)])
+def test_convolutions_of_one_column_keep_every_bit(stride, pad, dilation, groups):
+    rng = np.random.default_rng(stride)
+    w, b = (rng.standard_normal(s).astype("f4") for s in ((48, 48 // groups, 5, 1), (48,)))
+    m = model([h.make_node("Conv", ["x", "w", "b"], ["c"], strides=[stride, 2], pads=[pad, 0, pad, 0], dilations=[dilation, 1],
+                           group=groups), h.make_node("Relu", ["c"], ["y"])],
+              [floats("x", "n", 48, "h", 1)], [floats("y", "n", 48, "k", 1)],
+              [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")])
+    x = rng.standard_normal((2, 48, 45, 1)).astype("f4")
+    got = suan.onnx.InferenceSession(m.SerializeToString(), exact=True).run(None, {"x": x})[0]
+    want = F.conv2d(suan.tensor(x), suan.tensor(w), suan.tensor(b), (stride, 2), (pad, 0), (dilation, 1), groups).relu()
+    np.testing.assert_array_equal(got, want.numpy())
+
+
 def test_batch_norms_fold_unless_exact():
     rng = np.random.default_rng(3)
     m, _ = convolutions(rng, normed=True)
