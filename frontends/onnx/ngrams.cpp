@@ -84,7 +84,7 @@ Values build_tfidf(Call& c) {
   float* y = out.numel() ? out.data<float>() : nullptr;
   std::fill_n(y, out.numel(), 0.0f);
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t step = 1; step <= skips + 1 && step <= std::max<int64_t>(n, 1); ++step) {
+    for (int64_t step = 1; step - 1 <= skips && step <= std::max<int64_t>(n, 1); ++step) {
       // One token alone has no gaps: counted once.
       const int64_t least = step > 1 ? std::max<int64_t>(shortest, 2) : shortest;
       for (int64_t start = 0; start + (least - 1) * step < n; ++start) {
