@@ -167,6 +167,23 @@ def test_check_of_a_damaged_file_ends_in_one_line(tmp_path):
         assert text.startswith("suan: ") and text.count("\n") == 1
 
 
+@pytest.mark.parametrize("given, kept", [((), False), (("--exact",), True)])
+def test_run_can_be_exact(tmp_path, given, kept):
+    rng = np.random.default_rng(0)
+    w, (scale, shift, mean), var = rng.standard_normal((8, 8, 3, 3)), rng.standard_normal((3, 8)), rng.uniform(0.5, 2, 8)
+    tensors = {"w": w, "s": scale, "b": shift, "m": mean, "v": var}
+    graph = h.make_graph(
+        [h.make_node("Conv", ["x", "w"], ["c"]), h.make_node("BatchNormalization", ["c", "s", "b", "m", "v"], ["y"])], "g",
+        [h.make_tensor_value_info("x", T.FLOAT, (1, 8, 20, 20))], [h.make_tensor_value_info("y", T.FLOAT, (1, 8, 18, 18))],
+        [numpy_helper.from_array(a.astype("f4"), n) for n, a in tensors.items()])
+    path, x = tmp_path / "m.onnx", rng.standard_normal((1, 8, 20, 20)).astype("f4")
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 21)]), path)
+    np.savez(tmp_path / "in.npz", x=x)
+    suan_command("run", path, "--inputs", tmp_path / "in.npz", "--out", tmp_path / "out.npz", *given)
+    exact = suan.onnx.InferenceSession(path, exact=True).run(None, {"x": x})[0]
+    assert np.array_equal(np.load(tmp_path / "out.npz")["y"], exact) == kept
+
+
 def test_run_over_a_folder_goes_on_where_it_was(tmp_path):
     model, folder, out = save(tmp_path / "m.onnx"), tmp_path / "in", tmp_path / "out"
     folder.mkdir()

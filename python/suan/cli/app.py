@@ -196,12 +196,14 @@ def run_model(
     again: Annotated[
         bool, typer.Option("--again", help="With --folder: also the files whose results are there.")
     ] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Nothing that rounds elsewhere than the file's operators.")] = False,
+    precision: Annotated[str, typer.Option(help="float32, or bf16 for matrix products and attention.")] = "float32",
 ):
     """Run an ONNX model once and show its outputs, or over a folder of inputs, a file on each core at a time. A run
     over a folder that was stopped goes on where it was; what fails is listed at the end, with exit status 1."""
     from .onnx_command import run_command
 
-    run_command(model, inputs, out, size, folder, again)
+    run_command(model, inputs, out, size, folder, again, exact, precision)
 
 
 @app.command()
@@ -306,13 +308,15 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to time each.")] = 2.0,
     threads: Annotated[Optional[int], typer.Option(min=1, help="Threads for each.")] = None,
     callers: Annotated[int, typer.Option(min=1, help="Also time so many threads that call one session.")] = 1,
+    exact: Annotated[bool, typer.Option("--exact", help="Nothing that rounds elsewhere than the file's operators.")] = False,
+    precision: Annotated[str, typer.Option(help="float32, or bf16 for matrix products and attention.")] = "float32",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
     """Time an ONNX model: median, 90th and 99th percentile of a call, calls per second, loading, memory of a call; with
     --vs, in turn with a peer on the same inputs and threads."""
     from .onnx_command import bench_command
 
-    bench_command(model, vs, inputs, size, seconds, threads, callers, json)
+    bench_command(model, vs, inputs, size, seconds, threads, callers, json, exact, precision)
 
 
 def run(args=None):

@@ -78,7 +78,7 @@ def as_array(value):
     return value.astype(str) if value.dtype.kind == "O" else value
 
 
-def run_folder(model, folder, out, again):
+def run_folder(model, folder, out, again, options):
     """Every .npz of a folder through one session, a file on each core at a time. Results appear whole or not at all."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -90,9 +90,9 @@ def run_folder(model, folder, out, again):
     files = sorted(p for p in folder.iterdir() if p.suffix == ".npz")
     if not files:
         raise ValueError(f"[run] nothing to run: expected .npz files in '{folder}', got none")
-    options = suan_onnx.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = suan_onnx.InferenceSession(model, options)
+    alone = suan_onnx.SessionOptions()
+    alone.intra_op_num_threads = 1
+    session = suan_onnx.InferenceSession(model, alone, **options)
     out.mkdir(parents=True, exist_ok=True)
     names = [p.name for p in session.get_inputs()]
     todo = [p for p in files if again or not (out / p.name).exists()]
@@ -135,14 +135,15 @@ def run_folder(model, folder, out, again):
         sys.exit(1)
 
 
-def run_command(model, inputs, out, size, folder=None, again=False):
+def run_command(model, inputs, out, size, folder, again, exact, precision):
+    options = {"exact": exact, "precision": precision}
     if folder is not None:
         if inputs or size:
             raise ValueError("[run] --folder takes all inputs from its files: expected neither --inputs nor --size")
-        return run_folder(model, folder, out, again)
+        return run_folder(model, folder, out, again, options)
     if again:
         raise ValueError("[run] --again is for --folder: expected a folder, got none")
-    session = suan_onnx.InferenceSession(model)
+    session = suan_onnx.InferenceSession(model, **options)
     feed = feed_for(session.get_inputs(), inputs, sizes_of(size))
     values = session.run(None, feed)
     arrays = {}
@@ -455,13 +456,13 @@ def calls_per_second(call, callers, seconds):
     return sum(counts) / (time.perf_counter() - start)
 
 
-def bench_command(model, vs, inputs, size, seconds, threads, callers, json):
+def bench_command(model, vs, inputs, size, seconds, threads, callers, json, exact, precision):
     from .. import StateError, _c
 
     if threads:
         _c.set_num_threads(threads)
     start = time.perf_counter()
-    session = suan_onnx.InferenceSession(model)
+    session = suan_onnx.InferenceSession(model, exact=exact, precision=precision)
     load_ms = 1e3 * (time.perf_counter() - start)
     feed = feed_for(session.get_inputs(), inputs, sizes_of(size))
     try:
