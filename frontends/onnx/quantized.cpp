@@ -38,6 +38,10 @@ Tensor spread(Call& c, const Tensor& p, const Tensor& x, int axis, int64_t block
     return reshape(p, s);
   }
   if (p.rank() != x.rank()) c.fail<ShapeError>("scale does not fit: expected {} dimensions, got {}", x.rank(), to_string(p.type()));
+  if (block < 1) c.fail<ValueError>("block_size out of range: expected 0 or more, got {}", block);
+  block = std::min(block, std::max<int64_t>(x.dim(axis), 1));
+  if (const int64_t n = (x.dim(axis) + block - 1) / block; p.dim(axis) != n)
+    c.fail<ShapeError>("scale does not fit: expected {} blocks of {}, got {}", n, block, to_string(p.type()));
   Shape wide = p.shape(), flat = p.shape();
   wide.insert(axis + 1, block);
   flat[axis] *= block;
