@@ -10,6 +10,7 @@
 #include "core/allocator.h"
 #include "core/plan.h"
 #include "core/pool.h"
+#include "core/row_reader.h"
 #include "core/tape.h"
 #include "ops/api.h"
 
@@ -132,6 +133,27 @@ TEST(Threads, CountersAreReadWhileOthersAllocate) {
   });
   done = true;
   reader.join();
+}
+
+TEST(Threads, RowsComeInTheOrderAskedFor) {
+  const Tensor rows = filled({200, 7}, 0);
+  RowReader reader({{rows, DType::f32, {}}, {rows, DType::f64, {}}}, n_threads);
+  for (int64_t round = 0; round < 60; ++round) {
+    for (int64_t k = 0; k < 5; ++k) reader.ask({round, 3 * round % 200, k});
+    for (int64_t k = 0; k < 5; ++k) {
+      const Tensors batch = reader.next();
+      ASSERT_EQ(batch.size(), 2u);
+      EXPECT_EQ(batch[1].dtype(), DType::f64);
+      EXPECT_EQ(0, std::memcmp(batch[0].data<float>() + 14, rows.data<float>() + 7 * k, 7 * sizeof(float)));
+      EXPECT_EQ(batch[1].data<double>()[7], double(rows.data<float>()[7 * (3 * round % 200)]));
+    }
+  }
+  reader.ask({1});
+  reader.ask({200});
+  reader.ask({2});
+  EXPECT_EQ(reader.next().size(), 2u);
+  EXPECT_THROW(reader.next(), IndexError);
+  EXPECT_EQ(reader.pending(), 1u);   // dropped with the reader
 }
 
 }  // namespace
