@@ -27,11 +27,13 @@ void Dims::push_back(int64_t x) {
 }
 
 void Dims::insert(int at, int64_t x) {
+  if (at < 0 || at > n_) fail<IndexError>("shape", "no such axis: expected at most {}, got {}", n_, at);
   push_back(x);
   std::rotate(begin() + at, end() - 1, end());
 }
 
 void Dims::erase(int at) {
+  if (at < 0 || at >= n_) fail<IndexError>("shape", "no such axis: expected less than {}, got {}", n_, at);
   std::copy(begin() + at + 1, end(), begin() + at);
   --n_;
 }
