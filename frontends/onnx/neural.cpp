@@ -103,7 +103,7 @@ Windows pooling_of(Call& c) {
   return w;
 }
 
-std::vector<int64_t> spatial(const Shape& s) { return std::vector<int64_t>(s.begin() + 2, s.end()); }
+std::vector<int64_t> spatial(const Shape& s) { return std::vector<int64_t>(s.begin() + std::min(s.size(), 2), s.end()); }
 
 Values build_conv(Call& c) {
   const Tensor &x = c[0], &weight = c[1];

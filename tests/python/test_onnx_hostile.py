@@ -518,6 +518,11 @@ def splits_and_blocks():
         for op in ("DepthToSpace", "SpaceToDepth"):
             m = model([node(op, blocksize=b)], inputs=[floats("x", 1, 4, "h", "w")])
             yield f"{op} {b}", m, "'the_node'", np.ones((1, 4, 4, 4), "f4")
+    for dims in ((1,), ()):
+        m = model([node("Conv", ["x", "w"])], inputs=[floats("x", *dims)], initializers=[array("w", np.ones(dims), "f4")])
+        yield f"Conv of rank {len(dims)}", m, "'the_node'", np.ones(dims, "f4")
+        m = model([node("ConvTranspose", ["x", "w"])], inputs=[floats("x", *dims)], initializers=[array("w", np.ones(dims), "f4")])
+        yield f"ConvTranspose of rank {len(dims)}", m, "'the_node'", np.ones(dims, "f4")
     yield "Unique of a number", model([node("Unique", axis=0)], inputs=[floats("x")]), "'the_node'", np.float32(1)
     for b in (-(2**63), -1, 1, 5):   # 2 blocks of 2 would be right
         m = model([node("QuantizeLinear", ["x", "s"], axis=1, block_size=b)], initializers=[array("s", np.ones((2, 2)), "f4")])

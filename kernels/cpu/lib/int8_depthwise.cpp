@@ -66,7 +66,7 @@ struct Part {
 
 // Rows of the image from `top` on and columns from `left` on, interleaved: [fours][cols][4 vectors]. x_zero outside.
 void interleave(const Int8Depthwise& d, const uint8_t* image, int64_t top, int64_t left, int64_t cols, int n, uint8_t* to) {
-  const Vec outside = spread(d.x_zero * 0x01010101), flip = spread(d.x_flip * 0x01010101);
+  const Vec outside = spread(int32_t(uint32_t(d.x_zero) * 0x01010101u)), flip = spread(int32_t(uint32_t(d.x_flip) * 0x01010101u));
   const int64_t inside_from = std::clamp<int64_t>(-left, 0, cols), inside_to = std::clamp<int64_t>(d.in[1] - left, inside_from, cols);
   for (int64_t first = 0; first < d.kernel[0]; first += 4) {
     const uint8_t* row[4];
@@ -108,7 +108,7 @@ void line(const Int8Depthwise& d, const Part& p, const uint8_t* lines, int64_t l
       for (int i = 0; i < Width; ++i) w[i][j] = fetch(p.weight + i * four_bytes + j * block);
   }
   const Real low = spread_real(p.low), high = spread_real(p.high);
-  const Vec zero = spread(p.zero), flip = spread(p.flip * 0x01010101);
+  const Vec zero = spread(p.zero), flip = spread(int32_t(uint32_t(p.flip) * 0x01010101u));
   for (int64_t x = 0; x < cols; ++x, to += d.channels) {
     const uint8_t* at = lines + x * step;
     Vec acc[4] = {column[0], column[1], column[2], column[3]};
