@@ -1,6 +1,5 @@
 // Small blocks (to 64 KiB) live in per-thread lists and cost a few nanoseconds; larger ones go through one
-// mutex. Blocks of 256 KiB and more are mapped one by one, so that the system gets them back when they are let go: out of
-// malloc's heap they would leave holes for whatever sizes come next.
+// mutex. Blocks of 4 MiB and more are mapped directly, so that the system gets them back on trim.
 #include "core/allocator.h"
 
 #include <malloc.h>
@@ -25,7 +24,6 @@ namespace {
 
 constexpr int64_t min_block = 64;
 constexpr int64_t small_limit = 64 << 10;
-constexpr int64_t least_mapped = 256 << 10;
 constexpr int64_t thread_cache_bytes = 1 << 20;  // per size class
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool cache_small = false;  // each small block its own, so that ASan sees its end and its life
@@ -190,10 +188,6 @@ std::string holders() {
 }
 
 void* system_allocate(int64_t bytes) {
-  if (bytes >= least_mapped && bytes < map_limit) {
-    void* p = mmap(nullptr, size_t(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? nullptr : p;
-  }
   if (bytes >= map_limit) {
     // Aligned to a huge page and asking for them: first touch costs 512 times fewer faults.
     constexpr uintptr_t huge = 2 << 20;
@@ -209,7 +203,7 @@ void* system_allocate(int64_t bytes) {
   return std::aligned_alloc(64, size_t(bytes));
 }
 void system_free(void* p, int64_t bytes) {
-  if (bytes >= least_mapped) munmap(p, size_t(bytes));
+  if (bytes >= map_limit) munmap(p, size_t(bytes));
   else std::free(p);
 }
 
