@@ -120,8 +120,12 @@ Values soft(Call& c, const OpDef& op) {
   for (int i = 0; i < x.rank(); ++i) (i < axis ? rows : cols) *= x.dim(i);
   return {reshape(apply(op, {reshape(x, {rows, cols})}, {int64_t(1)}), x.shape())};
 }
+void need_dimension(Call& c, const Tensor& x) {
+  if (x.rank() == 0) c.fail<ShapeError>("no axis in one number: expected 1 or more dimensions, got {}", to_string(x.type()));
+}
 Values build_hardmax(Call& c) {
   Tensor x = c[0];
+  need_dimension(c, x);
   const Shape shape = x.shape();
   int axis = c.axis_attr(c.version() < 13 ? 1 : -1, x.rank());
   if (c.version() < 13) {
@@ -139,6 +143,7 @@ Values build_hardmax(Call& c) {
 
 Values build_cumsum(Call& c) {
   Tensor x = c[0];
+  need_dimension(c, x);
   const int axis = c.axis(c.host_int(1), x.rank());
   const bool reverse = c.integer("reverse", 0), exclusive = c.integer("exclusive", 0);
   if (reverse) x = apply(SUAN_OP("flip"), {x}, {Dims{axis}});
@@ -151,6 +156,7 @@ Values build_cumsum(Call& c) {
 // Doubling: after k rounds every element holds the product of the 2^k elements up to it.
 Values build_cumprod(Call& c) {
   Tensor x = c[0];
+  need_dimension(c, x);
   const int axis = c.axis(c.host_int(1), x.rank());
   const int64_t n = x.dim(axis);
   const bool reverse = c.integer("reverse", 0), exclusive = c.integer("exclusive", 0);

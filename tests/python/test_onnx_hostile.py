@@ -523,6 +523,10 @@ def splits_and_blocks():
         yield f"Conv of rank {len(dims)}", m, "'the_node'", np.ones(dims, "f4")
         m = model([node("ConvTranspose", ["x", "w"])], inputs=[floats("x", *dims)], initializers=[array("w", np.ones(dims), "f4")])
         yield f"ConvTranspose of rank {len(dims)}", m, "'the_node'", np.ones(dims, "f4")
+    for op in ("CumSum", "CumProd", "Hardmax"):
+        m = model([node(op, ["x", "a"][: 1 if op == "Hardmax" else 2])], inputs=[floats("x")], initializers=[array("a", 0)],
+                  opset=26 if op == "CumProd" else 21)
+        yield f"{op} of a number", m, "'the_node'", np.float32(1)
     yield "Unique of a number", model([node("Unique", axis=0)], inputs=[floats("x")]), "'the_node'", np.float32(1)
     for b in (-(2**63), -1, 1, 5):   # 2 blocks of 2 would be right
         m = model([node("QuantizeLinear", ["x", "s"], axis=1, block_size=b)], initializers=[array("s", np.ones((2, 2)), "f4")])
