@@ -59,7 +59,10 @@ class Call {
   std::vector<double> host_reals(int i) const;
   int64_t host_int(int i) const;                         // of one element
   double host_real(int i) const;
-  int axis(int64_t a, int rank) const { return normalize_axis(node.op, a, rank); }
+  int axis(int64_t a, int rank) const {
+    if (rank == 0) fail<ShapeError>("no axis in one number: expected 1 or more dimensions, got none");
+    return normalize_axis(node.op, a, rank);
+  }
   int axis_attr(int64_t fallback, int rank) const { return axis(integer("axis", fallback), rank); }
 
   // a < b, where one may be a size. Builders that decide something by more than equal sizes ask here.

@@ -186,7 +186,6 @@ Values build_reverse_sequence(Call& c) {
 Values build_unique(Call& c) {
   const Tensor& given = c.concrete(0);
   return Eval::eagerly([&]() -> Values {
-    if (c.has_attr("axis") && given.rank() == 0) c.fail<ShapeError>("no axis in one number: expected 1 or more dimensions, got {}", to_string(given.type()));
     const bool flat = !c.has_attr("axis"), sorted = c.integer("sorted", 1);
     const int axis = flat ? 0 : c.axis_attr(0, given.rank());
     const Tensor x = flat ? reshape(given, {given.numel()}) : given;

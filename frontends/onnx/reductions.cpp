@@ -32,7 +32,7 @@ Tensor reduced(const OpDef& op, const Tensor& x, const Axes& a) {
 Shape reduced_shape(Call& c, const Tensor& x, const Axes& a) {
   Shape s;
   unsigned drop = a.dims.empty() ? ~0u : 0;
-  for (int64_t d : a.dims) drop |= 1u << c.axis(d, x.rank());
+  for (int64_t d : a.dims) drop |= 1u << normalize_axis(c.node.op, d, x.rank());
   for (int i = 0; i < x.rank(); ++i)
     if (!(drop >> i & 1)) s.push_back(x.dim(i));
     else if (a.keep) s.push_back(1);
@@ -114,18 +114,14 @@ Values arg(Call& c, const OpDef& op) {
 // Before version 13 softmax ran over the axes from `axis` on, flattened.
 Values soft(Call& c, const OpDef& op) {
   const Tensor& x = c[0];
-  if (c.version() >= 13) return {apply(op, {x}, {int64_t(c.axis_attr(-1, x.rank()))})};
+  if (c.version() >= 13) return {apply(op, {x}, {c.integer("axis", -1)})};   // also of one number
   const int axis = c.axis_attr(1, x.rank());
   int64_t rows = 1, cols = 1;
   for (int i = 0; i < x.rank(); ++i) (i < axis ? rows : cols) *= x.dim(i);
   return {reshape(apply(op, {reshape(x, {rows, cols})}, {int64_t(1)}), x.shape())};
 }
-void need_dimension(Call& c, const Tensor& x) {
-  if (x.rank() == 0) c.fail<ShapeError>("no axis in one number: expected 1 or more dimensions, got {}", to_string(x.type()));
-}
 Values build_hardmax(Call& c) {
   Tensor x = c[0];
-  need_dimension(c, x);
   const Shape shape = x.shape();
   int axis = c.axis_attr(c.version() < 13 ? 1 : -1, x.rank());
   if (c.version() < 13) {
@@ -143,7 +139,6 @@ Values build_hardmax(Call& c) {
 
 Values build_cumsum(Call& c) {
   Tensor x = c[0];
-  need_dimension(c, x);
   const int axis = c.axis(c.host_int(1), x.rank());
   const bool reverse = c.integer("reverse", 0), exclusive = c.integer("exclusive", 0);
   if (reverse) x = apply(SUAN_OP("flip"), {x}, {Dims{axis}});
@@ -156,7 +151,6 @@ Values build_cumsum(Call& c) {
 // Doubling: after k rounds every element holds the product of the 2^k elements up to it.
 Values build_cumprod(Call& c) {
   Tensor x = c[0];
-  need_dimension(c, x);
   const int axis = c.axis(c.host_int(1), x.rank());
   const int64_t n = x.dim(axis);
   const bool reverse = c.integer("reverse", 0), exclusive = c.integer("exclusive", 0);

@@ -4,33 +4,16 @@
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
-struct State {
-  Int8Pairs pairs;
-  DType a, b, to;
+struct Product {
+  static constexpr int out_zero = 5;
+  static auto of(const KernelArgs& x) {
+    const float by = *static_cast<const float*>(x.in[4]);
+    return [=](auto a, auto b) { return a * b * by; };
+  }
 };
-
-void run(const void* state, const KernelArgs& x) {
-  const State& s = *static_cast<const State*>(state);
-  const float by = *static_cast<const float*>(x.in[4]);
-  const int32_t zero = x.in[5] ? read_byte(x.in[5], s.to) : 0;
-  with_byte(s.a, [&](auto a) {
-    with_byte(s.b, [&](auto b) {
-      with_byte(s.to, [&](auto t) {
-        int8_pairs_run<decltype(a), decltype(b), decltype(t)>(s.pairs, x, zero, [=](auto a, auto b) { return a * b * by; });
-      });
-    });
-  });
-}
 
 }  // namespace
 
-Kernel kernel_int8_mul() {
-  Kernel k;
-  k.prepare = [](const KernelDesc& d) {
-    return Prepared{run, std::make_shared<State>(State{int8_pairs(d), d.in[0]->dtype, d.in[1]->dtype, d.out[0]->dtype})};
-  };
-  k.supports = int8_pairs_supported;
-  return k;
-}
+Kernel kernel_int8_mul() { return int8_pairs_kernel<Product>(); }
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -51,6 +51,7 @@ std::vector<Sample> samples() {
            {Dims{9, 8}, Dims{2, 1}, Dims{1, 0, 0, 1}, Dims{1, 2}, int64_t(2)},
            "groups, strides, dilation"},
           {{{{2, 5, 4}}, {{5, 3, 4}}}, {Dims{11}, Dims{3}, Dims{2, 2}, Dims{}, one}, "1-D"},
+          {{{{2, 4, 3, 1}}, {{4, 3, 3, 2}}}, {Dims{13, 6}, Dims{5, 9}, Dims{}, Dims{}, one}, "strides longer than the window"},
           {.in = {{{2, 4, 7, 6}}, {{4, 3, 3, 3}}},
            .attrs = {Dims{7, 6}, Dims{}, Dims{}, Dims{}, one},
            .error = "sizes do not fit"}};

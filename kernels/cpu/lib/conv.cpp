@@ -348,6 +348,9 @@ ConvPlan plan(ConvPlan p) {
   if (p.kind == ConvKind::input_grad) {
     // A correlation over dy with zeros spread between its values and the window turned around.
     p.in = s.out, p.out = s.in, p.spread = s.stride, p.stride = {1, 1, 1};
+    // One value has no next one at a stride from it.
+    for (int d = 0; d < 3; ++d)
+      if (p.in[d] == 1) p.spread[d] = std::min(p.spread[d], (s.kernel[d] - 1) * s.dilation[d] + 1);
     p.rows = s.in_per_group, p.channels = s.out_per_group;
     for (int d = 0; d < 3; ++d) p.pad_low[d] = s.dilation[d] * (s.kernel[d] - 1) - s.pad_low[d];
   }

@@ -14,6 +14,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "core/dtype.h"
 #include "kernels/cpu/lib/gemm.h"
@@ -41,6 +42,8 @@ struct ConvPlan {
   ConvShape::Dims3 in{}, out{}, stride{}, pad_low{};
   // Of a strided input_grad: how far apart its input's values lie.
   ConvShape::Dims3 spread{1, 1, 1};
+  // Of the direct way: the phases (conv_direct.h) that meet a tap, ascending.
+  std::vector<int64_t> phases;
   int64_t rows = 0, channels = 0;  // per group, of the result and of the gathered operand
   int64_t k = 0;                   // channels * taps
   int64_t panel_rows = 0, tile_rows = 0, row_tiles = 0;

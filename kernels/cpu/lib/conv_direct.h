@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 
 #include "kernels/cpu/lib/conv.h"
 #include "kernels/cpu/lib/conv_gather.h"
@@ -37,7 +38,7 @@ struct Axis {
     const auto at = [&](int64_t t) { return phase - p.pad_low[d] + t * dilation; };
     while (tap < std::min(kernel, spread) && at(tap) % spread != 0) ++tap;
     if (tap >= std::min(kernel, spread)) return;
-    while (tap_step * dilation % spread != 0) ++tap_step;
+    tap_step = spread / std::gcd(spread, dilation);
     taps = ceil_div(kernel - tap, tap_step);
     shift = at(tap) / spread;
     shift_step = tap_step * dilation / spread;
@@ -63,6 +64,24 @@ struct Phase {
     return (tz * kernel[1] + ty) * kernel[2] + tx;
   }
 };
+
+// With a long stride few phases meet a tap: at most as many a dimension as its window has.
+inline std::vector<int64_t> phases_with_taps(const ConvPlan& p) {
+  std::vector<int64_t> all{0};
+  for (int d = 0; d < 3; ++d) {
+    std::vector<int64_t> own, next;
+    for (int64_t t = 0; t < p.shape.kernel[d]; ++t) {
+      const int64_t r = (p.pad_low[d] - t * p.shape.dilation[d]) % p.spread[d];
+      own.push_back(r < 0 ? r + p.spread[d] : r);
+    }
+    std::sort(own.begin(), own.end());
+    own.erase(std::unique(own.begin(), own.end()), own.end());
+    for (int64_t before : all)
+      for (int64_t phase : own) next.push_back(before * p.spread[d] + phase);
+    all = std::move(next);
+  }
+  return all;
+}
 
 // Values of k per partial sum: whole channels, in blocks of about equal size.
 constexpr int64_t most_block_k = 1024;
@@ -245,7 +264,7 @@ void pack_channels(const ConvPlan& p, const S* weight, T* to, int64_t group, int
   for (int64_t c = 0; c < p.channels; ++c) {
     pack_b_panel<true>(from + (c * p.rows + row0) * all, all, all, rows, width, turned);
     T* block = to;
-    for (int64_t phase = 0; phase < volume(p.spread); ++phase) {
+    for (int64_t phase : p.phases) {
       const Phase f(p, phase);
       const int64_t taps = f.taps();
       for (int64_t t = 0; t < taps; ++t) {
@@ -279,13 +298,6 @@ void add_phase(const ConvPlan& p, const S* in, const T* packed, const Box& t, co
   const int64_t pixel = f.x.spread * ld, line = f.y.spread * t.cols() * ld;
   T* first = wide + ((y0 * f.y.spread + f.y.phase - t.y0) * t.cols() + x0 * f.x.spread +
                      f.x.phase - t.x0) * ld;
-  if (f.taps() == 0) {
-    for (int64_t r = 0; r < t.images * rows; ++r) {
-      T* row = first + r / rows * t.size() * ld + r % rows * line;
-      for (int64_t x = 0; x < cols; ++x) std::fill_n(row + x * pixel, ld, T{});
-    }
-    return;
-  }
   const Patch s(f, t.depth / f.z.spread, y0, rows, x0, cols, 64 / int64_t{sizeof(T)});
   const int64_t taps = f.taps(), block = block_channels(p, taps);
   const int64_t in_image = p.shape.groups * p.channels * volume(p.in);
@@ -377,8 +389,9 @@ void run_box(const ConvPlan& p, const S* in, const T* packed, S* out, const Box&
     add_phase(p, in, packed, t, Phase(p, 0), 0, patches, wide, ld, fetch, finish);
     return;
   }
+  if (int64_t(p.phases.size()) < volume(p.spread)) std::fill_n(wide, t.images * size * ld, T{});
   int64_t k_before = 0;
-  for (int64_t phase = 0; phase < volume(p.spread); ++phase) {
+  for (int64_t phase : p.phases) {
     const Phase f(p, phase);
     const auto nothing = [](auto...) {};
     add_phase(p, in, packed, t, f, k_before, patches, wide, ld, nothing, nothing);
@@ -392,9 +405,8 @@ inline int64_t box_scratch(const ConvPlan& p) {
   const int64_t positions = p.group * p.tile_lines * p.tile_cols;
   const int64_t line = 64 / item_size(compute_type(p.shape.dtype));
   int64_t patches = 0;
-  for (int64_t phase = 0; phase < volume(p.spread); ++phase) {
+  for (int64_t phase : p.phases) {
     const Phase f(p, phase);
-    if (f.taps() == 0) continue;
     const Patch s(f, 0, 0, ceil_div(p.tile_lines, f.y.spread), 0,
                   ceil_div(p.tile_cols, f.x.spread), line);
     patches = std::max(patches, p.group * block_channels(p, f.taps()) * s.channel);
@@ -412,6 +424,7 @@ inline bool plan_direct(ConvPlan& p) {
   if (volume(p.spread) == 1 && (5 * p.rows < 3 * round_up(p.rows, lane) || p.k < 32)) return false;
   if (volume(s.kernel) > most_block_k) return false;
   p.direct = true;
+  p.phases = phases_with_taps(p);
   p.tile_cols = ceil_div(p.out[2], ceil_div(p.out[2], most_positions));
   const int64_t lines = std::max<int64_t>(1, p.tile_cols == p.out[2] ? most_positions / p.out[2] : 1);
   p.tile_lines = ceil_div(p.out[1], ceil_div(p.out[1], lines));

@@ -1,61 +1,24 @@
 // Products of 8-bit integers: see int8_gemm.h.
 #include "kernels/cpu/lib/int8_gemm.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdlib>
-#include <cstring>
-#include <string_view>
 #include <utility>
+
+#include "kernels/cpu/lib/int8_dot.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
-#ifdef __AVX512F__
-using Vec = __m512i;
-constexpr int max_rows = int8_max_rows;   // 14 x 2 sums, 2 of B, 1 of A: 31 registers of 32
-Vec load(const void* p) { return _mm512_loadu_si512(p); }
-void store(void* p, Vec v) { _mm512_storeu_si512(p, v); }
-Vec spread(int32_t x) { return _mm512_set1_epi32(x); }
-Vec add(Vec a, Vec b) { return _mm512_add_epi32(a, b); }
-#else
-using Vec = __m256i;
-constexpr int max_rows = 6;               // 6 x 2, 2 and 1: 15 of 16
-Vec load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-void store(void* p, Vec v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
-Vec spread(int32_t x) { return _mm256_set1_epi32(x); }
-Vec add(Vec a, Vec b) { return _mm256_add_epi32(a, b); }
-#endif
-constexpr int vec_cols = int(sizeof(Vec)) / 4;
-constexpr int per_panel = int(int8_panel) / vec_cols;   // vectors of a panel
-constexpr int quad_bytes = 4 * int(int8_panel);
+using namespace int8;
 
-// sum += the four products of each lane. vpdpbusd by name: neither instruction set of the build includes it.
-struct Dot {
-  static Vec run(Vec sum, Vec a, Vec b) {
 #ifdef __AVX512F__
-    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+constexpr int max_rows = int8_max_rows;   // 14 x 2 sums, 2 of B, 1 of A: 31 registers of 32
 #else
-    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+constexpr int max_rows = 6;               // 6 x 2, 2 and 1: 15 of 16
 #endif
-    return sum;
-  }
-};
-// The same in 16 bits: even bytes, then odd ones. A pair's sum is below 2^17.
-struct Wide {
-  static Vec run(Vec sum, Vec a, Vec b) {
-#ifdef __AVX512F__
-    const Vec even = _mm512_madd_epi16(_mm512_and_si512(a, _mm512_set1_epi16(0xff)), _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8));
-    const Vec odd = _mm512_madd_epi16(_mm512_srli_epi16(a, 8), _mm512_srai_epi16(b, 8));
-#else
-    const Vec even = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(0xff)), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
-    const Vec odd = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
-#endif
-    return add(sum, add(even, odd));
-  }
-};
+constexpr int per_panel = int(int8_panel) / vec_lanes;   // vectors of a panel
+constexpr int quad_bytes = 4 * int(int8_panel);
 
 int32_t quad(const uint8_t* p) {
   int32_t x;
@@ -77,7 +40,7 @@ void multiply_rows(const uint8_t* a, int64_t lda, int64_t quads, const char* b, 
   const auto step = [&](int c) __attribute__((always_inline)) {
     Vec bv[NV];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) bv[j] = load(b + j * int(sizeof(Vec)));
+    for (int j = 0; j < NV; ++j) bv[j] = fetch(b + j * int(sizeof(Vec)));
     __builtin_prefetch(b + 32 * quad_bytes);
     __builtin_prefetch(b + 32 * quad_bytes + 64);
 #pragma GCC unroll 16
@@ -101,8 +64,8 @@ void multiply_rows(const uint8_t* a, int64_t lda, int64_t quads, const char* b, 
     for (int j = 0; j < NV; ++j) {
       Vec v = acc[0][i][j];
 #pragma GCC unroll 4
-      for (int c = 1; c < Chains; ++c) v = add(v, acc[c][i][j]);
-      store(sums + i * int8_panel + j * vec_cols, v);
+      for (int c = 1; c < Chains; ++c) v = plus(v, acc[c][i][j]);
+      put(sums + i * int8_panel + j * vec_lanes, v);
     }
 }
 
@@ -113,24 +76,6 @@ constexpr auto make_rows(std::integer_sequence<int, I...>) {
 }
 template <class Product>
 constexpr auto rows_table = make_rows<Product>(std::make_integer_sequence<int, max_rows>{});
-
-// By rows - 1.
-const Rows* rows_kernels() {
-  static const Rows* const chosen = [] {
-    // For tests: the processor's own four-way product left aside.
-    const char* asked = std::getenv("SUAN_INT8");
-    const bool plain = asked && std::string_view(asked) == "wide";
-#ifdef __AVX512F__
-    const bool has = __builtin_cpu_supports("avx512vnni");
-#else
-    unsigned a, b, c, d;   // leaf 7.1, AVX-VNNI: GCC 12 has no name for it
-    asm("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(1));
-    const bool has = a & 1u << 4;
-#endif
-    return has && !plain ? rows_table<Dot>.data() : rows_table<Wide>.data();
-  }();
-  return chosen;
-}
 
 }  // namespace
 
@@ -178,7 +123,7 @@ void int8_pack_panel(const uint8_t* b, int64_t step_k, int64_t step_n, int64_t k
 }
 
 void int8_multiply(const uint8_t* a, int64_t lda, int64_t m, int64_t k, const void* panels, int64_t n, Int8Ending ending) {
-  const Rows* kernels = rows_kernels();
+  const Rows* kernels = has_dot() ? rows_table<Dot>.data() : rows_table<Wide>.data();   // by rows - 1
   const int64_t quads = int8_quads(k);
   // Blocks of rows of nearly one height.
   const int64_t blocks = (m + max_rows - 1) / max_rows;
@@ -190,7 +135,7 @@ void int8_multiply(const uint8_t* a, int64_t lda, int64_t m, int64_t k, const vo
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t row0 = i * m / blocks, rows = (i + 1) * m / blocks - row0;
       for (int v = 0; v < per_panel; v += 2)
-        kernels[rows - 1](a + row0 * lda, lda, quads, panel + v * int64_t(sizeof(Vec)), sums + v * vec_cols);
+        kernels[rows - 1](a + row0 * lda, lda, quads, panel + v * int64_t(sizeof(Vec)), sums + v * vec_lanes);
       ending(sums, column, row0, rows, col0, cols);
     }
   }

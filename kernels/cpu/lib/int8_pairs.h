@@ -68,11 +68,35 @@ void int8_pairs_run(const Int8Pairs& s, const KernelArgs& x, int32_t out_zero, F
   });
 }
 
-// Over the dtypes of a, b and the result.
 template <class F>
 void with_byte(DType t, F f) {
   if (t == DType::i8) f(int8_t{});
   else f(uint8_t{});
+}
+
+// Formula: of(args) makes f from the scales behind the four values, out_zero is the input that holds the result's
+// zero point.
+template <class Formula>
+Kernel int8_pairs_kernel() {
+  struct State {
+    Int8Pairs pairs;
+    DType a, b, to;
+  };
+  Kernel k;
+  k.prepare = [](const KernelDesc& d) {
+    const auto run = [](const void* state, const KernelArgs& x) {
+      const State& s = *static_cast<const State*>(state);
+      const int32_t zero = x.in[Formula::out_zero] ? read_byte(x.in[Formula::out_zero], s.to) : 0;
+      with_byte(s.a, [&](auto a) {
+        with_byte(s.b, [&](auto b) {
+          with_byte(s.to, [&](auto t) { int8_pairs_run<decltype(a), decltype(b), decltype(t)>(s.pairs, x, zero, Formula::of(x)); });
+        });
+      });
+    };
+    return Prepared{run, std::make_shared<State>(State{int8_pairs(d), d.in[0]->dtype, d.in[1]->dtype, d.out[0]->dtype})};
+  };
+  k.supports = int8_pairs_supported;
+  return k;
 }
 
 }  // namespace suan::cpu::SUAN_ISA
