@@ -58,8 +58,8 @@ def get_num_threads():
 
 
 _LAZY_MODULES = (
-    "amp", "backends", "cli", "cuda", "data", "distributed", "func", "linalg", "models", "nn", "onnx", "optim", "profiler",
-    "train", "utils",
+    "accelerator", "amp", "backends", "cli", "cuda", "data", "distributed", "distributions", "func", "linalg", "models",
+    "nn", "onnx", "optim", "profiler", "train", "utils",
 )
 # Functions of nn.functional that torch has under its own name too, with the same arguments.
 _NN_NAMES = (
@@ -72,8 +72,12 @@ _LINALG_NAMES = (
     "chain_matmul", "cholesky_inverse", "cholesky_solve", "det", "inverse", "logdet", "matrix_exp", "matrix_power",
     "pinverse", "slogdet",
 )
+_TYPED_TENSORS = (
+    "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor", "HalfTensor", "IntTensor",
+    "LongTensor", "ShortTensor",
+)
 _LAZY_NAMES = {"compile": "compile", "plan": "compile", **dict.fromkeys(_NN_NAMES, "nn.functional"),
-               **dict.fromkeys(_LINALG_NAMES, "linalg"), "vmap": "func",
+               **dict.fromkeys(_LINALG_NAMES, "linalg"), **dict.fromkeys(_TYPED_TENSORS, "typed_tensors"), "vmap": "func",
                **dict.fromkeys(("autocast", "is_autocast_enabled", "get_autocast_dtype"), "amp")}
 
 

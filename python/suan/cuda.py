@@ -56,6 +56,12 @@ def current_device():
     return 0
 
 
+def synchronize(device=None):
+    """Waits until the device's work is done. DeviceError without one."""
+    _need("synchronize")
+    _c.synchronize("cuda" if device is None else str(_device(device if not isinstance(device, int) else f"cuda:{device}")))
+
+
 def manual_seed(seed):
     """Nothing to seed: random numbers come from one generator for all devices (suan.manual_seed)."""
 

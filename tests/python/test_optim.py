@@ -345,3 +345,68 @@ def test_cyclic_momentum_and_saved_position():
     assert o.param_groups[0]["lr"] == other.param_groups[0]["lr"]
     with pytest.raises(ValueError, match="expected an optimizer with a momentum"):
         S.CyclicLR(optim.Adam([suan.ones(1)]), 0.0, 1.0)
+
+
+def valleys(optimizer, x, steps, counts=None):
+    """Losses before each step on a sum of Rosenbrock's valleys."""
+    def closure():
+        if counts is not None:
+            counts.append(1)
+        optimizer.zero_grad()
+        loss = (100 * (x[1:] - x[:-1].square()).square() + (1 - x[:-1]).square()).sum()
+        loss.backward()
+        return loss
+
+    return [optimizer.step(closure).item() for _ in range(steps)]
+
+
+def test_lbfgs_takes_torchs_steps():
+    x = suan.tensor([-1.2, 1.0, -0.5, 0.8], dtype=suan.float64, requires_grad=True)
+    counts = []
+    losses = valleys(optim.LBFGS([x], lr=0.2, max_iter=7, history_size=5), x, 12, counts)
+    torchs = [281.7, 25.6140573521, 4.07211881038, 3.71707100021, 3.70287499662, 3.70225952986, 3.70221092394,
+              3.70173621447, 3.70143171552, 3.70142873041, 3.70142861466, 3.7014286121]   # of torch 2.15
+    np.testing.assert_allclose(losses, torchs, rtol=1e-11)
+    assert len(counts) == 75
+
+
+def test_lbfgs_with_a_line_search_reaches_the_minimum():
+    x = suan.tensor([-1.2, 1.0, -0.5, 0.8], dtype=suan.float64, requires_grad=True)
+    counts = []
+    losses = valleys(optim.LBFGS([x], line_search_fn="strong_wolfe", max_iter=7), x, 12, counts)
+    assert all(b <= a for a, b in zip(losses, losses[1:])) and losses[-1] < 1e-9
+    assert len(counts) <= 12 * 9
+    np.testing.assert_allclose(x.detach().numpy(), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_lbfgs_resumes_with_the_same_bits(search, tmp_path):
+    def start():
+        x = suan.tensor([-1.2, 1.0, -0.5, 0.8], requires_grad=True)
+        return x, optim.LBFGS([x], lr=0.3, max_iter=4, history_size=3, line_search_fn=search)
+
+    x, optimizer = start()
+    valleys(optimizer, x, 3)
+    suan.save({"x": x.detach(), "optimizer": optimizer.state_dict()}, tmp_path / "at3.pt")
+    expected = valleys(optimizer, x, 3)
+    y, other = start()
+    saved = suan.load(tmp_path / "at3.pt")
+    with suan.no_grad():
+        y.copy_(saved["x"])
+    other.load_state_dict(saved["optimizer"])
+    assert valleys(other, y, 3) == expected
+
+
+def test_lbfgs_refuses_what_it_cannot_do():
+    x, y = suan.ones(2, requires_grad=True), suan.ones(2, requires_grad=True)
+    with pytest.raises(ValueError, match="expected one, got a second"):
+        optim.LBFGS([{"params": [x]}, {"params": [y]}])
+    with pytest.raises(ValueError, match="expected None or 'strong_wolfe', got 'armijo'"):
+        optim.LBFGS([x], line_search_fn="armijo")
+    with pytest.raises(ValueError, match="wrong history_size: expected at least 1, got 0"):
+        optim.LBFGS([x], history_size=0)
+    with pytest.raises(ValueError, match=r"got groups of \[2\]"):
+        optim.LBFGS([x]).load_state_dict(optim.LBFGS([suan.ones(1), suan.ones(1)]).state_dict())
+    optimizer = optim.LBFGS([x])
+    with pytest.raises(suan.StateError):
+        suan.compile(lambda: optimizer.step(lambda: x.square().sum()))()

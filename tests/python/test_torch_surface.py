@@ -208,3 +208,31 @@ def test_port_lists_what_is_missing(tmp_path):
     assert done.returncode == 1 and "[port] cannot read" in done.stderr
     done = subprocess.run([*command[:-1], str(tmp_path / "nowhere.py")], capture_output=True, text=True)
     assert done.returncode == 1 and "[port] cannot read" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_programs_are_told_of_the_accelerator():
+    if torch.cuda.is_available():
+        assert torch.accelerator.current_accelerator().type == "cuda" and torch.accelerator.device_count() == 1
+        torch.accelerator.synchronize()
+        return
+    assert not torch.accelerator.is_available() and torch.accelerator.device_count() == 0
+    assert torch.accelerator.current_accelerator() is None
+    for call in (torch.accelerator.synchronize, torch.cuda.synchronize, torch.accelerator.current_device_index):
+        with pytest.raises(torch.DeviceError, match="expected a CUDA device, got none"):
+            call()
+
+
+def test_typed_constructors():
+    assert torch.LongTensor([1, 2]).dtype is torch.int64 and torch.LongTensor([1, 2]).tolist() == [1, 2]
+    assert torch.FloatTensor(2, 3).shape == (2, 3) and torch.FloatTensor().shape == (0,)
+    assert torch.BoolTensor([[True]]).dtype is torch.bool and torch.ByteTensor([255]).tolist() == [255]
+
+
+def test_modules_of_the_data_loader_are_where_torch_has_them():
+    from suan.utils.data.dataloader import DataLoader
+    from suan.utils.data.dataset import Dataset
+    from suan.utils.data.distributed import DistributedSampler
+    from suan.utils.data.sampler import Sampler
+
+    assert (DataLoader, Dataset, DistributedSampler, Sampler) == (
+        torch.data.DataLoader, torch.data.Dataset, torch.data.DistributedSampler, torch.data.Sampler)
