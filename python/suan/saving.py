@@ -56,6 +56,11 @@ class _Packer:
             return {kind: [self.pack(v, f"{path}.{i}" if path else str(i), depth + 1) for i, v in enumerate(value)]}
         if isinstance(value, _c.dtype):
             return {"y": value.name}
+        if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
+            if value.dtype.name not in _NAMES:
+                raise TypeError(f"[save] cannot save '{path}': expected an array of numbers, got one of {value.dtype}")
+            # An array comes back as one; a NumPy number as a number.
+            return {"n": self._name(_c.tensor_from_data(value, None), path)} if hasattr(value, "__len__") else value.item()
         raise TypeError(f"[save] cannot save '{path}': expected tensors, numbers, strings, None, dicts, lists "
                         f"or tuples, got {type(value).__name__}")
 
@@ -81,6 +86,9 @@ def _unpack(node, tensors, depth=0):
         (kind, value), = node.items()
         if kind == "t" and value in tensors:
             return tensors[value]
+        if kind == "n" and value in tensors:
+            at = tensors[value]
+            return at.numpy() if isinstance(at, Tensor) else at
         if kind == "f" and value in ("inf", "-inf", "nan"):
             return float(value)
         if kind == "y" and value in _NAMES:
@@ -114,7 +122,8 @@ def _header_crc(entries, metadata):
 
 
 def save(obj, path):
-    """Writes nested dicts, lists and tuples of tensors, numbers, strings and None; atomic."""
+    """Writes nested dicts, lists and tuples of tensors, NumPy arrays, numbers, strings and None to a path, atomically, or
+    to a binary file object."""
     import json
 
     packer = _Packer()
@@ -135,7 +144,17 @@ def save(obj, path):
     metadata["suan.header_crc32"] = str(_header_crc(entries, metadata))
     header = json.dumps({"__metadata__": metadata, **entries}).encode()
     header += b" " * (-len(header) % 8)
-    _write_atomically(os.fspath(path), [len(header).to_bytes(8, "little"), header] + [v for _, v in order])
+    parts = [len(header).to_bytes(8, "little"), header] + [v for _, v in order]
+    if hasattr(path, "write"):
+        _write(path, parts)
+    else:
+        _write_atomically(os.fspath(path), parts)
+
+
+def _write(f, parts):
+    for part in parts:
+        for at in range(0, len(part), _CHUNK):
+            f.write(part[at:at + _CHUNK])
 
 
 def _write_atomically(path, parts):
@@ -143,9 +162,7 @@ def _write_atomically(path, parts):
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as f:
-            for part in parts:
-                for at in range(0, len(part), _CHUNK):
-                    f.write(part[at:at + _CHUNK])
+            _write(f, parts)
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
@@ -181,11 +198,15 @@ def _no_duplicates(pairs):
 def _read_header(f, path):
     import json
 
-    size = os.fstat(f.fileno()).st_size
+    size = f.seek(0, os.SEEK_END)
+    f.seek(0)
     prefix = f.read(8)
     if len(prefix) < 8:
         raise _bad(path, f"expected at least 8 bytes, got {len(prefix)}")
     length = int.from_bytes(prefix, "little")
+    if prefix[:2] == b"\x80\x02" and length > _MAX_HEADER:
+        raise ValueError(f"[load] '{path}' is in the format of torch.save before PyTorch 1.6: expected its zip format, "
+                         "got a bare pickle (save it again with a newer PyTorch)")
     if length > _MAX_HEADER or 8 + length > size:
         raise _bad(path, f"expected a header within {min(size - 8, _MAX_HEADER)} bytes, got {length}")
     try:
@@ -265,18 +286,32 @@ def _contents(f, path):
         raise _bad(path, "expected a tree and checksums, got unreadable metadata") from None
 
 
-def load(path, map_location=None):
-    """Reads what save wrote, checksums verified; or a plain safetensors file, as a flat dict."""
+def load(path, map_location=None, *, weights_only=True, mmap=None):
+    """Reads what save wrote, checksums verified; a plain safetensors file, as a flat dict; or what torch.save wrote, as
+    far as it holds tensors, numbers, strings and containers of these. From a path or a binary file object that can
+    seek. Nothing in a file is ever executed, whatever weights_only says; mmap is accepted and not needed."""
     if map_location is not None:
         _c.check_device(str(map_location))
+    if hasattr(path, "seek"):
+        return _load(path, getattr(path, "name", "a file object"))
     path = os.fspath(path)
     with _open(path) as f:
-        entries, start, sums, tree = _contents(f, path)
-        tensors = {}
-        for name, e in entries.items():
-            tensors[name], view = _read_tensor(f, start, e, path, name)
-            if tree and sums.get(name) != _crc(view):
-                raise _bad(path, f"expected the checksum of '{name}' to match, got another")
+        return _load(f, path)
+
+
+def _load(f, path):
+    f.seek(0)
+    start = f.read(8)
+    if start[:4] == b"PK\x03\x04" and any(start[4:]):   # a zip file; else the length of a safetensors header
+        from .torch_files import read
+
+        return read(f, path)
+    entries, start, sums, tree = _contents(f, path)
+    tensors = {}
+    for name, e in entries.items():
+        tensors[name], view = _read_tensor(f, start, e, path, name)
+        if tree and sums.get(name) != _crc(view):
+            raise _bad(path, f"expected the checksum of '{name}' to match, got another")
     return _unpack(tree[0], tensors) if tree else tensors
 
 
