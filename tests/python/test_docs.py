@@ -145,7 +145,7 @@ def test_absent_names_are_absent_and_present_ones_are_not_listed():
                         ("optim", suan.optim)):
         names = re.findall(r"`(\w+)`", listed[path])
         assert names and not [n for n in names if hasattr(space, n)]
-    assert "softmax" not in listed["nn.functional"] and "LBFGS" in listed["optim"]
+    assert "softmax" not in listed["nn.functional"] and "SparseAdam" in listed["optim"]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])

@@ -82,7 +82,7 @@ REFUSED = {
     "lstm state": (lambda: nn.LSTM(3, 4)(ones(5, 2, 3), ones(1, 2, 4)), r"\[LSTM\] wrong state: expected a pair"),
     "lstm cell state": (lambda: nn.LSTM(3, 4)(ones(5, 2, 3), (ones(1, 2, 4), ones(1, 2, 3))),
                         r"wrong shape of the cell state: expected \(1, 2, 4\), got \(1, 2, 3\)"),
-    "packed sequence": (lambda: nn.LSTM(3, 4)((ones(5, 3), [3, 2])), "packed sequences are not supported"),
+    "packed sequence": (lambda: nn.LSTM(3, 4)((ones(5, 3), [3, 2])), "expected Tensor or PackedSequence, got tuple"),
     "no steps": (lambda: nn.RNN(3, 4)(ones(0, 2, 3)), r"\[RNN\] empty sequence: expected at least 1 step, got 0"),
     "nonlinearity": (lambda: nn.RNN(3, 4, nonlinearity="gelu"), r"\[RNN\] wrong nonlinearity"),
     "projection": (lambda: nn.LSTM(3, 4, proj_size=4), r"\[LSTM\] wrong proj_size: expected 0 to 3, got 4"),

@@ -2,7 +2,7 @@
 
 The input's part of the gates of a whole sequence is one product. The steps of a GRU, and of an LSTM without a projection,
 are one op; of the others each step is one product with the state and element-wise ops, which suan.compile joins.
-Sequences of different lengths are padded; packed sequences are absent.
+Packed sequences are computed side by side with padding, whose results nobody reads.
 """
 
 import math
@@ -15,6 +15,7 @@ from ._ops import ops
 from .linear import _factory
 from .module import Module
 from .parameter import Parameter
+from .utils.rnn import PackedSequence, _places
 
 _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
 
@@ -157,9 +158,11 @@ class RNNBase(Module):
 
     def _run(self, input, hx):
         name = type(self).__name__
+        if isinstance(input, PackedSequence):
+            return self._run_packed(input, hx)
         if not isinstance(input, suan.Tensor):
-            raise TypeError(f"[{name}] wrong type of input: expected Tensor, got {type(input).__name__} "
-                            "(packed sequences are not supported)")
+            raise TypeError(f"[{name}] wrong type of input: expected Tensor or PackedSequence, got "
+                            f"{type(input).__name__}")
         if input.dim() not in (2, 3) or input.shape[-1] != self.input_size:
             raise ValueError(f"[{name}] wrong shape of input: expected 2 or 3 dimensions, the last of "
                              f"{self.input_size}, got {tuple(input.shape)}")
@@ -170,23 +173,63 @@ class RNNBase(Module):
         if x.shape[time] == 0:
             raise ValueError(f"[{name}] empty sequence: expected at least 1 step, got 0")
         initial = self._state(x, hx, unbatched)
+        x, final = self._layers(x, initial, time)
+        if unbatched:
+            return x.squeeze(batch), tuple(t.squeeze(1) for t in final)
+        return x, final
+
+    def _layers(self, x, initial, time, ends=None):
         last, directions = [], 2 if self.bidirectional else 1
         for at in range(0, len(self._names), directions):
             if at and self.dropout:
                 x = F.dropout(x, self.dropout, self.training)
             sides = []
             for k in range(at, at + directions):
-                side, state = self._sequence(x, [s[k] for s in initial], k, time, k > at)
+                state = [s[k] for s in initial]
+                if ends is None:
+                    side, state = self._sequence(x, state, k, time, k > at)
+                else:
+                    side, state = self._sequence_to(ends, x, state, k, k > at)
                 sides.append(side)
                 last.append(state)
             x = sides[0] if directions == 1 else suan.cat(sides, -1)
-        final = tuple(suan.stack(t, 0) for t in zip(*last))
-        if unbatched:
-            return x.squeeze(batch), tuple(t.squeeze(1) for t in final)
-        return x, final
+        return x, tuple(suan.stack(t, 0) for t in zip(*last))
 
-    def _sequence(self, x, state, k, time, backwards):
-        """One layer in one direction: its outputs, and the state after its last step."""
+    def _run_packed(self, packed, hx):
+        """_run of a PackedSequence: a PackedSequence, and states after each sequence's own last step."""
+        lengths, order = packed.lengths(), packed.sorted_indices
+        if packed.data.dim() != 2 or packed.data.shape[-1] != self.input_size:
+            raise ValueError(f"[{type(self).__name__}] wrong shape of packed data: expected [steps, {self.input_size}]"
+                             f", got {tuple(packed.data.shape)}")
+        rows = _places(lengths)
+        x = suan.zeros(lengths[0], len(lengths), self.input_size, dtype=packed.data.dtype, device=packed.data.device)
+        x = x.index_put(rows, packed.data)
+        states = self._state(x.transpose(0, 1) if self.batch_first else x, hx, False)
+        if order is not None and hx is not None:
+            states = [[t.index_select(0, order) for t in side] for side in states]
+        # Of each step and sequence, the step that stands there when the sequence is turned around.
+        count = suan.tensor(lengths)
+        step = suan.arange(lengths[0]).unsqueeze(1)
+        x, final = self._layers(x, states, 0, (count, suan.where(step < count, count - 1 - step, step)))
+        if order is not None:
+            final = tuple(t.index_select(1, packed.unsorted_indices) for t in final)
+        return packed._replace(data=x[rows]), final
+
+    def _sequence_to(self, ends, x, state, k, backwards):
+        """_sequence of padded sequences [time, batch, size], each to its own end: what lies behind is not used."""
+        count, turned = ends
+
+        def turn(t):
+            return t.gather(0, turned.unsqueeze(-1).expand_as(t)) if backwards else t
+
+        every = []
+        outputs, _ = self._sequence(turn(x), state, k, 0, False, every)
+        last = (count - 1).reshape(1, -1, 1)
+        return turn(outputs), tuple(s.gather(0, last.expand(1, -1, s.shape[-1])).squeeze(0) for s in every)
+
+    def _sequence(self, x, state, k, time, backwards, every=None):
+        """One layer in one direction: its outputs, and the state after its last step. The state's tensors after each
+        step are put into the list `every`."""
         own = {key: self._parameters[n] for key, n in self._names[k].items()}
         hidden_bias = own.get("bias_hh")
         if self.mode in ("LSTM", "GRU") and not self.proj_size:
@@ -195,6 +238,8 @@ class RNNBase(Module):
                 states = ops.lstm_layer(gates, *state, own["weight_hh"], reverse=backwards)[:2]
             else:
                 states = ops.gru_layer(gates, *state, own["weight_hh"], hidden_bias, reverse=backwards)[:1]
+            if every is not None:
+                every += [s.transpose(0, time) for s in states]
             end = 0 if backwards else -1
             return states[0].transpose(0, time), tuple(s[end] for s in states)
         steps = _input_gates(self.mode, x, own["weight_ih"], own.get("bias_ih"), hidden_bias).unbind(time)
@@ -202,8 +247,11 @@ class RNNBase(Module):
         step, outputs = _STEPS[self.mode], []
         for gates in reversed(steps) if backwards else steps:
             state = step(gates, state, own["weight_hh"], hidden_bias, *more)
-            outputs.append(state[0])
-        return suan.stack(outputs[::-1] if backwards else outputs, time), state
+            outputs.append(state if every is not None else state[:1])
+        sides = [suan.stack(side[::-1] if backwards else side, time) for side in zip(*outputs)]
+        if every is not None:
+            every += sides
+        return sides[0], state
 
     def extra_repr(self):
         text = f"{self.input_size}, {self.hidden_size}"
@@ -219,7 +267,8 @@ class RNN(RNNBase):
 
     input [time, batch, input_size] ([batch, time, ...] with batch_first, [time, ...] without a batch); hx
     [num_layers * directions, batch, hidden_size], zeros by default. Returns the last layer's outputs
-    [time, batch, directions * hidden_size] and the last state, shaped as hx. ValueError: shapes that differ.
+    [time, batch, directions * hidden_size] and the last state, shaped as hx. Of a PackedSequence (nn.utils.rnn): one,
+    and each sequence's state after its own last step. ValueError: shapes that differ.
     """
 
     def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False,
