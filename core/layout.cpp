@@ -3,11 +3,15 @@
 // ordinary tensor of five dimensions, so no kernel but the convolution's knows of it. Every bit stays: the
 // blocked kernel adds in conv's order. Channels that do not fill the last block leave lanes that nobody reads.
 // Where bits may change, 3×3 convolutions of stride 1 take Winograd's way, with weights transformed here.
+// With `pairs`, where the processor has them, convolutions are made for bfloat16 (conv_pairs), and what lies between
+// them is bfloat16 too, each node rounded once; other nodes and outputs get float32.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <unordered_map>
 
 #include "core/apply.h"
+#include "core/dispatch.h"
 #include "core/pass.h"
 
 namespace suan {
@@ -17,8 +21,9 @@ constexpr int64_t lanes = 16;
 
 class Layouts {
  public:
-  Layouts(const Graph& g, ConstantCache& cache, bool exact, Compared* compared)
-      : g_(g), b_(g), cache_(cache), exact_(exact), compared_(compared), uses_(g.use_counts()) {}
+  Layouts(const Graph& g, ConstantCache& cache, const LayoutOptions& options)
+      : g_(g), b_(g), cache_(cache), exact_(options.exact), pairs_(options.pairs), compared_(options.compared),
+        uses_(g.use_counts()) {}
 
   int run(Graph& out) {
     int n = 0;
@@ -43,6 +48,22 @@ class Layouts {
     return b_.to.nodes[size_t(k)].out[0];
   }
 
+  DType dtype_now(ValueId x) const { return b_.to.values[size_t(x)].type.dtype; }
+  // A value of the new graph in another dtype.
+  ValueId cast(ValueId x, DType to) {
+    if (dtype_now(x) == to) return x;
+    auto [it, fresh] = casts_.try_emplace({x, to}, no_value);
+    if (fresh) {
+      if (auto c = b_.to.constants.find(x); c != b_.to.constants.end()) {
+        const Tensor from = c->second;
+        it->second = b_.to.add_constant(cache_.find(from, brief(to).data(), [&] { return apply(op("cast"), {from}, {to}); }));
+      } else {
+        it->second = append(op("cast"), {x}, {to});
+      }
+    }
+    return it->second;
+  }
+
   // The value in its own shape, made from blocks if it only exists in these.
   ValueId plain(ValueId v) {
     if (v == no_value || b_[v] != no_value) return b_[v];
@@ -53,15 +74,20 @@ class Layouts {
     if (s[2] * s[3] != 1) x = append(copy, {append(permute, {x}, {Dims{0, 1, 4, 2, 3}})}, {});
     x = append(reshape, {x}, {Shape{s[0], padded, s[2], s[3]}});
     if (padded != s[1]) x = append(copy, {append(slice, {x}, {int64_t(1), int64_t(0), s[1], int64_t(1)})}, {});
+    x = cast(x, type(v).dtype);
     b_.replace(v, x);
     return x;
   }
 
-  ValueId blocked(ValueId v) {
-    if (auto it = blocked_.find(v); it != blocked_.end()) return it->second;
+  bool narrow(ValueId v) const { return is_blocked(v) && dtype_now(blocked_.at(v)) != type(v).dtype; }
+
+  // Its blocks, as bf16 or in its own dtype.
+  ValueId blocked(ValueId v, bool as_bf16 = false) {
+    const DType dtype = as_bf16 ? DType::bf16 : type(v).dtype;
+    if (auto it = blocked_.find(v); it != blocked_.end()) return cast(it->second, dtype);
     static const OpDef &reshape = op("reshape"), &permute = op("permute"), &copy = op("copy"), &pad = op("pad_constant");
     const Shape& s = type(v).shape;
-    ValueId x = plain(v);
+    ValueId x = cast(plain(v), dtype);
     const int64_t padded = blocks(s[1]) * lanes;
     if (padded != s[1]) x = append(pad, {x}, {std::vector<int64_t>{0, 0, 0, 0, 0, padded - s[1]}});
     if (s[2] * s[3] == 1) {
@@ -93,6 +119,42 @@ class Layouts {
       return w.rank() == 1 ? apply(op("reshape"), {x}, {Shape{n, lanes}}) : x;
     });
     return b_.to.add_constant(made);
+  }
+
+  // [out, in, h, w] as bf16 [blocks, pairs of inputs × h × w, 16, 2], of depthwise windows [blocks, h × w, 16, 1].
+  Tensor packed_pairs(ValueId v) {
+    const Tensor& w = g_.constants.at(v);
+    return cache_.find(w, "pairs", [&] {
+      const int64_t out = w.dim(0), in = w.dim(1), taps = w.dim(2) * w.dim(3), n = blocks(out);
+      const int64_t two = in == 1 ? 1 : 2, even = (in + two - 1) / two * two;
+      Tensor x = apply(op("cast"), {w}, {DType::bf16});
+      if (n * lanes != out || even != in)
+        x = apply(op("pad_constant"), {x, Tensor()}, {std::vector<int64_t>{0, 0, 0, 0, 0, even - in, 0, n * lanes - out}});
+      x = apply(op("reshape"), {x}, {Shape{n, lanes, even / two, two, taps}});
+      x = apply(op("copy"), {apply(op("permute"), {x}, {Dims{0, 2, 4, 1, 3}})});
+      return apply(op("reshape"), {x}, {Shape{n, even / two * taps, lanes, two}});
+    });
+  }
+
+  // As conv_pairs, if the processor is fast at it. An input without its neighbour would meet a lane that is none.
+  bool in_pairs(const Node& n, bool as_is, bool depthwise, int64_t groups) {
+    static const OpDef& conv_pairs = op("conv_pairs");
+    const TensorType &x = type(n.in[0]), &w = type(n.in[1]), &y = type(n.out[0]);
+    const int64_t per = w.shape[1];
+    if (!pairs_ || (!as_is && !depthwise && per % 2)) return false;
+    if (per == 1 && !depthwise) return false;   // its weights would look like a depthwise window's
+    const Attrs attrs{Dims{w.shape[2], w.shape[3]}, n.attrs[0], n.attrs[1], n.attrs[2], groups};
+    const Tensor weight = packed_pairs(n.in[1]);
+    std::vector<TensorType> in{{DType::bf16, as_is ? x.shape : blocked_shape(x.shape), x.device}, weight.type()};
+    const bool biased = n.in.size() > 2 && n.in[2] != no_value;
+    const ValueId bias = biased ? packed(n.in[2]) : no_value;
+    if (biased) in.push_back(b_.to.values[size_t(bias)].type);
+    const TensorType out{DType::bf16, blocked_shape(y.shape), y.device};
+    if (!kernel_takes(conv_pairs, attrs, in, {&out, 1})) return false;
+    std::vector<ValueId> from{as_is ? cast(plain(n.in[0]), DType::bf16) : blocked(n.in[0], true), b_.to.add_constant(weight)};
+    if (biased) from.push_back(bias);
+    set(n.out[0], append(conv_pairs, from, attrs, n.source));
+    return true;
   }
 
   // [out, in, 3, 3] as [36, blocks, in, 16] or [16, ...]: G w Gᵀ with a row of G for each of 0, ±√½, ±√2 (of 0, ±1) and
@@ -151,6 +213,7 @@ class Layouts {
     // An image of a few channels is read as it is.
     const bool as_is = groups == 1 && !is_blocked(n.in[0]) && 5 * per < 3 * lanes;
     if (depthwise) groups = blocks(groups) * lanes;
+    if (in_pairs(n, as_is, depthwise, groups)) return true;
     if (const int tile = exact_ || as_is ? 0 : winograd_tile(w.shape, y.shape, n.attrs)) {
       std::vector<ValueId> in{blocked(n.in[0]), transformed(n.in[1], tile)};
       if (biased) in.push_back(packed(n.in[2]));
@@ -178,7 +241,7 @@ class Layouts {
     attrs[1] = with(n.attrs.dims(1), 1);
     attrs[2] = p.empty() ? p : Dims{p[0], p[1], 0, p[2], p[3], 0};
     if (n.op == &max_pool) attrs[3] = with(n.attrs.dims(3), 1);
-    set(n.out[0], append(*n.op, {blocked(n.in[0])}, Attrs(std::move(attrs)), n.source));
+    set(n.out[0], append(*n.op, {blocked(n.in[0], narrow(n.in[0]))}, Attrs(std::move(attrs)), n.source));
     return true;
   }
 
@@ -198,13 +261,17 @@ class Layouts {
       if (s == out || numel(s) == 1) continue;
       if (!per_channel(s) || (!is_blocked(v) && out[1] % lanes)) return false;
     }
+    const auto is_f32 = [&](ValueId v) { return v == no_value || type(v).dtype == DType::f32; };
+    const bool as_bf16 = std::any_of(n.in.begin(), n.in.end(), [&](ValueId v) { return narrow(v); }) &&
+                         std::all_of(n.in.begin(), n.in.end(), is_f32) && is_f32(n.out[0]);
+    const auto given = [&](ValueId v) { return as_bf16 ? cast(plain(v), DType::bf16) : plain(v); };
     std::vector<ValueId> in;
     for (ValueId v : n.in) {
       if (v == no_value) { in.push_back(v); continue; }
       const Shape& s = type(v).shape;
-      if (s == out || is_blocked(v)) in.push_back(blocked(v));
-      else if (numel(s) == 1) in.push_back(plain(v));
-      else in.push_back(append(op("reshape"), {plain(v)}, {Shape{s.size() == 4 ? s[0] : 1, out[1] / lanes, 1, 1, lanes}}));
+      if (s == out || is_blocked(v)) in.push_back(blocked(v, as_bf16));
+      else if (numel(s) == 1) in.push_back(given(v));
+      else in.push_back(append(op("reshape"), {given(v)}, {Shape{s.size() == 4 ? s[0] : 1, out[1] / lanes, 1, 1, lanes}}));
     }
     set(n.out[0], append(*n.op, in, n.attrs, n.source));
     return true;
@@ -217,8 +284,9 @@ class Layouts {
     if (rank != 4 || normalize_axis("cat", n.attrs.integer(0), rank) != 1) return false;
     for (ValueId v : n.in)
       if (!is_blocked(v) || type(v).shape[1] % lanes) return false;
+    const bool as_bf16 = std::all_of(n.in.begin(), n.in.end(), [&](ValueId v) { return narrow(v); });
     std::vector<ValueId> in;
-    for (ValueId v : n.in) in.push_back(blocked(v));
+    for (ValueId v : n.in) in.push_back(blocked(v, as_bf16));
     set(n.out[0], append(cat, in, n.attrs, n.source));
     return true;
   }
@@ -226,16 +294,17 @@ class Layouts {
   const Graph& g_;
   Rebuild b_;
   ConstantCache& cache_;
-  bool exact_;
+  bool exact_, pairs_;
   Compared* compared_;
   std::vector<int> uses_;
+  std::map<std::pair<ValueId, DType>, ValueId> casts_;   // of the new graph's values
   std::unordered_map<ValueId, ValueId> blocked_;   // value of the graph -> its blocks in the new one
 };
 
 }  // namespace
 
-int layout_pass(Graph& g, ConstantCache& cache, bool exact, Compared* compared) {
-  Layouts l(g, cache, exact, compared);
+int layout_pass(Graph& g, ConstantCache& cache, const LayoutOptions& options) {
+  Layouts l(g, cache, options);
   Graph out;
   const int n = l.run(out);
   g = std::move(out);

@@ -1,6 +1,8 @@
 // Products of float32 values with a constant weight take it in panels, packed once for all plans. Every bit stays: sums
-// are those of the plain product.
+// are those of the plain product. Products of bfloat16 take it in pairs, where the processor has them, and are rounded from
+// another order of the same sums.
 #include "core/apply.h"
+#include "core/dispatch.h"
 #include "core/pass.h"
 
 namespace suan {
@@ -12,6 +14,38 @@ bool fits(int64_t out, int64_t in) {
   return out * in >= least && out >= 16 && (out > wide || in < short_k);
 }
 
+// Weight [out, in] as [out / 16, in / 2, 16, 2].
+Tensor in_pairs(const Tensor& w, ConstantCache& cache, bool product) {
+  const int64_t out = w.dim(product ? 1 : 0), in = w.dim(product ? 0 : 1);
+  return cache.find(w, fmt::format("pairs {} {}{}", out, in, product ? " of columns" : ""), [&] {
+    const Tensor rows = product ? apply(op("copy"), {apply(op("transpose"), {w}, {int64_t(0), int64_t(1)})}) : w;
+    const Tensor x = apply(op("reshape"), {rows}, {Shape{out / 16, 16, in / 2, 2}});
+    return apply(op("copy"), {apply(op("permute"), {x}, {Dims{0, 2, 1, 3}})});
+  });
+}
+
+// Whether n became one of pairs.
+bool pair_up(const Graph& g, Rebuild& b, ConstantCache& cache, const Node& n, bool product) {
+  static const OpDef& linear_pairs = op("linear_pairs");
+  const Tensor& w = g.constants.at(n.in[1]);
+  const int64_t out = w.dim(product ? 1 : 0), in = w.dim(product ? 0 : 1);
+  const TensorType &x = g.values[size_t(n.in[0])].type, &y = g.values[size_t(n.out[0])].type;
+  const bool biased = n.in.size() > 2 && n.in[2] != no_value;
+  if (out % 16 || in % 2 || out * in == 0 || y.dtype != DType::bf16 || x.shape.size() < 2 || !x.device.is_cpu() ||
+      (biased && !g.constants.count(n.in[2])))
+    return false;
+  const TensorType weight{DType::bf16, {out / 16, in / 2, 16, 2}, x.device};
+  if (!kernel_takes(linear_pairs, {}, std::vector<TensorType>{x, weight}, {&y, 1})) return false;
+  std::vector<ValueId> operands{b[n.in[0]], b.to.add_constant(in_pairs(w, cache, product))};
+  if (biased) {
+    const Tensor& bias = g.constants.at(n.in[2]);
+    operands.push_back(b.to.add_constant(cache.find(bias, "f32", [&] { return apply(op("cast"), {bias}, {DType::f32}); })));
+  }
+  const int k = b.to.append(linear_pairs, std::move(operands), {}, n.source);
+  b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
+  return true;
+}
+
 }  // namespace
 
 int panels_pass(Graph& g, ConstantCache& cache) {
@@ -21,7 +55,12 @@ int panels_pass(Graph& g, ConstantCache& cache) {
   for (const Node& n : g.nodes) {
     const bool product = n.op == &matmul;
     const auto it = product || n.op == &linear ? g.constants.find(n.in[1]) : g.constants.end();
-    if (it == g.constants.end() || it->second.rank() != 2 || it->second.dtype() != DType::f32) {
+    const bool constant = it != g.constants.end() && it->second.rank() == 2;
+    if (constant && it->second.dtype() == DType::bf16 && pair_up(g, b, cache, n, product)) {
+      ++n_moved;
+      continue;
+    }
+    if (!constant || it->second.dtype() != DType::f32) {
       b.copy(n);
       continue;
     }

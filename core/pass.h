@@ -55,9 +55,14 @@ class ConstantCache {
   std::map<std::pair<uint64_t, std::string>, Tensor> made_;
 };
 // Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit if `exact`;
-// else 3×3 convolutions become conv_winograd where weights are few enough. Sizes that decide are noted in `compared`.
+// else 3×3 convolutions become conv_winograd where weights are few enough. With `pairs` all that becomes bfloat16, on
+// processors that are fast at it. Sizes that decide are noted in `compared`.
 using Compared = std::vector<std::pair<int64_t, int64_t>>;   // see OpenProgram::Sample
-int layout_pass(Graph& g, ConstantCache& cache, bool exact = true, Compared* compared = nullptr);
+struct LayoutOptions {
+  bool exact = true, pairs = false;
+  Compared* compared = nullptr;
+};
+int layout_pass(Graph& g, ConstantCache& cache, const LayoutOptions& options = {});
 // Products with constant weights, which lie in panels then. Keeps every bit.
 int panels_pass(Graph& g, ConstantCache& cache);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
@@ -81,6 +86,7 @@ const std::vector<PassInfo>& optimization_passes();
 struct OptimizeOptions {
   ConstantCache* constants = nullptr;  // given: quantized_pass, int8_pass, layout_pass and panels_pass run, after cse
   bool exact = true;                   // false: patterns_pass and fold_scales_pass run before them, and layout_pass rounds elsewhere
+  bool pairs = false;                  // layout_pass makes convolutions for bfloat16
   bool open_sizes = false;             // a sample of an OpenProgram: fold_open_pass
   Compared* compared = nullptr;        // of such a sample
 };

@@ -253,7 +253,7 @@ std::shared_ptr<Planned> Session::State::translate(const Key& key) {
   planned->key = key;
   suan::Graph g = record(key, *planned, Eval(true).naming(options.name_nodes), false);
   if (planned->from_plan.empty()) return planned;
-  tell(optimize(g, {.constants = &constants, .exact = options.exact}));
+  tell(optimize(g, {.constants = &constants, .exact = options.exact, .pairs = options.bf16}));
   lay_out(std::move(g), *planned);
   return planned;
 }
@@ -285,7 +285,8 @@ const OpenProgram* Session::State::open(const Key& key, const std::vector<int64_
       failed = int(ignored.from_plan.size()) != int(model.graph.outputs.size());
       if (!failed) {
         const PassCounts counts =
-            optimize(sample.graph, {.constants = &constants, .exact = options.exact, .open_sizes = true, .compared = &sample.compared});
+            optimize(sample.graph, {.constants = &constants, .exact = options.exact, .pairs = options.bf16, .open_sizes = true,
+                              .compared = &sample.compared});
         if (k == 0) tell(counts);
       }
       samples.push_back(std::move(sample));

@@ -3,6 +3,7 @@
 // value per row, one per column, or one in all. Blocked convolutions are given the rows themselves where they are no more
 // than a Finish.
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -80,11 +81,12 @@ bool classify(const Shape& shape, const Shape& to, int64_t row, Side& s) {
 }
 
 // The body's nodes from `first` on as a chain from the tile, in[0]: add of a whole operand, then relu or bounds of one
-// value each. All of it is f32.
+// value each. All of it is of one dtype.
 std::optional<Ending> ending_of(const Graph& body, std::span<const ValueId> in, size_t first,
                                 std::span<const ValueId> out, const std::vector<Side>& sides, int64_t row) {
-  const auto is_f32 = [&](ValueId v) { return body.values[size_t(v)].type.dtype == DType::f32; };
-  if (!std::all_of(in.begin(), in.end(), is_f32)) return {};
+  const DType dtype = body.values[size_t(in[0])].type.dtype;
+  const auto of_one = [&](ValueId v) { return body.values[size_t(v)].type.dtype == dtype; };
+  if (!std::all_of(in.begin(), in.end(), of_one)) return {};
   Ending e;
   ValueId at = in[0];
   const auto side = [&](ValueId v) {
@@ -93,7 +95,7 @@ std::optional<Ending> ending_of(const Graph& body, std::span<const ValueId> in, 
   };
   for (size_t k = first; k < body.nodes.size(); ++k) {
     const Node& n = body.nodes[k];
-    if (e.relu || n.in.empty() || !is_f32(n.out[0])) return {};
+    if (e.relu || n.in.empty() || !of_one(n.out[0])) return {};
     const bool unbounded = e.low < 0 && e.high < 0;
     if (n.op->name == "relu" && n.in[0] == at && unbounded) {
       e.relu = true;
@@ -222,6 +224,7 @@ Parts build(const KernelDesc& d) {
   if (!s->program) return {};
   if (first.op->name == "conv_blocked") s->finished = conv_blocked_finished;
   if (first.op->name == "conv_winograd") s->finished = conv_winograd_finished;
+  if (first.op->name == "conv_pairs") s->finished = conv_pairs_finished;
   if (s->finished && std::none_of(s->anchor_out.begin(), s->anchor_out.end(), [](int j) { return j >= 0; }))
     s->ending = ending_of(body, row_in, rows, row_out, s->sides, s->row);
   // A result that nobody else reads is made where the program's own result of its dtype goes.
@@ -254,9 +257,15 @@ void run(const void* state, const KernelArgs& a) {
   if (s.ending) {
     const Ending& e = *s.ending;
     constexpr float infinity = std::numeric_limits<float>::infinity();
-    const auto value = [&](int side, float otherwise) { return side < 0 ? otherwise : *static_cast<const float*>(sides[side]); };
+    const bool narrow = s.item == 2;   // bf16
+    const auto value = [&](int side, float otherwise) {
+      if (side < 0) return otherwise;
+      return narrow ? std::bit_cast<float>(uint32_t{*static_cast<const uint16_t*>(sides[side])} << 16)
+                    : *static_cast<const float*>(sides[side]);
+    };
     Finish finish;
-    if (e.add >= 0) finish.add = static_cast<const float*>(sides[e.add]);
+    if (e.add >= 0 && narrow) finish.add_bf16 = static_cast<const uint16_t*>(sides[e.add]);
+    if (e.add >= 0 && !narrow) finish.add = static_cast<const float*>(sides[e.add]);
     finish.relu = e.relu;
     finish.bounded = e.low >= 0 || e.high >= 0;
     finish.low = value(e.low, -infinity);

@@ -5,16 +5,19 @@
 
 namespace suan::cpu::SUAN_ISA {
 
-// + add, then relu, or maximum with low and minimum with high. Of f32.
+// + add, then relu, or maximum with low and minimum with high. Of f32, or of bf16 (conv_pairs), which is added as it
+// would be after a rounding of the sums.
 struct Finish {
-  const float* add = nullptr;  // laid out as output 0
+  const float* add = nullptr;          // laid out as output 0
+  const uint16_t* add_bf16 = nullptr;  // the same for results of bf16
   bool relu = false, bounded = false;
   float low = 0, high = 0;
 };
 
-// The run of conv_blocked or conv_winograd with a finish in place of an epilogue.
+// The run of conv_blocked, conv_winograd or conv_pairs with a finish in place of an epilogue.
 using RunFinished = void (*)(const void* state, const KernelArgs& a, const Finish& finish);
 void conv_blocked_finished(const void* state, const KernelArgs& a, const Finish& finish);
 void conv_winograd_finished(const void* state, const KernelArgs& a, const Finish& finish);
+void conv_pairs_finished(const void* state, const KernelArgs& a, const Finish& finish);
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -420,7 +420,7 @@ constexpr Functions functions = {run_tile<S, T, O>, run_tile<S, T, Sum<T>>,
 // Whether vdpbf16ps does its two products a lane in well under the time of two fma: measured, once, in some
 // 20 us. Zen 5 runs it at the rate of fma, Emerald Rapids at a quarter of that, and claims it all the same.
 // What is decided changes no bit but of subnormal numbers.
-bool fast_pairs() {
+bool measure_pairs() {
   if (!__builtin_cpu_supports("avx512bf16")) return false;
   constexpr int chains = 16, steps = 64;
   const auto least = [](auto zero, auto one) {
@@ -500,6 +500,15 @@ Tile make_tile(const GemmPlan& p, const void* a, const void* b, void* workspace,
 
 }  // namespace
 
+bool fast_pairs() {
+#ifdef __AVX512F__
+  static const bool fast = measure_pairs();
+  return fast;
+#else
+  return false;
+#endif
+}
+
 GemmPlan gemm_prepare_panels(int64_t m, int64_t n, int64_t k) {
   GemmPlan p;
   p.shape = {.m = m, .n = n, .k = k, .lda = k, .ldb = 0, .ldc = n};
@@ -515,12 +524,7 @@ GemmPlan gemm_prepare(const GemmShape& shape) {
   GemmPlan p;
   p.shape = shape;
   if (shape.m == 0 || shape.n == 0 || shape.batch == 0) return p;
-#ifdef __AVX512F__
-  if (shape.dtype == DType::bf16) {
-    static const bool fast = fast_pairs();
-    p.pairs = fast;
-  }
-#endif
+  if (shape.dtype == DType::bf16) p.pairs = fast_pairs();
   p.splits = count_splits(shape);
   p.split_k =
       p.splits == 1 ? shape.k : round_up(ceil_div(shape.k, p.splits), gemm_k_block(shape.dtype));
