@@ -2,6 +2,10 @@
 // a millisecond before they sleep on a futex. `state_` holds everything a worker must
 // agree on: bits 0-11 count the workers inside the job, bit 12 says it is open, the rest is its
 // number.
+//
+// Waking: a kernel that finds the machine busy may wake a sleeper on its waker's own CPU (Linux stops looking for an
+// idle one as the CPUs that share a cache fill), and the two then take turns until its balancer comes by, for
+// milliseconds. So a worker that slept on the caller's CPU is kept off it until it runs.
 #include "core/pool.h"
 
 #include <pthread.h>
@@ -13,6 +17,7 @@
 #include <cstdlib>
 #include <exception>
 #include <fstream>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <system_error>
@@ -133,6 +138,9 @@ class Pool {
     error_ = nullptr;
     const uint32_t job = (state_.load(std::memory_order_relaxed) & ~active_mask) + job_step;
     state_.store(job | open_bit, std::memory_order_release);
+    if (spin_ && !pin_) {
+      for (int i = 0; i + 1 < wanted; ++i) part_from_caller(*workers_[size_t(i)]);
+    }
     state_.notify_all();
 
     inside_task = true;
@@ -164,7 +172,25 @@ class Pool {
     }
   }
 
-  void worker(int index, uint32_t seen) {
+  struct Worker {
+    std::thread thread;
+    std::atomic<int> asleep_on{-1};   // the CPU it fell asleep on; -1: awake
+    cpu_set_t allowed;                // to be given back where `parted`
+    std::atomic<bool> parted{false};
+  };
+
+  static void part_from_caller(Worker& w) {
+    const int slept_on = w.asleep_on.load(std::memory_order_relaxed);
+    if (slept_on < 0 || slept_on != sched_getcpu() || w.parted.load(std::memory_order_acquire)) return;
+    const pthread_t thread = w.thread.native_handle();
+    if (pthread_getaffinity_np(thread, sizeof w.allowed, &w.allowed) != 0) return;
+    cpu_set_t others = w.allowed;
+    CPU_CLR(slept_on, &others);
+    if (CPU_COUNT(&others) == 0 || pthread_setaffinity_np(thread, sizeof others, &others) != 0) return;
+    w.parted.store(true, std::memory_order_release);
+  }
+
+  void worker(int index, Worker& self, uint32_t seen) {
     current_index = index;
     inside_task = true;
     for (;;) {
@@ -175,8 +201,15 @@ class Pool {
       if (!spin_until(spin_, fresh)) {
         const uint32_t s = state_.load(std::memory_order_acquire);
         if (!stop_.load(std::memory_order_acquire) &&
-            !((s & open_bit) && (s & ~active_mask) != seen))
+            !((s & open_bit) && (s & ~active_mask) != seen)) {
+          self.asleep_on.store(sched_getcpu(), std::memory_order_relaxed);
           state_.wait(s, std::memory_order_acquire);
+          self.asleep_on.store(-1, std::memory_order_relaxed);
+        }
+      }
+      if (self.parted.load(std::memory_order_acquire)) {
+        pthread_setaffinity_np(pthread_self(), sizeof self.allowed, &self.allowed);
+        self.parted.store(false, std::memory_order_release);
       }
       if (stop_.load(std::memory_order_acquire)) return;
       uint32_t s = state_.load(std::memory_order_acquire);
@@ -206,10 +239,13 @@ class Pool {
     const uint32_t seen = state_.load(std::memory_order_relaxed) & ~active_mask;
     try {
       for (int i = static_cast<int>(workers_.size()) + 1; i < n; ++i) {
-        workers_.emplace_back([this, i, seen] { worker(i, seen); });
-        if (pin_) pin(workers_.back(), i);
+        workers_.push_back(std::make_unique<Worker>());
+        Worker& w = *workers_.back();
+        w.thread = std::thread([this, i, &w, seen] { worker(i, w, seen); });
+        if (pin_) pin(w.thread, i);
       }
     } catch (const std::system_error&) {
+      if (!workers_.back()->thread.joinable()) workers_.pop_back();
       const size_t got = workers_.size() + 1;
       stop_workers();
       fail<StateError>("parallel_for", "cannot start threads: expected {}, got {}", n, got);
@@ -220,7 +256,7 @@ class Pool {
     stop_.store(true, std::memory_order_release);
     state_.fetch_add(job_step, std::memory_order_acq_rel);
     state_.notify_all();
-    for (std::thread& t : workers_) t.join();
+    for (const auto& w : workers_) w->thread.join();
     workers_.clear();
     stop_.store(false, std::memory_order_release);
   }
@@ -243,7 +279,7 @@ class Pool {
   bool pin_ = false;
   std::atomic<bool> spin_{true};
   std::atomic<int> limit_{0};   // threads wanted in the open job
-  std::vector<std::thread> workers_;
+  std::vector<std::unique_ptr<Worker>> workers_;
   std::atomic<bool> stop_{false};
 
   FunctionRef<void(int64_t)> fn_;
