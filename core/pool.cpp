@@ -3,9 +3,9 @@
 // agree on: bits 0-11 count the workers inside the job, bit 12 says it is open, the rest is its
 // number.
 //
-// Waking: a kernel that finds the machine busy may wake a sleeper on its waker's own CPU (Linux stops looking for an
-// idle one as the CPUs that share a cache fill), and the two then take turns until its balancer comes by, for
-// milliseconds. So a worker that slept on the caller's CPU is kept off it until it runs.
+// Waking: Linux may wake a sleeper on its waker's own CPU (in a virtual machine idle CPUs count as taken, and where those
+// that share a cache are busy it looks for none), and the two then take turns until its balancer comes by, for
+// milliseconds. So a sleeping worker is kept off the caller's CPU until it runs, and one that finds itself there leaves.
 #include "core/pool.h"
 
 #include <pthread.h>
@@ -131,6 +131,8 @@ class Pool {
     }
     if (static_cast<int>(workers_.size()) + 1 < wanted) start_workers(wanted);
 
+    const int cpu = sched_getcpu();
+    caller_cpu_.store(cpu, std::memory_order_relaxed);
     limit_.store(wanted, std::memory_order_relaxed);
     fn_ = fn;
     n_ = n;
@@ -139,7 +141,7 @@ class Pool {
     const uint32_t job = (state_.load(std::memory_order_relaxed) & ~active_mask) + job_step;
     state_.store(job | open_bit, std::memory_order_release);
     if (spin_ && !pin_) {
-      for (int i = 0; i + 1 < wanted; ++i) part_from_caller(*workers_[size_t(i)]);
+      for (int i = 0; i + 1 < wanted; ++i) keep_off(*workers_[size_t(i)], cpu);
     }
     state_.notify_all();
 
@@ -172,22 +174,50 @@ class Pool {
     }
   }
 
+  // Where a worker stands with the caller who wakes it. Between asleep and parted the caller narrows its affinity.
+  enum Rest { awake, asleep, parting, parted };
   struct Worker {
     std::thread thread;
-    std::atomic<int> asleep_on{-1};   // the CPU it fell asleep on; -1: awake
-    cpu_set_t allowed;                // to be given back where `parted`
-    std::atomic<bool> parted{false};
+    std::atomic<Rest> rest{awake};
+    cpu_set_t allowed;   // while it sleeps: where it may run
   };
 
-  static void part_from_caller(Worker& w) {
-    const int slept_on = w.asleep_on.load(std::memory_order_relaxed);
-    if (slept_on < 0 || slept_on != sched_getcpu() || w.parted.load(std::memory_order_acquire)) return;
-    const pthread_t thread = w.thread.native_handle();
-    if (pthread_getaffinity_np(thread, sizeof w.allowed, &w.allowed) != 0) return;
+  static void keep_off(Worker& w, int cpu) {
+    Rest expected = asleep;
+    if (w.rest.load(std::memory_order_relaxed) != asleep ||
+        !w.rest.compare_exchange_strong(expected, parting, std::memory_order_acq_rel))
+      return;
     cpu_set_t others = w.allowed;
-    CPU_CLR(slept_on, &others);
-    if (CPU_COUNT(&others) == 0 || pthread_setaffinity_np(thread, sizeof others, &others) != 0) return;
-    w.parted.store(true, std::memory_order_release);
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0) pthread_setaffinity_np(w.thread.native_handle(), sizeof others, &others);
+    w.rest.store(parted, std::memory_order_release);
+  }
+
+  // Sleeps while state_ is s.
+  void sleep(Worker& self, uint32_t s) {
+    const bool known = !pin_ && pthread_getaffinity_np(pthread_self(), sizeof self.allowed, &self.allowed) == 0;
+    if (known) self.rest.store(asleep, std::memory_order_release);
+    state_.wait(s, std::memory_order_acquire);
+    Rest now = asleep;
+    if (!known || self.rest.compare_exchange_strong(now, awake, std::memory_order_acq_rel)) return;
+    while (self.rest.load(std::memory_order_acquire) != parted) std::this_thread::yield();
+    pthread_setaffinity_np(pthread_self(), sizeof self.allowed, &self.allowed);
+    self.rest.store(awake, std::memory_order_relaxed);
+  }
+
+  // A worker on its caller's CPU moves to another one it may run on.
+  void leave_caller() {
+    if (pin_ || !spin_) return;
+    const int cpu = sched_getcpu();
+    cpu_set_t allowed;
+    if (cpu != caller_cpu_.load(std::memory_order_relaxed) ||
+        pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed) != 0)
+      return;
+    cpu_set_t others = allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) == 0) return;
+    pthread_setaffinity_np(pthread_self(), sizeof others, &others);
+    pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
   }
 
   void worker(int index, Worker& self, uint32_t seen) {
@@ -201,16 +231,10 @@ class Pool {
       if (!spin_until(spin_, fresh)) {
         const uint32_t s = state_.load(std::memory_order_acquire);
         if (!stop_.load(std::memory_order_acquire) &&
-            !((s & open_bit) && (s & ~active_mask) != seen)) {
-          self.asleep_on.store(sched_getcpu(), std::memory_order_relaxed);
-          state_.wait(s, std::memory_order_acquire);
-          self.asleep_on.store(-1, std::memory_order_relaxed);
-        }
+            !((s & open_bit) && (s & ~active_mask) != seen))
+          sleep(self, s);
       }
-      if (self.parted.load(std::memory_order_acquire)) {
-        pthread_setaffinity_np(pthread_self(), sizeof self.allowed, &self.allowed);
-        self.parted.store(false, std::memory_order_release);
-      }
+      leave_caller();
       if (stop_.load(std::memory_order_acquire)) return;
       uint32_t s = state_.load(std::memory_order_acquire);
       while ((s & open_bit) && (s & ~active_mask) != seen) {
@@ -278,6 +302,7 @@ class Pool {
   std::atomic<int> size_;
   bool pin_ = false;
   std::atomic<bool> spin_{true};
+  std::atomic<int> caller_cpu_{-1};
   std::atomic<int> limit_{0};   // threads wanted in the open job
   std::vector<std::unique_ptr<Worker>> workers_;
   std::atomic<bool> stop_{false};
