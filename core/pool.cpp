@@ -1,7 +1,8 @@
-// Thread pool: one open job at a time, tasks claimed by an atomic counter, workers that spin for
-// a millisecond before they sleep on a futex. `state_` holds everything a worker must
-// agree on: bits 0-11 count the workers inside the job, bit 12 says it is open, the rest is its
-// number.
+// Thread pool: one open job at a time, workers that spin for a millisecond before they sleep on a futex. Each thread
+// begins with a range of tasks of its own, the same in every job of as many tasks, so that what it read the last time
+// (weights, or what it wrote for the next step) is still in its cache; then it helps the others with theirs. `state_`
+// holds everything a worker must agree on: bits 0-11 count the workers inside the job, bit 12 says it is open, the rest
+// is its number.
 //
 // Waking: Linux may wake a sleeper on its waker's own CPU (in a virtual machine idle CPUs count as taken, and where those
 // that share a cache are busy it looks for none), and the two then take turns until its balancer comes by, for
@@ -135,8 +136,11 @@ class Pool {
     caller_cpu_.store(cpu, std::memory_order_relaxed);
     limit_.store(wanted, std::memory_order_relaxed);
     fn_ = fn;
-    n_ = n;
-    next_.store(0, std::memory_order_relaxed);
+    n_ranges_ = int(std::min<int64_t>({n, wanted, most_ranges}));
+    for (int t = 0; t < n_ranges_; ++t) {
+      ranges_[t].next.store(n * t / n_ranges_, std::memory_order_relaxed);
+      ranges_[t].end = n * (t + 1) / n_ranges_;
+    }
     error_ = nullptr;
     const uint32_t job = (state_.load(std::memory_order_relaxed) & ~active_mask) + job_step;
     state_.store(job | open_bit, std::memory_order_release);
@@ -162,14 +166,20 @@ class Pool {
   Pool() : size_(available_cpus()) {}
 
   void work() {
-    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) {
-      try {
-        if (current_index == 0) check_interrupt();
-        fn_(i);
-      } catch (...) {
-        std::lock_guard lock(error_lock_);
-        if (!error_) error_ = std::current_exception();
-        next_.store(n_, std::memory_order_relaxed);
+    const int own = int(int64_t(current_index) * n_ranges_ / limit_.load(std::memory_order_relaxed));
+    for (int t = 0; t < n_ranges_; ++t) {
+      Range& r = ranges_[(own + t) % n_ranges_];
+      while (r.next.load(std::memory_order_relaxed) < r.end) {
+        const int64_t i = r.next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= r.end) break;
+        try {
+          if (current_index == 0) check_interrupt();
+          fn_(i);
+        } catch (...) {
+          std::lock_guard lock(error_lock_);
+          if (!error_) error_ = std::current_exception();
+          for (int k = 0; k < n_ranges_; ++k) ranges_[k].next.store(ranges_[k].end, std::memory_order_relaxed);
+        }
       }
     }
   }
@@ -308,12 +318,18 @@ class Pool {
   std::atomic<bool> stop_{false};
 
   FunctionRef<void(int64_t)> fn_;
-  int64_t n_ = 0;
+  // Tasks [next, end) of a job.
+  struct alignas(64) Range {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  static constexpr int most_ranges = 16;
+  Range ranges_[most_ranges];
+  int n_ranges_ = 0;
   std::mutex error_lock_;
   std::exception_ptr error_;
 
   alignas(64) std::atomic<uint32_t> state_{0};
-  alignas(64) std::atomic<int64_t> next_{0};
 };
 
 }  // namespace
