@@ -1,7 +1,12 @@
-// Thread pool: one open job at a time, tasks claimed by an atomic counter, workers that spin for
-// a millisecond before they sleep on a futex. `state_` holds everything a worker must
-// agree on: bits 0-11 count the workers inside the job, bit 12 says it is open, the rest is its
-// number.
+// Thread pool: one open job at a time, workers that spin for a millisecond before they sleep on a futex. Each thread
+// begins with a range of tasks of its own, the same in every job of as many tasks, so that what it read the last time
+// (weights, or what it wrote for the next step) is still in its cache; then it helps the others with theirs. `state_`
+// holds everything a worker must agree on: bits 0-11 count the workers inside the job, bit 12 says it is open, the rest
+// is its number.
+//
+// Waking: Linux may wake a sleeper on its waker's own CPU (in a virtual machine idle CPUs count as taken, and where those
+// that share a cache are busy it looks for none), and the two then take turns until its balancer comes by, for
+// milliseconds. So a sleeping worker is kept off the caller's CPU until it runs, and one that finds itself there leaves.
 #include "core/pool.h"
 
 #include <pthread.h>
@@ -13,6 +18,7 @@
 #include <cstdlib>
 #include <exception>
 #include <fstream>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <system_error>
@@ -126,13 +132,21 @@ class Pool {
     }
     if (static_cast<int>(workers_.size()) + 1 < wanted) start_workers(wanted);
 
+    const int cpu = sched_getcpu();
+    caller_cpu_.store(cpu, std::memory_order_relaxed);
     limit_.store(wanted, std::memory_order_relaxed);
     fn_ = fn;
-    n_ = n;
-    next_.store(0, std::memory_order_relaxed);
+    n_ranges_ = int(std::min<int64_t>({n, wanted, most_ranges}));
+    for (int t = 0; t < n_ranges_; ++t) {
+      ranges_[t].next.store(n * t / n_ranges_, std::memory_order_relaxed);
+      ranges_[t].end = n * (t + 1) / n_ranges_;
+    }
     error_ = nullptr;
     const uint32_t job = (state_.load(std::memory_order_relaxed) & ~active_mask) + job_step;
     state_.store(job | open_bit, std::memory_order_release);
+    if (spin_ && !pin_) {
+      for (int i = 0; i + 1 < wanted; ++i) keep_off(*workers_[size_t(i)], cpu);
+    }
     state_.notify_all();
 
     inside_task = true;
@@ -152,19 +166,71 @@ class Pool {
   Pool() : size_(available_cpus()) {}
 
   void work() {
-    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) {
-      try {
-        if (current_index == 0) check_interrupt();
-        fn_(i);
-      } catch (...) {
-        std::lock_guard lock(error_lock_);
-        if (!error_) error_ = std::current_exception();
-        next_.store(n_, std::memory_order_relaxed);
+    const int own = int(int64_t(current_index) * n_ranges_ / limit_.load(std::memory_order_relaxed));
+    for (int t = 0; t < n_ranges_; ++t) {
+      Range& r = ranges_[(own + t) % n_ranges_];
+      while (r.next.load(std::memory_order_relaxed) < r.end) {
+        const int64_t i = r.next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= r.end) break;
+        try {
+          if (current_index == 0) check_interrupt();
+          fn_(i);
+        } catch (...) {
+          std::lock_guard lock(error_lock_);
+          if (!error_) error_ = std::current_exception();
+          for (int k = 0; k < n_ranges_; ++k) ranges_[k].next.store(ranges_[k].end, std::memory_order_relaxed);
+        }
       }
     }
   }
 
-  void worker(int index, uint32_t seen) {
+  // Where a worker stands with the caller who wakes it. Between asleep and parted the caller narrows its affinity.
+  enum Rest { awake, asleep, parting, parted };
+  struct Worker {
+    std::thread thread;
+    std::atomic<Rest> rest{awake};
+    cpu_set_t allowed;   // while it sleeps: where it may run
+  };
+
+  static void keep_off(Worker& w, int cpu) {
+    Rest expected = asleep;
+    if (w.rest.load(std::memory_order_relaxed) != asleep ||
+        !w.rest.compare_exchange_strong(expected, parting, std::memory_order_acq_rel))
+      return;
+    cpu_set_t others = w.allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0) pthread_setaffinity_np(w.thread.native_handle(), sizeof others, &others);
+    w.rest.store(parted, std::memory_order_release);
+  }
+
+  // Sleeps while state_ is s.
+  void sleep(Worker& self, uint32_t s) {
+    const bool known = !pin_ && pthread_getaffinity_np(pthread_self(), sizeof self.allowed, &self.allowed) == 0;
+    if (known) self.rest.store(asleep, std::memory_order_release);
+    state_.wait(s, std::memory_order_acquire);
+    Rest now = asleep;
+    if (!known || self.rest.compare_exchange_strong(now, awake, std::memory_order_acq_rel)) return;
+    while (self.rest.load(std::memory_order_acquire) != parted) std::this_thread::yield();
+    pthread_setaffinity_np(pthread_self(), sizeof self.allowed, &self.allowed);
+    self.rest.store(awake, std::memory_order_relaxed);
+  }
+
+  // A worker on its caller's CPU moves to another one it may run on.
+  void leave_caller() {
+    if (pin_ || !spin_) return;
+    const int cpu = sched_getcpu();
+    cpu_set_t allowed;
+    if (cpu != caller_cpu_.load(std::memory_order_relaxed) ||
+        pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed) != 0)
+      return;
+    cpu_set_t others = allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) == 0) return;
+    pthread_setaffinity_np(pthread_self(), sizeof others, &others);
+    pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
+  }
+
+  void worker(int index, Worker& self, uint32_t seen) {
     current_index = index;
     inside_task = true;
     for (;;) {
@@ -176,8 +242,9 @@ class Pool {
         const uint32_t s = state_.load(std::memory_order_acquire);
         if (!stop_.load(std::memory_order_acquire) &&
             !((s & open_bit) && (s & ~active_mask) != seen))
-          state_.wait(s, std::memory_order_acquire);
+          sleep(self, s);
       }
+      leave_caller();
       if (stop_.load(std::memory_order_acquire)) return;
       uint32_t s = state_.load(std::memory_order_acquire);
       while ((s & open_bit) && (s & ~active_mask) != seen) {
@@ -206,10 +273,13 @@ class Pool {
     const uint32_t seen = state_.load(std::memory_order_relaxed) & ~active_mask;
     try {
       for (int i = static_cast<int>(workers_.size()) + 1; i < n; ++i) {
-        workers_.emplace_back([this, i, seen] { worker(i, seen); });
-        if (pin_) pin(workers_.back(), i);
+        workers_.push_back(std::make_unique<Worker>());
+        Worker& w = *workers_.back();
+        w.thread = std::thread([this, i, &w, seen] { worker(i, w, seen); });
+        if (pin_) pin(w.thread, i);
       }
     } catch (const std::system_error&) {
+      if (!workers_.back()->thread.joinable()) workers_.pop_back();
       const size_t got = workers_.size() + 1;
       stop_workers();
       fail<StateError>("parallel_for", "cannot start threads: expected {}, got {}", n, got);
@@ -220,7 +290,7 @@ class Pool {
     stop_.store(true, std::memory_order_release);
     state_.fetch_add(job_step, std::memory_order_acq_rel);
     state_.notify_all();
-    for (std::thread& t : workers_) t.join();
+    for (const auto& w : workers_) w->thread.join();
     workers_.clear();
     stop_.store(false, std::memory_order_release);
   }
@@ -242,17 +312,24 @@ class Pool {
   std::atomic<int> size_;
   bool pin_ = false;
   std::atomic<bool> spin_{true};
+  std::atomic<int> caller_cpu_{-1};
   std::atomic<int> limit_{0};   // threads wanted in the open job
-  std::vector<std::thread> workers_;
+  std::vector<std::unique_ptr<Worker>> workers_;
   std::atomic<bool> stop_{false};
 
   FunctionRef<void(int64_t)> fn_;
-  int64_t n_ = 0;
+  // Tasks [next, end) of a job.
+  struct alignas(64) Range {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  static constexpr int most_ranges = 16;
+  Range ranges_[most_ranges];
+  int n_ranges_ = 0;
   std::mutex error_lock_;
   std::exception_ptr error_;
 
   alignas(64) std::atomic<uint32_t> state_{0};
-  alignas(64) std::atomic<int64_t> next_{0};
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "core/pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,6 +150,35 @@ TEST(Pool, WakesAfterSleep) {
     std::atomic<int> count{0};
     parallel_for(4, [&](int64_t) { ++count; });
     ASSERT_EQ(count.load(), 4);
+  }
+}
+
+// A worker that slept on its caller's CPU is woken elsewhere; by the time it works, it may run everywhere again.
+TEST(Pool, WakingLeavesAffinityAsItWas) {
+  ThreadGuard guard;
+  cpu_set_t allowed;
+  ASSERT_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+  set_num_threads(2);
+  parallel_for(2, [](int64_t) {});   // the worker starts before this thread is moved about
+  for (int round = 0; round < 4; ++round) {
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (!CPU_ISSET(cpu, &allowed)) continue;
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(cpu, &one);
+      sched_setaffinity(0, sizeof one, &one);
+      std::this_thread::sleep_for(std::chrono::milliseconds(3));
+      std::atomic<int> arrived{0};
+      std::atomic<bool> same{true};
+      parallel_for(2, [&](int64_t) {
+        for (++arrived; arrived.load() < 2;) std::this_thread::yield();   // one task a thread
+        cpu_set_t now;
+        sched_getaffinity(0, sizeof now, &now);
+        if (thread_index() != 0 && !CPU_EQUAL(&now, &allowed)) same = false;
+      });
+      EXPECT_TRUE(same.load());
+      sched_setaffinity(0, sizeof allowed, &allowed);
+    }
   }
 }
 

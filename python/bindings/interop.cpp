@@ -46,7 +46,58 @@ bool has_interface(PyObject* o) {
   return !is_tensor(o) && PyObject_HasAttrString(o, "__array_interface__");
 }
 
-// Shares the array's memory and keeps the array alive.
+// Shares the array's memory and keeps the array alive; `at` is its first element.
+Tensor share(PyObject* array, std::byte* at, DType dtype, const Dims& shape, const Dims& strides) {
+  const int64_t size = item_size(dtype);
+  Layout layout(shape, strides, 0);
+  auto [low, high] = layout.extent();
+  layout.offset = -low;
+  Py_INCREF(array);
+  static std::byte nothing[1];
+  Ref<Storage> storage = Storage::external({}, layout.numel() ? at + low * size : nothing, (high - low) * size, [array] {
+    if (!Py_IsInitialized()) return;
+    HoldGil hold;
+    Py_DECREF(array);
+  });
+  return Tensor::over(std::move(storage), layout, dtype);
+}
+
+// NumPy's `__array_struct__`: what the array interface says, with nothing made in Python.
+struct ArrayStruct {
+  int two, nd;
+  char typekind;
+  int itemsize, flags;
+  Py_ssize_t *shape, *strides;
+  void* data;
+  PyObject* descr;
+};
+constexpr int array_aligned = 0x100, array_native = 0x200, array_writable = 0x400;
+
+// A tensor over an array of plain numbers; none where the array interface must say more, or why not.
+std::optional<Tensor> from_struct(PyObject* array, bool allow_read_only) {
+  static PyObject* const attribute = PyUnicode_InternFromString("__array_struct__");
+  Owned capsule(PyObject_GetAttr(array, attribute));
+  if (!capsule) {
+    PyErr_Clear();
+    return std::nullopt;
+  }
+  if (!PyCapsule_IsValid(capsule.get(), nullptr)) return std::nullopt;
+  const auto& a = *static_cast<const ArrayStruct*>(PyCapsule_GetPointer(capsule.get(), nullptr));
+  if (a.two != 2 || !(a.flags & array_native) || !(allow_read_only || a.flags & array_writable) || a.nd > max_rank) return std::nullopt;
+  for (const TypeCode& t : type_codes) {
+    const int64_t size = item_size(t.dtype);
+    if (t.code[1] != a.typekind || size != a.itemsize) continue;
+    Dims shape, strides;
+    for (int i = 0; i < a.nd; ++i) {
+      if (a.strides[i] % size) return std::nullopt;
+      shape.push_back(a.shape[i]);
+      strides.push_back(a.strides[i] / size);
+    }
+    return share(array, static_cast<std::byte*>(a.data), t.dtype, shape, strides);
+  }
+  return std::nullopt;
+}
+
 Tensor from_interface(PyObject* array, bool allow_read_only) {
   Owned info(check(PyObject_GetAttrString(array, "__array_interface__")));
   auto field = [&](const char* key) { return PyDict_GetItemString(info.get(), key); };
@@ -68,18 +119,7 @@ Tensor from_interface(PyObject* array, bool allow_read_only) {
   if (!allow_read_only && PyObject_IsTrue(PyTuple_GetItem(data, 1)) == 1)
     fail<ValueError>("from_numpy", "array is read-only: expected a writable one, got one that forbids writes; "
                                    "use suan.tensor(array) for a copy");
-  auto* at = static_cast<std::byte*>(PyLong_AsVoidPtr(PyTuple_GetItem(data, 0)));
-  Layout layout(shape, strides, 0);
-  auto [low, high] = layout.extent();
-  layout.offset = -low;
-  Py_INCREF(array);
-  static std::byte nothing[1];
-  Ref<Storage> storage = Storage::external({}, layout.numel() ? at + low * size : nothing, (high - low) * size, [array] {
-    if (!Py_IsInitialized()) return;
-    HoldGil hold;
-    Py_DECREF(array);
-  });
-  return Tensor::over(std::move(storage), layout, dtype);
+  return share(array, static_cast<std::byte*>(PyLong_AsVoidPtr(PyTuple_GetItem(data, 0))), dtype, shape, strides);
 }
 
 // ---- nested sequences --------------------------------------------------------------------------------
@@ -164,27 +204,38 @@ class Nested {
   std::vector<Owned> held_;
 };
 
-nb::dict array_interface(const Tensor& t) {
-  check_outside_recording(t, "numpy");
-  const char* code = t.dtype() == DType::bf16 ? "<u2" : contains(narrow_types, t.dtype()) ? "|u1" : nullptr;
-  for (const TypeCode& c : type_codes)
-    if (c.dtype == t.dtype()) code = c.code;
-  if (!code)
-    fail<TypeError>("numpy", "dtype not supported: expected one that NumPy has, got {}", name(t.dtype()));
-  int64_t size = item_size(t.dtype());
-  nb::list shape, strides;
-  for (int i = 0; i < t.rank(); ++i) {
-    shape.append(t.shape()[i]);
-    strides.append(t.strides()[i] * size);
+// What NumPy reads to make an array over a tensor's memory; the array keeps it, and so the tensor.
+struct ArrayView {
+  Tensor tensor;
+  Py_ssize_t shape[max_rank], strides[max_rank];
+  ArrayStruct facts{};
+
+  explicit ArrayView(const Tensor& t) : tensor(t) {
+    check_outside_recording(t, "numpy");
+    const bool bits = t.dtype() == DType::bf16 || contains(narrow_types, t.dtype());
+    char kind = bits ? 'u' : 0;
+    for (const TypeCode& c : type_codes)
+      if (c.dtype == t.dtype()) kind = c.code[1];
+    if (!kind) fail<TypeError>("numpy", "dtype not supported: expected one that NumPy has, got {}", name(t.dtype()));
+    const int64_t size = item_size(t.dtype());
+    for (int i = 0; i < t.rank(); ++i) {
+      shape[i] = t.shape()[i];
+      strides[i] = t.strides()[i] * size;
+    }
+    facts.two = 2;
+    facts.nd = t.rank();
+    facts.typekind = kind;
+    facts.itemsize = int(size);
+    facts.flags = array_aligned | array_native | array_writable;
+    facts.data = const_cast<std::byte*>(host_bytes("numpy", t));
   }
-  nb::dict d;
-  d["shape"] = nb::tuple(shape);
-  d["strides"] = nb::tuple(strides);
-  d["typestr"] = code;
-  d["data"] = nb::make_tuple(nb::steal(PyLong_FromVoidPtr(const_cast<std::byte*>(host_bytes("numpy", t)))), false);
-  d["version"] = 3;
-  return d;
-}
+  // Where it lies now.
+  nb::object capsule() {
+    facts.shape = shape;
+    facts.strides = strides;
+    return nb::steal(check(PyCapsule_New(&facts, nullptr, nullptr)));
+  }
+};
 
 std::optional<DType> maybe_dtype(nb::handle d) {
   return d.is_none() ? std::nullopt : std::optional<DType>(dtype_of(d.ptr()));
@@ -214,8 +265,9 @@ Tensor tensor_from_data(PyObject* data, std::optional<DType> dtype) {
 
 // A NumPy array's memory, writable or not; a copy where its elements do not lie at multiples of their size.
 Tensor tensor_over_array(PyObject* array, bool allow_read_only) {
-  if (!has_interface(array)) fail<TypeError>("from_numpy", "not an array: expected numpy.ndarray, got {}", type_name(array));
-  Tensor shared = from_interface(array, allow_read_only);
+  std::optional<Tensor> plain = is_tensor(array) ? std::nullopt : from_struct(array, allow_read_only);
+  if (!plain && !has_interface(array)) fail<TypeError>("from_numpy", "not an array: expected numpy.ndarray, got {}", type_name(array));
+  Tensor shared = plain ? std::move(*plain) : from_interface(array, allow_read_only);
   if (reinterpret_cast<uintptr_t>(shared.numel() ? shared.raw() : nullptr) % uintptr_t(item_size(shared.dtype())) == 0) return shared;
   if (!allow_read_only)
     fail<ValueError>("from_numpy", "array is not aligned: expected elements at multiples of their size, got others");
@@ -228,11 +280,15 @@ void bind_interop(nb::module_& m) {
     return tensor_from_data(data.ptr(), maybe_dtype(dtype));
   }, nb::arg("data"), nb::arg("dtype").none() = nb::none(), "A new tensor with a copy of the data.");
   m.def("from_array", [](nb::handle array) {
+    if (!is_tensor(array.ptr()))
+      if (std::optional<Tensor> plain = from_struct(array.ptr(), false)) return *std::move(plain);
     if (!has_interface(array.ptr()))
       fail<TypeError>("from_numpy", "not an array: expected numpy.ndarray, got {}", type_name(array.ptr()));
     return from_interface(array.ptr(), false);
   }, "A tensor over the memory of a NumPy array.");
-  m.def("array_interface", array_interface, "NumPy's array interface of a tensor's memory.");
+  nb::class_<ArrayView>(m, "ArrayView", "A tensor's memory for NumPy, which it keeps alive.")
+      .def(nb::init<const Tensor&>(), nb::arg("tensor"))
+      .def_prop_ro("__array_struct__", &ArrayView::capsule);
   // Bytes of a contiguous tensor and back, for files and pickles.
   m.def("to_bytes", [](const Tensor& t) {
     Tensor c = t.device().is_cpu() ? ops::contiguous(t.detach()) : to_device(t, {});

@@ -83,7 +83,8 @@ Value value_from(nb::handle o, int depth = 0) {
       fail<ShapeError>("onnx", "strings do not fill the shape: expected {}, got {}", numel(s.shape), s.data.size());
     return s;
   }
-  if (PyObject_HasAttrString(o.ptr(), "__array_interface__")) return tensor_over_array(o.ptr(), true);
+  if (PyObject_HasAttrString(o.ptr(), "__array_struct__") || PyObject_HasAttrString(o.ptr(), "__array_interface__"))
+    return tensor_over_array(o.ptr(), true);
   fail<TypeError>("onnx", "not a value: expected a Tensor, an array, a list, a dict, strings or None, got {}", type_name(o.ptr()));
 }
 

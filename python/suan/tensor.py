@@ -47,14 +47,6 @@ def __reversed__(self):
 # ---- conversions ---------------------------------------------------------------------------------------
 
 
-class _Interface:
-    """What NumPy reads; keeps the tensor alive for as long as the array lives."""
-
-    def __init__(self, tensor):
-        self._tensor = tensor
-        self.__array_interface__ = _c.array_interface(tensor)
-
-
 def numpy(self, *, force=False):
     """A NumPy array over the same memory. bfloat16, floats of 8 and 4 bits and integers of 4 and 2 bits come as
     the types of ml_dtypes if that package is imported already, else as the bits in uint16 or uint8."""
@@ -67,7 +59,7 @@ def numpy(self, *, force=False):
         if not force:
             raise _c.StateError("[numpy] tensor requires a gradient: expected a detached one; call detach() first")
         t = self.detach()
-    array = np.asarray(_Interface(t))
+    array = np.asarray(_c.ArrayView(t))
     if (self.dtype is _c.bfloat16 or self.dtype in NARROW) and "ml_dtypes" in sys.modules:
         array = array.view(getattr(sys.modules["ml_dtypes"], self.dtype.name))
     return array

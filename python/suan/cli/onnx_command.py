@@ -489,7 +489,7 @@ def bench_command(model, vs, inputs, size, seconds, threads, callers, json, exac
     while time.perf_counter() < end or len(results["suan"]) < 5:
         for name, call in runs:
             if len(runs) > 1:
-                time.sleep(0.05)
+                time.sleep(0.08)
             call()
             for _ in range(2):
                 start = time.perf_counter()

@@ -1,7 +1,6 @@
 """ONNX Runtime's error classes. What InferenceSession raises is one of these and of Suan's own type at once, so that
 `except InvalidArgument` and `except ValueError` both catch it."""
 
-import contextlib
 import functools
 
 import suan
@@ -61,25 +60,34 @@ def refused(text):
     return _both(NotImplemented, ValueError)(text)
 
 
-@contextlib.contextmanager
-def renamed(loading):
+def _class_of(error, loading):
+    if error is None or isinstance(error, (KeyboardInterrupt, Fail, InvalidArgument, NotImplemented)):
+        return None
+    if isinstance(error, (suan.CancelledError, TimeoutError, MemoryError)):
+        return Fail
+    if isinstance(error, OSError):
+        return NoSuchFile
+    if isinstance(error, TypeError):
+        return NotImplemented if loading else InvalidArgument
+    if isinstance(error, (ValueError, IndexError)):
+        if not loading:
+            return InvalidArgument
+        return InvalidProtobuf if "not a model" in str(error) or "malformed model" in str(error) else InvalidGraph
+    return RuntimeException if isinstance(error, RuntimeError) else None
+
+
+class renamed:  # noqa: N801: reads as a function; no generator, because every run enters it
     """Within: Suan's errors get ONNX Runtime's class as well."""
-    try:
-        yield
-    except (KeyboardInterrupt, Fail, InvalidArgument, NotImplemented):
-        raise
-    except (suan.CancelledError, TimeoutError, MemoryError) as e:
-        kind, error = Fail, e
-    except OSError as e:
-        kind, error = NoSuchFile, e
-    except TypeError as e:
-        kind, error = NotImplemented if loading else InvalidArgument, e
-    except (ValueError, IndexError) as e:
-        kind, error = InvalidArgument, e
-        if loading:
-            kind = InvalidProtobuf if "not a model" in str(e) or "malformed model" in str(e) else InvalidGraph
-    except RuntimeError as e:
-        kind, error = RuntimeException, e
-    else:
-        return
-    raise _both(kind, type(error))(*error.args) from error
+
+    __slots__ = ("_loading",)
+
+    def __init__(self, loading):
+        self._loading = loading
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, _, error, __):
+        kind = _class_of(error, self._loading)
+        if kind:
+            raise _both(kind, type(error))(*error.args) from error

@@ -140,8 +140,8 @@ class InferenceSession:
 
     def _call(self, feed, run_options, places=None):
         model, options = self._model, run_options
-        missing = [p.name for p in model.inputs if p.name not in feed and p.kind != "optional"]
         with renamed(loading=False):
+            missing = [p.name for p in model.inputs if p.name not in feed and p.kind != "optional"]
             if missing:
                 raise ValueError(f"[onnx] inputs are missing: expected {[p.name for p in model.inputs]}, got none for {missing}")
             if options is None and not places:

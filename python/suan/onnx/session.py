@@ -19,6 +19,8 @@ class NodeArg:
 
 
 def _to_engine(value):
+    if type(value) is numpy.ndarray and value.dtype.kind not in "OUS":
+        return value   # read in place
     if value is None or isinstance(value, (_c.Tensor, dict)):
         return value
     if isinstance(value, (list, tuple)):
@@ -27,10 +29,15 @@ def _to_engine(value):
     if array.dtype.kind in "OUS":
         texts = [t if isinstance(t, bytes) else str(t).encode() for t in array.ravel().tolist()]
         return (array.shape, texts)
-    return array   # read in place
+    return array
+
+
+_AS_BITS = frozenset((_c.bfloat16, *NARROW))
 
 
 def _to_numpy(value):
+    if type(value) is _c.Tensor and value.dtype not in _AS_BITS:
+        return numpy.asarray(_c.ArrayView(value))
     if value is None or isinstance(value, dict):
         return value
     if isinstance(value, list):
@@ -40,8 +47,8 @@ def _to_numpy(value):
         array = numpy.empty(len(texts), dtype=object)
         array[:] = [t.decode(errors="surrogateescape") for t in texts]
         return array.reshape(shape)
-    if value.dtype is _c.bfloat16 or value.dtype in NARROW:
-        import ml_dtypes  # noqa: F401: numpy() gives its types from now on
+    import ml_dtypes  # noqa: F401: numpy() gives its types from now on
+
     return numpy.asarray(value.numpy())
 
 
