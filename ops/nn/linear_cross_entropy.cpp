@@ -31,7 +31,7 @@ OpDef op_def_linear_cross_entropy() {
           .doc = "cross_entropy(x · weightᵀ, targets) for x [rows, width], weight [classes, "
                  "width], by chunks of rows. Where a gradient will be wanted it is taken at once, "
                  "while a chunk's scores are in cache (Hsu et al. 2024, Liger), so they are never "
-                 "computed twice nor kept.",
+                 "computed twice nor kept. f16 and bf16 give a loss in f32.",
           .inputs = {{"x", floating_types},
                      {"weight", floating_types},
                      {"targets", dtype_bit(DType::i64), Arity::required, 2}},

@@ -17,10 +17,11 @@ std::vector<TensorType> infer(const InferContext& c) {
   const std::string& r = c.attrs.string(1);
   if (r != "mean" && r != "sum")
     c.fail<ValueError>("wrong reduction: expected 'mean' or 'sum', got '{}'", r);
-  auto gradient = [&](int i) {
-    return TensorType{c.dtype(i), c.attrs.boolean(2) ? c.shape(i) : Shape{0}, c[i].device};
+  auto gradient = [&](int i, DType t) {
+    return TensorType{t, c.attrs.boolean(2) ? c.shape(i) : Shape{0}, c[i].device};
   };
-  return {{c.dtype(0), {}, c[0].device}, gradient(0), gradient(1)};
+  const DType t = ops::statistic_type(c.dtype(0));
+  return {{t, {}, c[0].device}, gradient(0, c.dtype(0)), gradient(1, t)};
 }
 
 // The softmax less the target, per row times what the reduction gives that row.
@@ -40,6 +41,8 @@ Pieces pieces(const Tensor& x, const Tensor& w, const Tensor& targets, const Att
   s.loss = neg(sum(lp * e.target * s.factor));
   s.p = exp(lp);
   s.difference = (s.p - e.target) * s.factor;
+  // As the products of bf16 take it. f16 is not rounded: most of these numbers are too small for it.
+  if (x.dtype() == DType::bf16) s.difference = cast(cast(s.difference, DType::bf16), t);
   return s;
 }
 
@@ -47,12 +50,9 @@ Tensors compose(const ComposeContext& c) {
   using namespace ops;
   const Pieces s = pieces(c[0], c[1], c[2], c.attrs);
   const DType t = c[0].dtype();
-  if (!c.attrs.boolean(2)) {
-    const Tensor none = zeros({t, {0}, c[0].device()});
-    return {cast(s.loss, t), none, none};
-  }
-  return {cast(s.loss, t), cast(matmul(s.difference, s.w), t),
-          cast(matmul(transpose(s.difference, 0, 1), s.x), t)};
+  if (!c.attrs.boolean(2))
+    return {s.loss, zeros({t, {0}, c[0].device()}), zeros({s.loss.dtype(), {0}, c[0].device()})};
+  return {s.loss, cast(matmul(s.difference, s.w), t), matmul(transpose(s.difference, 0, 1), s.x)};
 }
 
 void vjp(VjpContext& c) {
@@ -62,8 +62,8 @@ void vjp(VjpContext& c) {
   const bool kept = c.attrs.boolean(2);
   if (c.grad(0).defined()) {
     if (kept) {
-      if (c.needs(0)) dx = c.out(1) * c.grad(0);
-      if (c.needs(1)) dw = c.out(2) * c.grad(0);
+      if (c.needs(0)) dx = cast(cast(c.out(1), c.grad(0).dtype()) * c.grad(0), c.dtype(0));
+      if (c.needs(1)) dw = cast(c.out(2) * c.grad(0), c.dtype(1));
     } else {
       const Pieces s = pieces(c.in(0), c.in(1), c.in(2), c.attrs);
       const Tensor d = s.difference * cast(c.grad(0), s.p.dtype());
@@ -95,7 +95,8 @@ OpDef op_def_linear_cross_entropy_forward() {
   return {
       .name = "linear_cross_entropy_forward",
       .doc = "The loss of linear_cross_entropy and, with with_grad, its gradients for x and "
-             "weight (empty tensors without).",
+             "weight (empty tensors without). Of f16 and bf16 the loss and the weight's gradient, sums over all "
+             "rows, are f32.",
       .inputs = {{"x", floating_types},
                  {"weight", floating_types},
                  {"targets", dtype_bit(DType::i64), Arity::required, 2}},

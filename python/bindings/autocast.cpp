@@ -38,7 +38,8 @@ State& state() {
   return s;
 }
 
-// Products compute in the low dtype, losses in float32, as torch's on the CPU. Normalising layers need one dtype for
+// Products compute in the low dtype, losses in float32, as torch's on the CPU; a head with its loss multiplies in the
+// low dtype and goes on in float32. Normalising layers need one dtype for
 // input and weights, and take the wider. All others compute in what they are given.
 Precision precision_of(const OpDef& op) {
   static const auto* table = [] {
@@ -47,9 +48,9 @@ Precision precision_of(const OpDef& op) {
       for (const char* n : names) (*t)[size_t(suan::op(n).id)] = p;
     };
     mark(Precision::low, {"linear", "matmul", "bmm", "einsum", "tensordot", "conv", "conv_input_grad",
-                          "attention"});
+                          "attention", "linear_cross_entropy"});
     mark(Precision::full, {"cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1", "huber_loss", "kl_div",
-                           "bce_with_logits", "prod", "linear_cross_entropy"});
+                           "bce_with_logits", "prod"});
     mark(Precision::widest, {"layer_norm", "rms_norm", "group_norm", "batch_norm"});
     return t;
   }();
@@ -88,12 +89,15 @@ bool autocast_active() { return state().depth > 0; }
 
 void autocast_inputs(const OpDef& op, std::span<Tensor> in) {
   State& s = state();
-  const Precision p = precision_of(op);
+  Precision p = precision_of(op);
   if (p == Precision::as_given) return;
   const auto first = std::find_if(in.begin(), in.end(), [](const Tensor& t) { return t.defined(); });
   if (first == in.end()) return;
   const Setting& now = s.settings[size_t(first->device().type)];
   if (!now.enabled) return;
+  // Its gradients are taken before a loss is scaled, so they may be too small for f16.
+  static const auto head = suan::op("linear_cross_entropy").id;
+  if (op.id == head && now.dtype == DType::f16) p = Precision::full;
   // Input, weight and bias: running statistics beyond them are written to, and keep their dtype.
   if (p == Precision::widest) in = in.first(std::min<size_t>(in.size(), 3));
   DType widest = now.dtype;
