@@ -95,7 +95,12 @@ const onnx::Port& port(const std::vector<onnx::Port>& ports, int32_t i, const ch
     fail<ValueError>("c_api", "no such {}: expected 0 to {}, got {}", what, int64_t(ports.size()) - 1, i);
   return ports[size_t(i)];
 }
-const onnx::Port& input_port(const suan_session* s, int32_t i) { return port(need(s, "a session").session.inputs(), i, "input"); }
+// Defaults follow the inputs.
+const onnx::Port& input_of(const onnx::Session& s, int32_t i) {
+  const int32_t n = int32_t(s.inputs().size());
+  return i < n || s.defaults().empty() ? port(s.inputs(), i, "input") : port(s.defaults(), i - n, "default after the inputs");
+}
+const onnx::Port& input_port(const suan_session* s, int32_t i) { return input_of(need(s, "a session").session, i); }
 const onnx::Port& output_port(const suan_session* s, int32_t i) { return port(need(s, "a session").session.outputs(), i, "output"); }
 
 // ONNX's number of a type: the importer's table read backwards.
@@ -212,20 +217,24 @@ SUAN_PORTS(input)
 SUAN_PORTS(output)
 #undef SUAN_PORTS
 
+int32_t suan_session_defaults(const suan_session* s) {
+  return or_else(-1, [&] { return int32_t(need(s, "a session").session.defaults().size()); });
+}
+
 suan_status suan_call_create(suan_session* session, suan_call** call) {
   return guarded([&] {
     const onnx::Session& s = need(session, "a session").session;
     suan_call*& made = need(call, "a place for the handle");
     made = new suan_call;
     made->session = &s;
-    made->inputs.resize(s.inputs().size());
+    made->inputs.resize(s.inputs().size() + s.defaults().size());
     made->places.resize(s.outputs().size());
   });
 }
 suan_status suan_call_set_input(suan_call* call, int32_t input, int32_t type, const int64_t* dims, int32_t rank, const void* data) {
   return guarded([&] {
     suan_call& c = need(call, "a call");
-    const onnx::Port& p = port(c.session->inputs(), input, "input");
+    const onnx::Port& p = input_of(*c.session, input);
     c.inputs[size_t(input)] = over(type, dims, rank, data, p.name);
   });
 }

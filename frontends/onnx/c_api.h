@@ -69,6 +69,8 @@ SUAN_C_API int32_t suan_session_input_type(const suan_session* session, int32_t 
 SUAN_C_API int32_t suan_session_input_rank(const suan_session* session, int32_t input);
 SUAN_C_API int64_t suan_session_input_dim(const suan_session* session, int32_t input, int32_t dim);
 SUAN_C_API const char* suan_session_input_dim_name(const suan_session* session, int32_t input, int32_t dim);
+/* Initializers that the file lists as inputs too. They are numbered after the inputs, and a call may set them. */
+SUAN_C_API int32_t suan_session_defaults(const suan_session* session);
 SUAN_C_API int32_t suan_session_outputs(const suan_session* session);
 SUAN_C_API const char* suan_session_output_name(const suan_session* session, int32_t output);
 SUAN_C_API int32_t suan_session_output_type(const suan_session* session, int32_t output);

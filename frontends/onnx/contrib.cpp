@@ -291,6 +291,7 @@ std::vector<Mapping> contrib_ops() {
       SUAN_MS("GatedRMSNorm", build_gated_rms_norm),
       SUAN_MS("GatherND", [](Call& c) { return as_onnx(c, "GatherND", 13); }),
       SUAN_MS("Gelu", [](Call& c) -> Values { return {gelu(c[0])}; }),
+      SUAN_MS("GridSample", [](Call& c) { return as_onnx(c, "GridSample", 16); }),
       SUAN_MS("GroupNorm", [](Call& c) { return group_norm(c, false); }),
       SUAN_MS("Inverse", build_inverse),
       SUAN_MS("NhwcConv", build_nhwc_conv),

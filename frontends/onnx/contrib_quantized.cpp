@@ -202,6 +202,61 @@ FourBits four_bits(const Call& c, int64_t n, int64_t blocks, int64_t block) {
   return w;
 }
 
+// Bytes [rows, packed] of several values each, the first in the low bits, as whole numbers [rows, columns].
+Tensor from_bits(const Tensor& bytes, int64_t bits, int64_t columns) {
+  const int64_t each = 8 / bits, rows = bytes.dim(0), packed = bytes.dim(1);
+  Tensor rest = cast(reshape(bytes, {rows, packed, 1}), DType::f32);
+  if (each == 1) return reshape(rest, {rows, columns});
+  Tensors values;
+  const double base = double(1 << bits);
+  for (int64_t i = 0; i < each; ++i) {
+    const Tensor above = apply(SUAN_OP("floor"), {rest * (1 / base)});
+    values.push_back(rest - above * base);
+    rest = above;
+  }
+  return slice(reshape(apply(SUAN_OP("cat"), values, {int64_t(2)}), {rows, packed * each}), 1, 0, columns);
+}
+
+// Rows of a table whose blocks along one axis have a scale (and a zero point) each: data, indices, scales, zero points.
+Values build_gather_blocks(Call& c) {
+  need(c, 3);
+  const int rank = c[0].rank(), from = c.axis(c.integer("gather_axis", 0), rank), along = c.axis(c.integer("quantize_axis", 1), rank);
+  const int64_t block = c.integer("block_size", 128), bits = c.integer("bits", 4);
+  const bool bytes = c[0].dtype() == DType::u8, packed = bytes && bits < 8;
+  if (block < 1) c.fail<ValueError>("bad block_size: expected 1 or more, got {}", block);
+  if (bytes && bits != 2 && bits != 4 && bits != 8) c.fail<ValueError>("bad bits: expected 2, 4 or 8, got {}", bits);
+  if (from == along) c.fail<ValueError>("bad axes: expected values from another axis than the blocks', got {} for both", along);
+  if (packed && along != rank - 1) c.fail<ValueError>("bad quantize_axis: expected the last one of packed bytes, got {}", along);
+  if (c[2].rank() != rank || (c.has(3) && c[3].rank() != rank))
+    c.fail<ShapeError>("scales and zero points do not fit: expected {} dimensions, got {}", rank, to_string((c.has(3) ? c[3] : c[2]).type()));
+  const int64_t each = packed ? 8 / bits : 1, size = c[0].dim(along) * each, blocks = (size + block - 1) / block;
+  const Attrs at{{"axis", {int64_t(from)}}};
+  auto rows = [&](int i, int64_t length) {   // chosen, as numbers, `length` of them along the axis of blocks
+    if (c[i].dim(along) != (packed && i != 2 ? (length + each - 1) / each : length))
+      c.fail<ShapeError>("input {} does not fit: expected {} values of {} in a block along axis {}, got {}", i, length, block, along, to_string(c[i].type()));
+    const Tensor t = other(c, "Gather", 13, {c.value(i), c.value(1)}, &at);
+    if (i == 2 || !packed) return cast(t, DType::f32);
+    const int64_t bytes_of_row = t.dim(-1);
+    Shape shape = t.shape();
+    shape[shape.size() - 1] = length;
+    return reshape(from_bits(reshape(t, {t.numel() / std::max<int64_t>(bytes_of_row, 1), bytes_of_row}), bits, length), shape);
+  };
+  const int axis = along + (from < along ? c[1].rank() - 1 : 0);
+  auto spread = [&](const Tensor& t) {   // each for its block
+    Shape wide, whole = t.shape();
+    for (int i = 0; i < t.rank(); ++i) {
+      wide.push_back(t.dim(i));
+      if (i == axis) wide.push_back(block);
+    }
+    whole[axis] = blocks * block;
+    return slice(reshape(expand(apply(SUAN_OP("unsqueeze"), {t}, {int64_t(axis + 1)}), wide), whole), axis, 0, size);
+  };
+  Tensor y = rows(0, size);
+  if (c.has(3)) y = y - spread(rows(3, blocks));
+  else if (bytes) y = y - double(1 << (bits - 1));
+  return {cast(y * spread(rows(2, blocks)), c[2].dtype())};
+}
+
 // Weights [n, blocks of k, bytes]: values of 8, 4 or 2 bits, the first in the low bits, each block with its scale.
 Values build_matmul_bits(Call& c) {
   need(c, 3);
@@ -222,16 +277,7 @@ Values build_matmul_bits(Call& c) {
     if (bytes.dtype() != DType::u8 || bytes.numel() != rows * packed)
       c.fail<ShapeError>("packed values do not fit: expected {} bytes for {}x{} of {} bits, got {}", rows * packed, rows, columns, bits,
                          to_string(bytes.type()));
-    Tensor rest = cast(reshape(bytes, {rows, packed, 1}), DType::f32);
-    if (each == 1) return reshape(rest, {rows, columns});
-    Tensors values;
-    const double base = double(1 << bits);
-    for (int64_t i = 0; i < each; ++i) {
-      const Tensor above = apply(SUAN_OP("floor"), {rest * (1 / base)});
-      values.push_back(rest - above * base);
-      rest = above;
-    }
-    return slice(reshape(apply(SUAN_OP("cat"), values, {int64_t(2)}), {rows, packed * each}), 1, 0, columns);
+    return from_bits(reshape(bytes, {rows, packed}), bits, columns);
   };
   if (c[2].numel() != n * blocks)
     c.fail<ShapeError>("scales do not fit: expected {} for {} blocks of {} rows, got {}", n * blocks, blocks, n, to_string(c[2].type()));
@@ -275,6 +321,7 @@ std::vector<Mapping> contrib_quantized_ops() {
       SUAN_MS("DequantizeLinear", [](Call& c) { return as_linear<21>(c, "DequantizeLinear"); }),
       SUAN_MS("DynamicQuantizeLSTM", build_dynamic_quantize_lstm),
       SUAN_MS("DynamicQuantizeMatMul", build_dynamic_quantize_matmul),
+      SUAN_MS("GatherBlockQuantized", build_gather_blocks),
       SUAN_MS("MatMulIntegerToFloat", build_matmul_integer_to_float),
       SUAN_MS("MatMulNBits", build_matmul_bits),
       SUAN_MS("NhwcMaxPool", build_nhwc_max_pool),

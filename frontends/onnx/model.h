@@ -56,6 +56,11 @@ struct MappedWeight;
 
 struct Model {
   Graph graph;
+  // Initializers that are inputs too: a call may give others. Their slots are those of `unfolded`, the graph as the file
+  // has it, which is kept only where there are some.
+  std::vector<Port> defaults;
+  std::vector<int> default_slots;
+  std::shared_ptr<const Graph> unfolded;
   Metadata meta;
   std::map<std::string, int> op_counts;
   int64_t weight_bytes = 0, mapped_bytes = 0;
@@ -67,8 +72,10 @@ void find_last_reads(Graph& g);
 
 // `memory_limit`: what computing with constants may take on the way. Unless they are folded, `constants` of the graph
 // are its initializers, in the file's order.
-Model read_model(const std::filesystem::path& path, int64_t memory_limit, bool fold = true);
-Model read_model(std::string_view bytes, int64_t memory_limit, bool fold = true);
+// `given`: initializers that the caller has, instead of the file's.
+using Given = std::map<std::string, Tensor>;
+Model read_model(const std::filesystem::path& path, int64_t memory_limit, bool fold = true, const Given& given = {});
+Model read_model(std::string_view bytes, int64_t memory_limit, bool fold = true, const Given& given = {});
 int64_t free_memory();   // of the machine and its cgroup
 int64_t fold_bytes(const Model& m, int64_t memory_limit);
 // The same kind of error with another text; called while `e` is handled.

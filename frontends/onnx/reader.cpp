@@ -54,8 +54,8 @@ struct Scope {
 
 class Importer {
  public:
-  Importer(TensorReader& tensors, const ::onnx::ModelProto& proto, int64_t memory_limit)
-      : tensors_(tensors), proto_(proto) {
+  Importer(TensorReader& tensors, const ::onnx::ModelProto& proto, int64_t memory_limit, const Given& given)
+      : tensors_(tensors), proto_(proto), given_(given) {
     for (const FunctionProto& f : proto.functions())
       if (!functions_.emplace(plain_domain(f.domain()) + "." + f.name() + "." + f.overload(), &f).second)
         fail<ValueError>("onnx", "function '{}' is defined twice: expected one body, got another", f.name());
@@ -65,6 +65,8 @@ class Importer {
   void graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const std::vector<Cut>* cuts,
              std::string_view bytes, const AttrMap* arguments);
   std::map<std::string, int> counts;
+  std::vector<Port> defaults;
+  std::vector<int> default_slots;
 
  private:
   using Ports = std::map<std::string, Port, std::less<>>;
@@ -77,6 +79,22 @@ class Importer {
     const std::string named = fmt::format("'{}'", t.name());
     if (t.name().empty() || std::string_view(e.what()).find(named) != std::string_view::npos) throw;
     rethrow(e, fmt::format("{} (tensor {})", e.what(), named));
+  }
+  Value initializer(const ::onnx::TensorProto& t, std::string_view raw, bool outermost) {
+    const auto it = outermost ? given_.find(t.name()) : given_.end();
+    if (it == given_.end()) return tensor(t, raw);
+    const Tensor& have = it->second;
+    if (is_string_type(t.data_type())) fail<TypeError>("onnx", "given initializer '{}' does not fit: expected strings, got {}", t.name(), to_string(have.type()));
+    TensorType want{dtype_of_onnx(t.data_type()), {}, {}};
+    if (t.dims_size() > max_rank) fail<ShapeError>("onnx", "too many dimensions of '{}': expected at most {}, got {}", t.name(), max_rank, t.dims_size());
+    bool fits = have.dtype() == want.dtype && have.rank() == t.dims_size();
+    for (int i = 0; fits && i < t.dims_size(); ++i) fits = have.dim(i) == t.dims(i);
+    if (!fits) {
+      std::string dims;
+      for (int64_t d : t.dims()) dims += (dims.empty() ? "" : "x") + std::to_string(d);
+      fail<ShapeError>("onnx", "given initializer '{}' does not fit: expected {} of [{}], got {}", t.name(), name(want.dtype), dims, to_string(have.type()));
+    }
+    return Eval::eagerly([&] { return ops::contiguous(have); });
   }
   Value sparse(const ::onnx::SparseTensorProto& t) {
     const MemoryBudget budget(sparse_left_);
@@ -97,6 +115,7 @@ class Importer {
   std::shared_ptr<const Graph> function(const FunctionProto& f, const AttrMap& given);
   TensorReader& tensors_;
   const ::onnx::ModelProto& proto_;
+  const Given& given_;
   std::map<std::string, const FunctionProto*> functions_;
   std::set<const FunctionProto*> active_;
   std::unordered_map<const void*, Value> read_;   // attributes of functions, for their next call
@@ -178,7 +197,7 @@ void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope*
     if (t.name().empty()) fail<ValueError>("onnx", "initializer {} has no name: expected one, got none", i);
     std::string_view raw;
     if (cuts && (*cuts)[size_t(i)].bytes) raw = bytes.substr((*cuts)[size_t(i)].offset, (*cuts)[size_t(i)].bytes);
-    g.constants.emplace_back(scope.define(t.name()), tensor(t, raw));
+    g.constants.emplace_back(scope.define(t.name()), initializer(t, raw, !parent));
   }
   for (const auto& t : p.sparse_initializer()) {
     if (t.values().name().empty()) fail<ValueError>("onnx", "sparse initializer has no name: expected one of its values, got none");
@@ -191,6 +210,9 @@ void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope*
     Port port = port_of(v);
     if (auto it = scope.slots.find(v.name()); it != scope.slots.end()) {  // an initializer's declaration
       check_declared(port, g.constants[size_t(it->second)].second, "initializer", true);
+      if (parent) continue;
+      defaults.push_back(std::move(port));
+      default_slots.push_back(it->second);
       continue;
     }
     if (!parent && (v.type().value_case() == TypeProto::VALUE_NOT_SET || (v.type().has_tensor_type() && !v.type().tensor_type().elem_type())))
@@ -433,7 +455,7 @@ std::string one_line(std::string text) {
 }
 
 Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std::filesystem::path& folder, int64_t memory_limit,
-            bool fold) {
+            bool fold, const Given& given) {
   Skeleton skeleton = cut_weights(bytes);
   ::onnx::ModelProto proto;
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(skeleton.bytes.data()), int(std::min<size_t>(skeleton.bytes.size(), INT_MAX)));
@@ -450,12 +472,20 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   check_versions(proto, meta.opsets);
   if (meta.opsets.empty()) meta.opsets[""] = 1;
   TensorReader tensors(bytes, std::move(file), folder);
-  Importer importer(tensors, proto, memory_limit);
+  for (const auto& [name, t] : given)
+    if (std::none_of(proto.graph().initializer().begin(), proto.graph().initializer().end(), [&](const auto& p) { return p.name() == name; }))
+      fail<ValueError>("onnx", "no initializer '{}': expected the name of one to be replaced, got another", name);
+  Importer importer(tensors, proto, memory_limit, given);
   importer.graph(m.graph, proto.graph(), meta.opsets, nullptr, &skeleton.cuts, bytes, nullptr);
   m.op_counts = std::move(importer.counts);
   m.weight_bytes = tensors.counted().all;
   m.mapped_bytes = tensors.counted().mapped;
   m.mapped = std::make_shared<std::vector<MappedWeight>>(std::move(tensors.mapped()));
+  if (fold && !importer.defaults.empty()) {
+    m.defaults = std::move(importer.defaults);
+    m.default_slots = std::move(importer.default_slots);
+    m.unfolded = std::make_shared<const Graph>(m.graph);
+  }
   if (fold) fold_constants(m.graph, fold_bytes(m, memory_limit));
   return m;
 }
@@ -498,18 +528,19 @@ int64_t fold_bytes(const Model& m, int64_t memory_limit) {
   return std::min(memory_limit, std::max(least_fold_bytes, 16 * m.weight_bytes));
 }
 
-Model read_model(const std::filesystem::path& path, int64_t memory_limit, bool fold) {
+Model read_model(const std::filesystem::path& path, int64_t memory_limit, bool fold, const Given& given) {
   auto file = std::make_shared<MappedFile>(path);
   try {
-    return parse(file->bytes(), file, path.has_parent_path() ? path.parent_path() : std::filesystem::path("."), memory_limit, fold);
+    return parse(file->bytes(), file, path.has_parent_path() ? path.parent_path() : std::filesystem::path("."), memory_limit, fold,
+                 given);
   } catch (const Interrupted&) {
     throw;
   } catch (const Error& e) {
     rethrow(e, one_line(fmt::format("{} (file '{}')", e.what(), path.string())));
   }
 }
-Model read_model(std::string_view bytes, int64_t memory_limit, bool fold) try {
-  return parse(bytes, nullptr, {}, memory_limit, fold);
+Model read_model(std::string_view bytes, int64_t memory_limit, bool fold, const Given& given) try {
+  return parse(bytes, nullptr, {}, memory_limit, fold, given);
 } catch (const Interrupted&) {
   throw;
 } catch (const Error& e) {

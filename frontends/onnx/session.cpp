@@ -90,12 +90,17 @@ struct Session::State {
 
   std::vector<std::vector<int>> symbols;                  // by input and dimension; -1 for a number
   int n_symbols = 0;
+  // By the defaults that calls gave: the same model with these as inputs. Last used first.
+  std::mutex variants_mutex;
+  std::list<std::pair<std::vector<int>, std::shared_ptr<State>>> variants;
+
   bool openable = true;                                   // so far
   std::vector<Opened> opened;
   std::atomic<uint64_t> laid_out{0};
 
   template <class Source>
   void load(const Source& source, const SessionOptions& given);
+  std::shared_ptr<State> variant(const std::vector<int>& given);
   void check_peak(const Plan& plan) const;
   std::string sizes_of(std::span<const Value> in) const;
   std::vector<Value> run(std::vector<Value> in, const Places& places);
@@ -144,6 +149,7 @@ void Session::State::fix_sizes() {
     for (const auto& [name, size] : sizes)
       if (size < 0) fail<ValueError>("onnx", "bad size of dimension '{}': expected 0 or more, got {}", name, size);
   fix(model.graph.inputs, [](auto& left, const std::string& name) { left.erase(name); });
+  fix(model.defaults, [](auto& left, const std::string& name) { left.erase(name); });
   fix(model.graph.outputs, [](auto&, const std::string&) {});
   for (const auto& left : {names, kinds})
     if (!left.empty())
@@ -539,7 +545,8 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   const ThreadLimit threads(options.threads);
   using Clock = std::chrono::steady_clock;
   const Clock::time_point began = Clock::now();
-  model = read_model(source, options.memory_limit);
+  model = read_model(source, options.memory_limit, true, options.initializers);
+  options.initializers.clear();
   constexpr int64_t much = 1 << 20;
   if (model.weight_bytes - model.mapped_bytes > much) trim_memory();   // the parsed file held them too
   fix_sizes();
@@ -547,6 +554,40 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",
       std::chrono::duration<double>(Clock::now() - began).count() * 1e3, model.graph.nodes.size(), model.weight_bytes,
       model.mapped_bytes);
+}
+
+// Folded anew: what follows from other values is another program.
+std::shared_ptr<Session::State> Session::State::variant(const std::vector<int>& given) {
+  constexpr size_t most_variants = 4;
+  std::lock_guard lock(variants_mutex);
+  for (auto it = variants.begin(); it != variants.end(); ++it)
+    if (it->first == given) {
+      variants.splice(variants.begin(), variants, it);
+      return it->second;
+    }
+  auto made = std::make_shared<State>();
+  made->options = options;
+  Model& m = made->model;
+  m.meta = model.meta;
+  m.weight_bytes = model.weight_bytes;
+  m.mapped_bytes = model.mapped_bytes;
+  m.mapped = model.mapped;
+  m.graph = *model.unfolded;
+  m.graph.inputs = model.graph.inputs;   // with their sizes
+  m.graph.outputs = model.graph.outputs;
+  std::set<int> open;
+  for (int i : given) {
+    open.insert(model.default_slots[size_t(i)]);
+    m.graph.in.push_back(model.default_slots[size_t(i)]);
+    m.graph.inputs.push_back(model.defaults[size_t(i)]);
+  }
+  std::erase_if(m.graph.constants, [&](const auto& c) { return open.count(c.first) > 0; });
+  fold_constants(m.graph, fold_bytes(m, options.memory_limit));
+  made->find_symbols();
+  variants.emplace_front(given, made);
+  if (variants.size() > most_variants) variants.pop_back();
+  say(1, "translated anew with {} of the file's initializers as inputs", given.size());
+  return made;
 }
 
 Session::Session(const std::filesystem::path& path, const SessionOptions& options) : state_(std::make_unique<State>()) {
@@ -560,6 +601,7 @@ Session::Session(Session&&) noexcept = default;
 
 const std::vector<Port>& Session::inputs() const { return state_->model.graph.inputs; }
 const std::vector<Port>& Session::outputs() const { return state_->model.graph.outputs; }
+const std::vector<Port>& Session::defaults() const { return state_->model.defaults; }
 
 namespace {
 
@@ -730,13 +772,20 @@ std::vector<Value> Session::State::run(std::vector<Value> in, const Places& plac
 }
 
 std::vector<Value> Session::run(std::span<const Value> inputs, const RunOptions& options) const {
-  State& s = *state_;
-  const Graph& g = s.model.graph;
+  const size_t n = state_->model.graph.inputs.size(), n_defaults = state_->model.defaults.size();
   if (!(options.timeout >= 0)) fail<ValueError>("onnx", "bad timeout: expected 0 or more seconds, got {}", options.timeout);
-  if (inputs.size() > g.inputs.size())
-    fail<ValueError>("onnx", "too many inputs: expected {}, got {}", g.inputs.size(), inputs.size());
-  std::vector<Value> in(inputs.begin(), inputs.end());
-  in.resize(g.inputs.size());
+  if (inputs.size() > n + n_defaults) fail<ValueError>("onnx", "too many inputs: expected {}, got {}", n + n_defaults, inputs.size());
+  std::vector<Value> in(inputs.begin(), inputs.begin() + int64_t(std::min(n, inputs.size())));
+  in.resize(n);
+  std::vector<int> given;
+  for (size_t i = n; i < inputs.size(); ++i)
+    if (!inputs[i].absent()) {
+      given.push_back(int(i - n));
+      in.push_back(inputs[i]);
+    }
+  const std::shared_ptr<State> other = given.empty() ? nullptr : state_->variant(given);
+  State& s = other ? *other : *state_;
+  const Graph& g = s.model.graph;
   for (size_t i = 0; i < in.size(); ++i) check_input(g.inputs[i], in[i]);
   const Places places(options.into, g.outputs);
   const ThreadLimit threads(s.options.threads);
@@ -827,6 +876,10 @@ void Session::trim() const {
     std::lock_guard lock(state_->mutex);
     for (const std::shared_ptr<Planned>& p : state_->plans)
       if (p->pool) p->pool->trim();
+  }
+  {
+    std::lock_guard lock(state_->variants_mutex);
+    state_->variants.clear();
   }
   state_->arenas->trim();
   trim_memory();

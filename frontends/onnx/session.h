@@ -44,6 +44,9 @@ struct SessionOptions {
   int threads = 0;         // that work on one call, its caller included; 0: as many as num_threads()
   // Sizes of dimensions by their name, and by their denotation ("DATA_BATCH"): the model then has these sizes only.
   std::map<std::string, int64_t> sizes, sizes_by_denotation;
+  // Initializers by name instead of the file's, of the same types and shapes; not copied unless they are packed, so they
+  // must not be written while the session lives. ValueError where the model has none of that name.
+  std::map<std::string, Tensor> initializers;
   bool name_nodes = false;    // profiles name the model's nodes; the names are kept until the process ends
   // Told what the session does: 0 details, 1 facts, 2 warnings. Called on the thread that uses the session.
   std::function<void(int severity, const std::string& message)> log;
@@ -100,7 +103,10 @@ class SUAN_ONNX_API Session {
 
   const std::vector<Port>& inputs() const;    // without initializers
   const std::vector<Port>& outputs() const;
-  // Values in the order of inputs(); trailing optional ones may be left out. Outputs in the order of outputs().
+  // Initializers that the file lists as inputs too: a call may give others.
+  const std::vector<Port>& defaults() const;
+  // Values in the order of inputs(), then of defaults(); trailing optional ones may be left out, and nothing means the
+  // file's own for a default. Outputs in the order of outputs().
   std::vector<Value> run(std::span<const Value> inputs, const RunOptions& options = {}) const;
   // Plans for inputs of these types, and says what a call will take. StateError where that depends on data.
   MemoryNeed memory(std::span<const TensorType> inputs) const;

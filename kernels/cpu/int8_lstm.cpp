@@ -1,5 +1,5 @@
 // The steps of an LSTM with an 8-bit recurrent weight. Rows know nothing of one another: a task takes some rows of one
-// direction through all steps, so that nobody waits between them.
+// direction through all steps, so that nobody waits between them. One row alone is cut by units at each step instead.
 #include <algorithm>
 
 #include "core/op.h"
@@ -23,7 +23,7 @@ void run(const void* state, const KernelArgs& x) {
   const int64_t columns = s.groups * columns_of_group, panel_bytes = int8_panel_bytes(s.hidden);
   const auto at = [&](int i) { return static_cast<const float*>(x.in[i]); };
   uint8_t* quantised = static_cast<uint8_t*>(x.workspace);
-  parallel_for(s.directions * s.chunks, [&](int64_t task) {
+  const auto rows_through = [&](int64_t task, int64_t parts) {
     const int64_t d = task / s.chunks, first = task % s.chunks * s.rows, n = std::min(s.rows, s.batch - first);
     if (n <= 0) return;
     const int64_t of_state = (d * s.batch + first) * s.hidden;
@@ -52,7 +52,7 @@ void run(const void* state, const KernelArgs& x) {
         if (centred) row_sums[i] = sum_of_bytes(q + i * s.lda, s.hidden);
       }
       float* y = static_cast<float*>(x.out[0]) + ((t * s.directions + d) * s.batch + first) * s.hidden;
-      for (int64_t g = 0; g < s.groups; ++g) {
+      const auto of_group = [&](int64_t g) {
         alignas(64) float tile[int8_max_rows * columns_of_group];
         int8_multiply(q, s.lda, n, s.hidden, panels + g * 2 * panel_bytes, columns_of_group,
                       [&](const int32_t* sums, const int32_t*, int64_t row0, int64_t rows, int64_t col0, int64_t) {
@@ -86,9 +86,20 @@ void run(const void* state, const KernelArgs& x) {
           store_partial(h + cell, out, live);
           store_partial(y + cell, out, live);
         }
-      }
+      };
+      if (parts == 1)
+        for (int64_t g = 0; g < s.groups; ++g) of_group(g);
+      else
+        parallel_for(parts, [&](int64_t part) {
+          for (int64_t g = part * s.groups / parts; g < (part + 1) * s.groups / parts; ++g) of_group(g);
+        });
     }
-  });
+  };
+  // Worth a meeting of threads at each step: some microseconds of the weight's reading.
+  constexpr int64_t most_parts = 4, least_bytes = 128 << 10;
+  const int64_t tasks = s.directions * s.chunks;
+  if (tasks == 1) rows_through(0, std::clamp<int64_t>(s.groups * 2 * panel_bytes / least_bytes, 1, std::min(most_parts, s.groups)));
+  else parallel_for(tasks, [&](int64_t task) { rows_through(task, 1); });
 }
 
 Prepared prepare(const KernelDesc& d) {

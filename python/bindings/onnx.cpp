@@ -164,6 +164,12 @@ onnx::SessionOptions options_from(const nb::dict& given) {
     else if (name == "sizes") o.sizes = sizes_from(value);
     else if (name == "sizes_by_denotation") o.sizes_by_denotation = sizes_from(value);
     else if (name == "name_nodes") o.name_nodes = nb::cast<bool>(value);
+    else if (name == "initializers")
+      for (auto [which, tensor] : nb::cast<nb::dict>(value)) {
+        const Value v = value_from(tensor);
+        if (!v.is_tensor()) fail<TypeError>("onnx", "initializer '{}': expected a tensor, got {}", nb::cast<std::string>(which), onnx::describe(v));
+        o.initializers[nb::cast<std::string>(which)] = v.tensor();
+      }
     else if (name != "log")
       fail<ValueError>("onnx", "unknown option: expected one of Session's, got '{}'", name);
   }
@@ -299,6 +305,7 @@ void bind_onnx(nb::module_& m) {
       .def("metadata", [](const PySession& py) { return metadata_of(*py.session); })
       .def("inputs", [](const PySession& py) { return ports(py.session->inputs()); })
       .def("outputs", [](const PySession& py) { return ports(py.session->outputs()); })
+      .def("defaults", [](const PySession& py) { return ports(py.session->defaults()); })
       .def("operators", [](const PySession& py) {
         nb::dict d;
         for (const auto& [name, n] : py.session->operators()) d[name.c_str()] = n;

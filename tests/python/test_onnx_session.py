@@ -175,8 +175,6 @@ def test_refused_options():
         o.optimized_model_filepath = "out.onnx"
     with pytest.raises(NotThere, match="custom op libraries"):
         o.register_custom_ops_library("ops.so")
-    with pytest.raises(NotThere, match="initializers from outside"):
-        o.add_initializer("w", None)
     with pytest.raises(NotThere, match="'session.made_up' is not supported"):
         o.add_session_config_entry("session.made_up", "1")
     with pytest.raises(NotThere, match="expected one of .'0',., got '1'"):
@@ -275,6 +273,91 @@ def test_dimensions_are_overridden():
     assert ort.InferenceSession(m.SerializeToString(), o).get_inputs()[0].shape == [2, 6]
     with pytest.raises(ValueError, match="no dimension 'rows'"):
         ort.Session(classifier(), sizes={"rows": 2})
+
+
+def with_defaults(ir_version=10):
+    """The classifier's weight v, the bias and what is folded from it, as inputs that have defaults."""
+    nodes = [h.make_node("MatMul", ["x", "w"], ["a"]), h.make_node("Relu", ["a"], ["b"]), h.make_node("MatMul", ["b", "v"], ["c"]),
+             h.make_node("Mul", ["bias", "two"], ["d"]), h.make_node("Add", ["c", "d"], ["y"])]
+    initializers = [numpy_helper.from_array(v, k) for k, v in
+                    {**WEIGHTS, "bias": drawn(4, seed=2), "two": np.float32([2])}.items()]
+    inputs = [floats("x", "batch", 6), floats("v", 8, "k"), floats("bias", "k")]
+    if ir_version < 4:
+        inputs += [floats("w", 6, 8), floats("two", 1)]
+    graph = h.make_graph(nodes, "g", inputs, [floats("y", "batch", "k")], initializers)
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 8)], ir_version=ir_version).SerializeToString()
+
+
+@pytest.mark.parametrize("ir_version", [3, 10])
+def test_defaults_are_overridden(ir_version):
+    s = ort.InferenceSession(with_defaults(ir_version))
+    assert [p.name for p in s.get_inputs()] == ["x"]
+    shown = [(p.name, p.type, p.shape) for p in s.get_overridable_initializers()]
+    assert shown[:2] == [("v", "tensor(float)", [8, "k"]), ("bias", "tensor(float)", ["k"])]
+    x, v, bias = drawn(3, 6, seed=3), drawn(8, 4, seed=4), drawn(4, seed=5)
+    want = lambda x, v=WEIGHTS["v"], bias=drawn(4, seed=2): np.maximum(x @ WEIGHTS["w"], 0) @ v + 2 * bias  # noqa: E731
+    for _ in range(2):
+        close(s.run(None, {"x": x})[0], want(x))
+        close(s.run(None, {"x": x, "bias": bias})[0], want(x, bias=bias))
+        close(s.run(None, {"bias": bias, "x": x[:1], "v": v})[0], want(x[:1], v, bias))
+        close(s.run(None, {"x": x, "v": v})[0], want(x, v))
+    close(s.run(None, {"x": x, "v": v[:, :1], "bias": bias[:1]})[0], want(x, v[:, :1], bias[:1]))   # another size
+    s._model.trim()
+    binding = s.io_binding()
+    binding.bind_cpu_input("x", x)
+    binding.bind_cpu_input("v", v)
+    s.run_with_iobinding(binding)
+    close(binding.get_outputs()[0].numpy(), want(x, v))
+    with pytest.raises(InvalidArgument, match="'v' does not fit: expected 8 in dimension 0"):
+        s.run(None, {"x": x, "v": v.T})
+    with pytest.raises(InvalidArgument, match="'bias' does not fit: expected a tensor of float32"):
+        s.run(None, {"x": x, "bias": bias.astype("f8")})
+    with pytest.raises(InvalidArgument, match="unknown input.*'bias'.*got .'c'"):
+        s.run(None, {"x": x, "c": bias})
+
+
+def test_threads_share_overridden_defaults():
+    s, x = ort.InferenceSession(with_defaults()), drawn(5, 6)
+    wrong = []
+
+    def work(seed):
+        for k in range(20):
+            given = {"v": drawn(8, 4, seed=seed), "bias": drawn(4, seed=k)}
+            feed = {name: given[name] for name in (("v",), ("bias",), ("v", "bias"), ())[(seed + k) % 4]}
+            got = s.run(None, {"x": x, **feed})[0]
+            v, bias = feed.get("v", WEIGHTS["v"]), feed.get("bias", drawn(4, seed=2))
+            if not np.allclose(got, np.maximum(x @ WEIGHTS["w"], 0) @ v + 2 * bias, rtol=1e-5, atol=1e-5):
+                wrong.append((seed, k))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+
+
+def test_initializers_from_outside(tmp_path):
+    m = onnx.load_from_string(classifier())
+    onnx.save(m, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    (tmp_path / "m.data").unlink()
+    x, w = drawn(2, 6), drawn(6, 8, seed=7)
+    given = [ort.OrtValue.ortvalue_from_numpy(a) for a in (w, WEIGHTS["v"])]
+    o = ort.SessionOptions()
+    o.add_external_initializers(["w", "v"], given)
+    want = np.maximum(x @ w, 0) @ WEIGHTS["v"]
+    for source in (tmp_path / "m.onnx", (tmp_path / "m.onnx").read_bytes()):
+        close(ort.InferenceSession(source, o).run(None, {"x": x})[0], want)
+    o = ort.SessionOptions()
+    o.add_initializer("w", given[0])
+    close(ort.InferenceSession(classifier(), o).run(None, {"x": x})[0], want)
+    close(ort.Session(classifier(), initializers={"w": suan.tensor(w)})(x).numpy(), want)
+    for name, value, text in (("w", w.T, "'w' does not fit: expected float32 of .6x8., got"), ("w", w.astype("f8"), "'w' does not fit"),
+                              ("u", w, "no initializer 'u'")):
+        with pytest.raises(ValueError, match=text):
+            ort.Session(classifier(), initializers={name: value})
+    with pytest.raises(InvalidArgument, match="a value for each of"):
+        o.add_external_initializers(["w"], given)
 
 
 def test_run_async():
@@ -579,6 +662,25 @@ def library():
     lib = ctypes.CDLL(str(Path(suan.__file__).parent / "libsuan_onnx.so"))
     lib.suan_last_error.restype = ctypes.c_char_p
     return lib
+
+
+def test_c_defaults():
+    lib, data, session, call = library(), with_defaults(), ctypes.c_void_p(), ctypes.c_void_p()
+    lib.suan_session_input_name.restype = ctypes.c_char_p
+    assert lib.suan_session_open_bytes(data, ctypes.c_size_t(len(data)), None, ctypes.byref(session)) == 0
+    assert (lib.suan_session_inputs(session), lib.suan_session_defaults(session)) == (1, 2)
+    assert lib.suan_session_input_name(session, 1) == b"v" and lib.suan_session_input_name(session, 3) is None
+    assert lib.suan_call_create(session, ctypes.byref(call)) == 0
+    x, bias, y = drawn(2, 6), drawn(4, seed=9), np.zeros((2, 4), "f4")
+    dims = lambda *d: (ctypes.c_int64 * len(d))(*d)  # noqa: E731
+    at = lambda a: ctypes.c_void_p(a.ctypes.data)  # noqa: E731
+    assert lib.suan_call_set_input(call, 0, 1, dims(2, 6), 2, at(x)) == 0
+    assert lib.suan_call_set_input(call, 2, 1, dims(4), 1, at(bias)) == 0
+    assert lib.suan_call_set_output(call, 0, 1, dims(2, 4), 2, at(y)) == 0
+    assert lib.suan_call_run(call) == 0
+    close(y, classified(x) + 2 * bias)
+    lib.suan_call_free(call)
+    lib.suan_session_free(session)
 
 
 def test_c_errors():

@@ -4,11 +4,19 @@ import numpy as np
 from onnx import defs, helper
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType
 
+from .. import _c
 from .session import Session, _to_engine, _to_numpy
 
 
+def _bfloat16():
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
 class SuanRep(BackendRep):
-    """A prepared model; run takes a list of NumPy arrays, sequences or None."""
+    """A prepared model; run takes a list of NumPy arrays, sequences or None. NumPy has no bfloat16: its values are
+    ml_dtypes' or, as the package `onnx` had them until 1.18, their bits as uint16. Given bits, it returns bits."""
 
     def __init__(self, model):
         self._model = model
@@ -16,7 +24,13 @@ class SuanRep(BackendRep):
     def run(self, inputs, **kwargs):
         if isinstance(inputs, dict):
             inputs = self._model._ordered((), dict(inputs))
-        return tuple(_to_numpy(v) for v in self._model._session.run([_to_engine(v) for v in inputs]))
+        ports = self._model.inputs + self._model.defaults
+        of_bits = [p.dtype is _c.bfloat16 and getattr(v, "dtype", None) == np.uint16 for p, v in zip(ports, inputs)]
+        inputs = [v.view(_bfloat16()) if bits else v for v, bits in zip(inputs, of_bits)] + list(inputs[len(of_bits) :])
+        out = [_to_numpy(v) for v in self._model._session.run([_to_engine(v) for v in inputs])]
+        if any(of_bits):
+            out = [v.view(np.uint16) if isinstance(v, np.ndarray) and v.dtype == _bfloat16() else v for v in out]
+        return tuple(out)
 
 
 class SuanBackend(Backend):

@@ -136,7 +136,7 @@ class IOBinding:
         return numpy.frombuffer(memory, dtype=dtype, count=count).reshape(shape)
 
     def bind_cpu_input(self, name, array):
-        self._known(self._session.get_inputs(), name, "input")
+        self._known(self._session.get_inputs() + self._session.get_overridable_initializers(), name, "input")
         self._inputs[name] = array
 
     def bind_ortvalue_input(self, name, value):

@@ -100,9 +100,11 @@ class InferenceSession:
                 path_or_bytes, max_plans,
                 exact or options.graph_optimization_level == GraphOptimizationLevel.ORT_DISABLE_ALL, precision=precision,
                 threads=options.intra_op_num_threads, memory_limit=memory_limit, sizes=options._sizes,
+                initializers=options._initializers,
                 sizes_by_denotation=options._denotations, log=log, name_nodes=options.enable_profiling)
         shown = lambda p: NodeArg(p.name, p.kind, p.dtype, p.shape or [], p.type)  # noqa: E731
         self._inputs, self._outputs = [shown(p) for p in self._model.inputs], [shown(p) for p in self._model.outputs]
+        self._defaults = [shown(p) for p in self._model.defaults]
         self._names = [p.name for p in self._outputs]
 
     # What the model is.
@@ -114,8 +116,8 @@ class InferenceSession:
         return self._outputs
 
     def get_overridable_initializers(self):
-        """None: a call cannot replace weights."""
-        return []
+        """Initializers that the file lists as inputs too; a call may feed others."""
+        return self._defaults
 
     def get_modelmeta(self):
         return ModelMetadata(self._model.metadata)

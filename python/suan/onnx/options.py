@@ -3,7 +3,7 @@
 import enum
 
 from .. import _c
-from .errors import refused
+from .errors import InvalidArgument, _both, refused
 
 
 class GraphOptimizationLevel(enum.IntEnum):
@@ -53,7 +53,8 @@ class SessionOptions:
     """Options of an InferenceSession.
 
     Heeded: intra_op_num_threads (0: as many as suan.get_num_threads()), graph_optimization_level, enable_profiling and
-    profile_file_prefix, log_severity_level, add_free_dimension_override_by_name and _by_denotation. Suan's own:
+    profile_file_prefix, log_severity_level, add_free_dimension_override_by_name and _by_denotation,
+    add_initializer, add_external_initializers. Suan's own:
     log_callback, called as log_callback(severity, message) instead of printing to standard error.
 
     Accepted without effect, because here there is one way: inter_op_num_threads, execution_mode, execution_order,
@@ -61,14 +62,14 @@ class SessionOptions:
     use_deterministic_compute (results are always the same bits), use_per_session_threads, log_verbosity_level, logid.
 
     Refused (NotImplemented, a ValueError): optimized_model_filepath (plans are not ONNX), custom op libraries,
-    initializers from outside, configuration keys that are unknown or would change what is computed.
+    configuration keys that are unknown or would change what is computed.
     """
 
     __slots__ = (
         "intra_op_num_threads", "inter_op_num_threads", "graph_optimization_level", "execution_mode", "execution_order",
         "enable_profiling", "profile_file_prefix", "log_severity_level", "log_verbosity_level", "logid", "log_callback",
         "enable_cpu_mem_arena", "enable_mem_pattern", "enable_mem_reuse", "use_deterministic_compute",
-        "use_per_session_threads", "_sizes", "_denotations", "_entries",
+        "use_per_session_threads", "_sizes", "_denotations", "_initializers", "_entries",
     )
 
     def __init__(self):
@@ -79,7 +80,7 @@ class SessionOptions:
         self.log_severity_level, self.log_verbosity_level, self.logid, self.log_callback = -1, 0, "", None
         self.enable_cpu_mem_arena = self.enable_mem_pattern = self.enable_mem_reuse = True
         self.use_deterministic_compute, self.use_per_session_threads = False, True
-        self._sizes, self._denotations, self._entries = {}, {}, {}
+        self._sizes, self._denotations, self._initializers, self._entries = {}, {}, {}, {}
 
     def __setattr__(self, name, value):
         if name == "optimized_model_filepath":
@@ -122,10 +123,17 @@ class SessionOptions:
         raise refused(f"[onnx] custom op libraries are not supported: expected none, got '{path}'")
 
     def add_initializer(self, name, value):
-        raise refused(f"[onnx] initializers from outside the model are not supported: expected none, got '{name}'")
+        """The OrtValue is used instead of the model's initializer of that name, which has its type and shape. Its memory
+        is read in place, also by other sessions, so it must not be written while they live."""
+        self._initializers[name] = value._value
 
     def add_external_initializers(self, names, values):
-        raise refused(f"[onnx] initializers from outside the model are not supported: expected none, got {list(names)}")
+        """The same for several, as for those that a file keeps elsewhere."""
+        if len(names) != len(values):
+            text = f"[onnx] add_external_initializers: expected a value for each of {list(names)}, got {len(values)}"
+            raise _both(InvalidArgument, ValueError)(text)
+        for name, value in zip(names, values):
+            self.add_initializer(name, value)
 
 
 class RunOptions:

@@ -55,6 +55,7 @@ def _to_numpy(value):
 class Session:
     """A loaded model. Calling it takes tensors (or NumPy arrays) in the order of `inputs`, or by
     name, and gives one value or a tuple in the order of `outputs`. Any number of threads may call one session.
+    `defaults` are initializers that the file lists as inputs too: a call may give others, by name.
 
     Args:
         source: path of a model, or its bytes.
@@ -70,6 +71,8 @@ class Session:
         sizes: {dimension name: size}; the model then has these sizes only.
         sizes_by_denotation: the same by denotation, such as "DATA_BATCH".
         log: called as log(severity, message): 1 for facts (loaded, planned), 2 for warnings. None for silence.
+        initializers: {name: tensor or array}: taken instead of the file's initializers, of the same type and shape. Their
+            memory is read in place: it must not be written while the session lives.
         name_nodes: suan.profiler then shows the model's nodes by name. The names are kept until the process ends.
 
     Errors: OSError (the file), ValueError (no valid model, shapes), TypeError (operators or types
@@ -77,18 +80,20 @@ class Session:
     suan.CancelledError."""
 
     def __init__(self, source, max_plans=16, exact=False, *, precision="float32", threads=None, memory_limit=None,
-                 sizes=None, sizes_by_denotation=None, log=None, name_nodes=False):
+                 sizes=None, sizes_by_denotation=None, initializers=None, log=None, name_nodes=False):
         if precision not in ("float32", "bf16"):
             raise ValueError(f"[onnx] unknown precision: expected 'float32' or 'bf16', got {precision!r}")
         options = {
             "max_plans": max_plans, "exact": bool(exact), "bf16": precision == "bf16", "threads": threads or 0,
             "memory_limit": memory_limit or 0, "sizes": dict(sizes or {}),
             "sizes_by_denotation": dict(sizes_by_denotation or {}), "log": log, "name_nodes": bool(name_nodes),
+            "initializers": {name: _to_engine(value) for name, value in (initializers or {}).items()},
         }
         data = isinstance(source, (bytes, bytearray, memoryview))
         self._session = _c.OnnxSession(bytes(source) if data else os.fspath(source), options)
         self.inputs = [NodeArg(*port) for port in self._session.inputs()]
         self.outputs = [NodeArg(*port) for port in self._session.outputs()]
+        self.defaults = [NodeArg(*port) for port in self._session.defaults()]
 
     def __call__(self, *args, **named):
         out = self._session.run([_to_engine(v) for v in self._ordered(args, named)])
@@ -118,7 +123,10 @@ class Session:
         for port in self.inputs[len(values) :]:
             values.append(named.pop(port.name, None))
         if named:
-            raise ValueError(f"[onnx] unknown input: expected one of {[p.name for p in self.inputs]}, got {sorted(named)}")
+            values += [named.pop(port.name, None) for port in self.defaults]
+        if named:
+            known = [p.name for p in self.inputs + self.defaults]
+            raise ValueError(f"[onnx] unknown input: expected one of {known}, got {sorted(named)}")
         return values
 
     def stream(self, state, initial=None, sizes=None):
