@@ -198,7 +198,7 @@ void depthwise_any(const State& s, const DepthwiseRow& d, int64_t x) {
         acc[r] = multiply_add<float>(there ? load_wide(d.rows[i] + col * lane_block) : Vector<float>{}, wv, acc[r]);
       }
     }
-  with_finish(d.finish, [&](auto kind) {
+  with_finish(d.finish, [&](auto kind) __attribute__((always_inline)) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const int64_t at = (x + r) * lane_block;
@@ -227,7 +227,7 @@ void depthwise_3x3(const State& s, const DepthwiseRow& d, int64_t x, bool left, 
       for (int r = 0; r < R; ++r) acc[r] = multiply_add<float>(in[r * Step + j], wv, acc[r]);
     }
   }
-  with_finish(d.finish, [&](auto kind) {
+  with_finish(d.finish, [&](auto kind) __attribute__((always_inline)) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const int64_t at = (x + r) * lane_block;

@@ -28,7 +28,7 @@ struct Bounded {
 
 // f(kind) with what `finish` asks for, f(AsIs) without one.
 template <class F>
-void with_finish(const Finish* finish, F f) {
+[[gnu::always_inline]] inline void with_finish(const Finish* finish, F f) {
   if (finish && finish->relu) f(Relu{});
   else if (finish && finish->bounded) f(Bounded{broadcast(finish->low), broadcast(finish->high)});
   else f(AsIs{});
