@@ -76,7 +76,8 @@ void choose_tiles(GemmPlan& p) {
   p.panel_rows = ceil_div(s.m, ceil_div(s.m, max_rows));
   const bool may_prepack_b = !in_panels(s) && most_tasks > 1.5 && (s.batch == 1 || s.stride_b == 0) &&
                              s.m > 3 * max_rows && s.n * s.k <= most_prepacked;
-  const double pack_a = s.trans_a ? (near_rows(s) ? 3.0 : 16.0) : 12.0;
+  const bool as_it_lies = near_rows(s) && !is_narrow(s.dtype);
+  const double pack_a = s.trans_a ? (as_it_lies ? 3.0 : 16.0) : p.pairs ? 6.0 : 12.0;
   const double pack_b = in_panels(s) ? 0.0 : s.trans_b ? 36.0 : s.m <= 3 * max_rows ? 4.0 : 20.0;
   const bool summed_aside = is_narrow(s.dtype) || is_integer(s.dtype);
   const int64_t most_area = (summed_aside ? tile_bytes : c_bytes) / item_size(compute_type(s.dtype));
@@ -333,6 +334,15 @@ void run_tile(const GemmShape& s, const Tile& t, TileEpilogue epilogue) {
         pack_a_rows(a + row * s.lda + k0, s.lda, rows, kc, panels);
         next_rows = {a + (row + rows) * s.lda + k0, s.lda * in,
                      std::min(t.panel_rows, t.rows - row - rows), kc * in};
+      }
+      if constexpr (!c_in_place) {
+        // Where finish() will write: stores that miss go out one after the other.
+        if (k0 + kc == t.k) {
+          constexpr int64_t line = 64 / int64_t{sizeof(O)};
+          for (int64_t i = row; i < row + rows; ++i) {
+            for (int64_t j = 0; j < t.cols; j += line) __builtin_prefetch(c + i * t.ldc + j, 1);
+          }
+        }
       }
       const auto& kernels =
           s.trans_a ? panel_kernels<T, true>[rows - 1] : panel_kernels<T, false>[rows - 1];

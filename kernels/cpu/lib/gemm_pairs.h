@@ -84,26 +84,28 @@ inline void pack_a_rows(const Bf16* src, int64_t ld, int64_t rows, int64_t kc, P
 
 inline void pack_a_k_major(const Bf16* src, int64_t ld, int64_t rows, int64_t height, int64_t kc,
                            Pair* dst) {
-  constexpr int group = 8;
   const int64_t units = (kc + 1) / 2;
-  int64_t row = 0;
-  const auto whole = [&](auto panels) {
-    for (int64_t u = 0; u < units; ++u) {
-      for (int p = 0; p < panels(); ++p) {
-        join_rows(src + 2 * u * ld + row + p * height, ld, u == kc / 2, k_stride<Pair>,
-                  dst + u * k_stride<Pair> + p * k_major_panel<Pair>);
-      }
+  // Panels that whole vectors may be read for: all in one pass over k, whose rows lie far apart.
+  const int64_t whole = rows < k_stride<Pair> ? 0 : (rows - k_stride<Pair>) / height + 1;
+  for (int64_t u = 0; u < units; ++u) {
+    const Bf16* from = src + 2 * u * ld;
+    Pair* to = dst + u * k_stride<Pair>;
+    if (u == kc / 2) {
+      for (int64_t p = 0; p < whole; ++p)
+        join_rows(from + p * height, ld, true, k_stride<Pair>, to + p * k_major_panel<Pair>);
+      break;
     }
-    row += panels() * height;
-    dst += panels() * k_major_panel<Pair>;
-  };
-  while (row + (group - 1) * height + k_stride<Pair> <= rows) whole(std::integral_constant<int, group>());
-  while (row + k_stride<Pair> <= rows) whole(std::integral_constant<int, 1>());
-  for (; row < rows; row += height, dst += k_major_panel<Pair>) {
-    for (int64_t u = 0; u < units; ++u) {
-      join_rows(src + 2 * u * ld + row, ld, u == kc / 2, std::min(height, rows - row),
-                dst + u * k_stride<Pair>);
+    for (int64_t i = 0; i < whole * height; i += 32) {
+      __builtin_prefetch(from + 8 * ld + i);
+      __builtin_prefetch(from + 9 * ld + i);
     }
+    for (int64_t p = 0; p < whole; ++p, from += height, to += k_major_panel<Pair>)
+      join_rows(from, ld, false, k_stride<Pair>, to);
+  }
+  for (int64_t row = whole * height; row < rows; row += height) {
+    Pair* to = dst + row / height * k_major_panel<Pair>;
+    for (int64_t u = 0; u < units; ++u)
+      join_rows(src + 2 * u * ld + row, ld, u == kc / 2, std::min(height, rows - row), to + u * k_stride<Pair>);
   }
 }
 
