@@ -78,7 +78,8 @@ void choose_tiles(GemmPlan& p) {
                              s.m > 3 * max_rows && s.n * s.k <= most_prepacked;
   const bool as_it_lies = near_rows(s) && !is_narrow(s.dtype);
   const double pack_a = s.trans_a ? (as_it_lies ? 3.0 : 16.0) : p.pairs ? 6.0 : 12.0;
-  const double pack_b = in_panels(s) ? 0.0 : s.trans_b ? 36.0 : s.m <= 3 * max_rows ? 4.0 : 20.0;
+  // Panels that are given come from memory as long as a model's weights fill the caches: best once.
+  const double pack_b = in_panels(s) ? 6.0 : s.trans_b ? 36.0 : s.m <= 3 * max_rows ? 4.0 : 20.0;
   const bool summed_aside = is_narrow(s.dtype) || is_integer(s.dtype);
   const int64_t most_area = (summed_aside ? tile_bytes : c_bytes) / item_size(compute_type(s.dtype));
   double best = std::numeric_limits<double>::infinity();
