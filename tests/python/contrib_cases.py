@@ -239,3 +239,27 @@ case("linear attention", "LinearAttention", LINEAR, 2, q_num_heads=4, kv_num_hea
 case("linear attention gated", "LinearAttention", lambda f: [*LINEAR(f)[:3], None, -abs(f(2, 5, 12))], 2, q_num_heads=4,
      kv_num_heads=2, update_rule="gated", scale=0.7)
 case("causal conv", "CausalConvWithState", lambda f: [f(2, 4, 6), f(4, 1, 3), f(4), f(2, 4, 2)], 2, activation="silu")
+
+
+def nibbles(a):
+    return np.stack([a & 15, a >> 4], -1).reshape(*a.shape[:-1], -1)
+
+
+def blocks(data, at, scales, zeros, block=16, gather=0, along=-1):
+    """Rows of blocks of integers with a scale each, as numbers."""
+    size = data.shape[along]
+    spread = lambda t: np.repeat(t, block, along).take(range(size), along)  # noqa: E731
+    real = (data.astype("f8") - (zeros if np.isscalar(zeros) else spread(zeros.astype("f8")))) * spread(scales.astype("f8"))
+    return [real.take(at, gather).astype(scales.dtype)]
+
+
+bytes_of = lambda f, *shape: f.rng.integers(0, 256, shape).astype(np.uint8)
+BLOCKS = dict(block_size=16, gather_axis=0, quantize_axis=1)
+rows = lambda f: f.rng.integers(-10, 10, (2, 3))
+case("gather blocks of 4 bits", "GatherBlockQuantized", lambda f: [bytes_of(f, 10, 24), rows(f), f(10, 3)], bits=4, **BLOCKS,
+     numpy=lambda d, at, s: blocks(nibbles(d), at, s, 8))
+case("gather blocks of 4 bits, zero points", "GatherBlockQuantized",
+     lambda f: [bytes_of(f, 10, 20), rows(f), f(10, 3), bytes_of(f, 10, 2)], bits=4, **BLOCKS,
+     numpy=lambda d, at, s, z: blocks(nibbles(d), at, s, nibbles(z)[:, :3]))
+case("gather blocks of bytes", "GatherBlockQuantized", lambda f: [bytes_of(f, 10, 40), rows(f), f(10, 3)], dtype=half, bits=8,
+     **BLOCKS, numpy=lambda d, at, s: blocks(d, at, s, 128))
