@@ -13,6 +13,7 @@
 #include "core/apply.h"
 #include "core/dispatch.h"
 #include "core/pass.h"
+#include "core/pool.h"
 
 namespace suan {
 namespace {
@@ -168,16 +169,29 @@ class Layouts {
                                 {1. / 6, b / 6, 2. / 6}, {1. / 6, -b / 6, 2. / 6}, {0, 0, 1}};
       const double four[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
       const auto* rows = tile == 4 ? six : four;
-      Tensor g = Tensor::empty({DType::f64, {9, numbers}, {}});
-      for (int64_t i = 0; i < 9; ++i)
-        for (int64_t j = 0; j < numbers; ++j)
-          g.data<double>()[i * numbers + j] = rows[j / side][i / 3] * rows[j % side][i % 3];
-      Tensor x = apply(op("reshape"), {apply(op("cast"), {w}, {DType::f64})}, {Shape{out * in, 9}});
-      x = apply(op("reshape"), {apply(op("cast"), {apply(op("matmul"), {x, g})}, {w.dtype()})}, {Shape{out, in, numbers}});
-      if (n * lanes != out)
-        x = apply(op("pad_constant"), {x, Tensor()}, {std::vector<int64_t>{0, 0, 0, 0, 0, n * lanes - out}});
-      x = apply(op("permute"), {apply(op("reshape"), {x}, {Shape{n, lanes, in, numbers}})}, {Dims{3, 0, 2, 1}});
-      return apply(op("copy"), {x});
+      double g[36][9];
+      for (int64_t j = 0; j < numbers; ++j)
+        for (int64_t k = 0; k < 9; ++k) g[j][k] = rows[j / side][k / 3] * rows[j % side][k % 3];
+      const Tensor from = w.is_contiguous() ? w : apply(op("copy"), {w});
+      Tensor made = Tensor::empty({w.dtype(), {numbers, n, in, lanes}, {}});
+      const float* read = from.data<float>();
+      float* write = made.data<float>();
+      parallel_for(n, [&](int64_t block) {
+        const int64_t filled = std::min(lanes, out - block * lanes);
+        for (int64_t i = 0; i < in; ++i) {
+          double taps[9][lanes] = {};
+          for (int64_t lane = 0; lane < filled; ++lane)
+            for (int64_t k = 0; k < 9; ++k) taps[k][lane] = double(read[((block * lanes + lane) * in + i) * 9 + k]);
+          for (int64_t j = 0; j < numbers; ++j) {
+            double sums[lanes] = {};
+            for (int64_t k = 0; k < 9; ++k)
+              for (int64_t lane = 0; lane < lanes; ++lane) sums[lane] += g[j][k] * taps[k][lane];
+            float* to = write + ((j * n + block) * in + i) * lanes;
+            for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = float(sums[lane]);
+          }
+        }
+      });
+      return made;
     }));
   }
 

@@ -2,6 +2,7 @@
 // runs after each. Options that change bits are not here: they are numeric options of their own.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -47,9 +48,11 @@ class ConstantCache {
       ContextScope scope;
       context() = Context{.grad_enabled = false};
       made = make();
+      if (packed) packed(from);
     }
     return made;
   }
+  std::function<void(const Tensor& from)> packed;   // told each time, so that what was read can leave memory
 
  private:
   std::map<std::pair<uint64_t, std::string>, Tensor> made_;

@@ -1,6 +1,8 @@
 // Storage creation and release, source marks.
 #include "core/storage.h"
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <mutex>
 #include <new>
@@ -73,10 +75,56 @@ Ref<Storage> Storage::external(Device device, void* data, int64_t bytes, std::fu
   return s;
 }
 
+// Mapped, so that what is dropped is the system's at once, and out of reach while it is absent.
+struct Storage::Deferred {
+  std::mutex mutex;
+  std::function<void(std::byte*)> fill;
+  bool kept = false;
+};
+
+Ref<Storage> Storage::deferred(int64_t bytes, std::function<void(std::byte*)> fill) {
+  void* p = ::mmap(nullptr, size_t(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) fail<OutOfMemory>("allocate", "no memory: expected {} bytes, got the system's limit", bytes);
+  Ref<Storage> s(new (object_allocate(0)) Storage);
+  s->id_ = next_id();
+  s->data_ = static_cast<std::byte*>(p);
+  s->bytes_ = bytes;
+  s->deferred_ = new Deferred{{}, std::move(fill)};
+  s->absent_ = true;
+  return s;
+}
+
+void Storage::make() const {
+  std::lock_guard lock(deferred_->mutex);
+  if (!absent_.load(std::memory_order_relaxed)) return;   // another thread was first
+  if (::mprotect(data_, size_t(bytes_), PROT_READ | PROT_WRITE) != 0)
+    fail<OutOfMemory>("allocate", "no memory: expected {} bytes, got the system's limit", bytes_);
+  deferred_->fill(data_);
+  absent_.store(false, std::memory_order_release);
+}
+
+void Storage::drop() {
+  if (!deferred_) return;
+  std::lock_guard lock(deferred_->mutex);
+  if (deferred_->kept || absent_.load(std::memory_order_relaxed)) return;
+  absent_.store(true, std::memory_order_release);
+  ::madvise(data_, size_t(bytes_), MADV_DONTNEED);
+  ::mprotect(data_, size_t(bytes_), PROT_NONE);
+}
+
+void Storage::keep() {
+  if (!deferred_) return;
+  std::lock_guard lock(deferred_->mutex);
+  deferred_->kept = true;
+}
+
 void Storage::destroy(Storage* s) {
   if (s->release_) {
     if (*s->release_) (*s->release_)();
     delete s->release_;
+  } else if (s->deferred_) {
+    ::munmap(s->data_, size_t(s->bytes_));
+    delete s->deferred_;
   } else if (s->data_) {
     free_on(s->device_, s->data_, s->bytes_);
   }

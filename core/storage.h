@@ -2,6 +2,7 @@
 // The CPU side of the caching allocator lives in allocator.h.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <functional>
@@ -19,11 +20,20 @@ class Storage : public RefCounted<Storage> {
   static Ref<Storage> dry(Device device, int64_t bytes);
   // Memory that someone else owns (NumPy, DLPack, a mapped file); release runs when the last user goes.
   static Ref<Storage> external(Device device, void* data, int64_t bytes, std::function<void()> release);
+  // The host's memory with an address from the start, whose bytes `fill` writes when Tensor::raw() first asks for them, and
+  // again after drop(). `fill` does not throw and may be called on any thread. The allocator does not count such memory.
+  static Ref<Storage> deferred(int64_t bytes, std::function<void(std::byte*)> fill);   // OutOfMemory
 
   std::byte* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
   Device device() const { return device_; }
   bool is_dry() const { return data_ == nullptr && bytes_ > 0; }
+  bool is_absent() const { return absent_.load(std::memory_order_acquire); }
+  void make() const;   // what is absent; OutOfMemory
+  // Gives the memory of a deferred storage back, which nobody may be reading. Once keep() was called, and for other
+  // storages, nothing happens.
+  void drop();
+  void keep();
   uint64_t id() const { return id_; }  // never reused: what a recording knows a storage by
   uint32_t version() const { return version_; }
   const SourceMark& last_write() const { return last_write_; }
@@ -49,9 +59,12 @@ class Storage : public RefCounted<Storage> {
   uint32_t version_ = 0;
   Device device_;
   bool is_literal_ = false;
+  mutable std::atomic<bool> absent_{false};
   SourceMark last_write_;
   std::function<void()>* release_ = nullptr;
   alignas(16) std::byte literal_[16] = {};
+  struct Deferred;
+  Deferred* deferred_ = nullptr;
 };
 
 }  // namespace suan

@@ -66,6 +66,7 @@ std::byte* Tensor::raw() const {
   if (is_dry())
     fail<StateError>("tensor", "no data: expected a computed tensor, got one made while a function was recorded or planned "
                              "(return it from the function to have its values)");
+  if (storage()->is_absent()) [[unlikely]] storage()->make();
   return storage()->data() + offset() * item_size(dtype());
 }
 

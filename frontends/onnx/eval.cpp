@@ -143,6 +143,7 @@ Value settled(Value v) {
   if (t.offset() == 0 && t.is_contiguous() && t.type().bytes() == t.storage()->bytes()) return v;
   return Eval::eagerly([&]() -> Value {
     if (!t.is_contiguous() || t.numel() == 0) return ops::copy(t);
+    t.storage()->keep();   // its address is held
     return Tensor::over(Storage::external({}, t.raw(), t.type().bytes(), [keep = t.storage()] {}), Layout(t.shape()),
                         t.dtype());
   });

@@ -65,6 +65,7 @@ struct Model {
   std::map<std::string, int> op_counts;
   int64_t weight_bytes = 0, mapped_bytes = 0;
   std::shared_ptr<std::vector<MappedWeight>> mapped;
+  std::vector<Ref<Storage>> deferred;   // weights that are copied from the file while somebody reads them
 };
 
 // When each value is read last, so that it can be let go.

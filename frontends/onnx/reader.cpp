@@ -62,7 +62,7 @@ class Importer {
     items_left_ = max_extra_items + int64_t(proto.ByteSizeLong());
     sparse_left_ = std::min(memory_limit, std::max(least_sparse_bytes, 64 * int64_t(proto.ByteSizeLong())));
   }
-  void graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const std::vector<Cut>* cuts,
+  void graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const Skeleton* cuts,
              std::string_view bytes, const AttrMap* arguments);
   std::map<std::string, int> counts;
   std::vector<Port> defaults;
@@ -70,9 +70,10 @@ class Importer {
 
  private:
   using Ports = std::map<std::string, Port, std::less<>>;
-  void node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared);
+  using Raw = std::map<std::pair<int, int>, std::string_view>;   // what was cut out, by node and attribute
+  void node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared, const Raw& raw, int index);
   void nodes(Scope& scope, const google::protobuf::RepeatedPtrField<NodeProto>& list, const Opsets& opsets,
-             const AttrMap* arguments, const Ports& declared);
+             const AttrMap* arguments, const Ports& declared, const Raw& raw = {});
   Value tensor(const ::onnx::TensorProto& t, std::string_view raw = {}) try {
     return tensors_.read(t, raw);
   } catch (const Error& e) {
@@ -111,7 +112,8 @@ class Importer {
       fail<ValueError>("onnx", "functions make the model too large: expected at most {} names and numbers beyond its own, got more",
                        max_extra_items);
   }
-  Attribute attribute(const AttributeProto& a, Scope& scope, const Opsets& opsets, const AttrMap* arguments, Node& n);
+  Attribute attribute(const AttributeProto& a, Scope& scope, const Opsets& opsets, const AttrMap* arguments, Node& n,
+                      std::string_view raw = {});
   std::shared_ptr<const Graph> function(const FunctionProto& f, const AttrMap& given);
   TensorReader& tensors_;
   const ::onnx::ModelProto& proto_;
@@ -189,14 +191,14 @@ int64_t items_of(const Attribute& a) {
   }, a.data);
 }
 
-void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const std::vector<Cut>* cuts,
+void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const Skeleton* cuts,
                      std::string_view bytes, const AttrMap* arguments) {
   Scope scope{g, parent, {}};
   for (int i = 0; i < p.initializer_size(); ++i) {
     const auto& t = p.initializer(i);
     if (t.name().empty()) fail<ValueError>("onnx", "initializer {} has no name: expected one, got none", i);
     std::string_view raw;
-    if (cuts && (*cuts)[size_t(i)].bytes) raw = bytes.substr((*cuts)[size_t(i)].offset, (*cuts)[size_t(i)].bytes);
+    if (cuts && cuts->cuts[size_t(i)].bytes) raw = bytes.substr(cuts->cuts[size_t(i)].offset, cuts->cuts[size_t(i)].bytes);
     g.constants.emplace_back(scope.define(t.name()), initializer(t, raw, !parent));
   }
   for (const auto& t : p.sparse_initializer()) {
@@ -223,7 +225,10 @@ void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope*
   Ports declared;
   for (const auto& v : p.value_info()) declared.emplace(v.name(), port_of(v));
   for (const auto& v : p.output()) declared.insert_or_assign(v.name(), port_of(v));
-  nodes(scope, p.node(), opsets, arguments, declared);
+  Raw raw;
+  if (cuts)
+    for (const auto& [at, cut] : cuts->of_nodes) raw[at] = bytes.substr(cut.offset, cut.bytes);
+  nodes(scope, p.node(), opsets, arguments, declared, raw);
   for (const auto& v : p.output()) {
     g.outputs.push_back(declared.find(v.name())->second);
     int slot = v.name().empty() ? -1 : scope.find(v.name());
@@ -234,15 +239,16 @@ void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope*
 }
 
 void Importer::nodes(Scope& scope, const google::protobuf::RepeatedPtrField<NodeProto>& list, const Opsets& opsets,
-                     const AttrMap* arguments, const Ports& declared) {
+                     const AttrMap* arguments, const Ports& declared, const Raw& raw) {
   for (int i = 0; i < list.size(); ++i) {
     for (const std::string& name : list[i].input())
       if (!name.empty() && scope.find(name) < 0) fail_unknown(list, i, name);
-    node(scope, list[i], opsets, arguments, declared);
+    node(scope, list[i], opsets, arguments, declared, raw, i);
   }
 }
 
-void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared) {
+void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared,
+                    const Raw& raw, int index) {
   spend(1 + p.input_size() + p.output_size());
   count_nodes(1);
   Node n;
@@ -255,7 +261,8 @@ void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, cons
     fail<ValueError>("onnx", "operator set not imported: expected an import of domain '{}', got none (node '{}', {})", n.domain,
                      n.name, n.op);
   check_node(p, n, arguments);
-  for (const AttributeProto& a : p.attribute()) {
+  for (int k = 0; k < p.attribute_size(); ++k) {
+    const AttributeProto& a = p.attribute(k);
     if (!a.ref_attr_name().empty()) {  // of the function around; left out where the call left it out
       auto it = arguments ? arguments->find(a.ref_attr_name()) : AttrMap::const_iterator{};
       if (!arguments || it == arguments->end()) continue;
@@ -266,7 +273,8 @@ void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, cons
       n.attrs[a.name()] = it->second;
       continue;
     }
-    n.attrs[a.name()] = attribute(a, scope, opsets, arguments, n);
+    const auto cut = raw.find({index, k});
+    n.attrs[a.name()] = attribute(a, scope, opsets, arguments, n, cut == raw.end() ? std::string_view() : cut->second);
   }
   for (const std::string& name : p.input()) {
     const int slot = name.empty() ? -1 : scope.find(name);
@@ -375,7 +383,8 @@ void cut_differentiated(Scope& scope, Node& n) {
   n.attrs["body"] = {std::shared_ptr<const Graph>(std::move(g))};
 }
 
-Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opsets& opsets, const AttrMap* arguments, Node& n) {
+Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opsets& opsets, const AttrMap* arguments, Node& n,
+                              std::string_view raw) {
   spend(a.ints_size() + a.floats_size() + a.strings_size() + int64_t(a.s().size()));
   switch (a.type()) {
     case AttributeProto::INT: return {int64_t(a.i())};
@@ -385,7 +394,7 @@ Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opset
     case AttributeProto::FLOATS: return {std::vector<double>(a.floats().begin(), a.floats().end())};
     case AttributeProto::STRINGS: return {std::vector<std::string>(a.strings().begin(), a.strings().end())};
     case AttributeProto::TENSOR: {
-      if (active_.empty()) return {tensor(a.t())};
+      if (active_.empty()) return {tensor(a.t(), raw)};
       auto [it, fresh] = read_.try_emplace(&a.t());
       if (fresh) it->second = tensor(a.t());
       return {it->second};
@@ -462,7 +471,7 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   in.SetRecursionLimit(100);
   if (skeleton.bytes.size() > INT_MAX || !proto.ParseFromCodedStream(&in) || !in.ConsumedEntireMessage() || !proto.has_graph())
     fail<ValueError>("onnx", "not a model: expected an ONNX ModelProto with a graph, got {} bytes that are none", bytes.size());
-  skeleton.bytes = {};   // now in the message
+  std::string().swap(skeleton.bytes);   // now in the message
   if (file) file->let_go(bytes);
   Model m;
   Metadata& meta = m.meta;
@@ -476,11 +485,12 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
     if (std::none_of(proto.graph().initializer().begin(), proto.graph().initializer().end(), [&](const auto& p) { return p.name() == name; }))
       fail<ValueError>("onnx", "no initializer '{}': expected the name of one to be replaced, got another", name);
   Importer importer(tensors, proto, memory_limit, given);
-  importer.graph(m.graph, proto.graph(), meta.opsets, nullptr, &skeleton.cuts, bytes, nullptr);
+  importer.graph(m.graph, proto.graph(), meta.opsets, nullptr, &skeleton, bytes, nullptr);
   m.op_counts = std::move(importer.counts);
   m.weight_bytes = tensors.counted().all;
   m.mapped_bytes = tensors.counted().mapped;
   m.mapped = std::make_shared<std::vector<MappedWeight>>(std::move(tensors.mapped()));
+  m.deferred = std::move(tensors.deferred());
   if (fold && !importer.defaults.empty()) {
     m.defaults = std::move(importer.defaults);
     m.default_slots = std::move(importer.default_slots);

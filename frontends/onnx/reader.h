@@ -1,4 +1,4 @@
-// Tensors of a model file: in place where they lie in the mapped file, copied where they do not.
+// Tensors of a model file: in place where they lie in the mapped file, copied where they do not, large ones when they are read.
 #pragma once
 
 #include <filesystem>
@@ -55,6 +55,7 @@ class TensorReader {
   Value read_sparse(const ::onnx::SparseTensorProto& t);
   ByteCount counted() const { return counted_; }
   std::vector<MappedWeight>& mapped() { return mapped_; }
+  std::vector<Ref<Storage>>& deferred() { return deferred_; }
 
  private:
   Tensor in_place_or_copied(std::string_view bytes, DType t, const Shape& shape, std::shared_ptr<MappedFile> owner);
@@ -69,6 +70,7 @@ class TensorReader {
   std::map<std::string, External> external_;
   ByteCount counted_;
   std::vector<MappedWeight> mapped_;
+  std::vector<Ref<Storage>> deferred_;
 };
 
 }  // namespace suan::onnx

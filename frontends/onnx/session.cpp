@@ -26,6 +26,8 @@
 namespace suan::onnx {
 namespace {
 
+constexpr int64_t much = 1 << 20;   // bytes beyond which memory that is free goes back to the system
+
 // What a plan is made for: the inputs' types, and what the deciding ones hold.
 struct Key {
   std::vector<TensorType> types;
@@ -80,6 +82,13 @@ struct Session::State {
   std::string stepwise_node;
   ConstantCache constants;                                // packed weights
   std::shared_ptr<ArenaPool> arenas = std::make_shared<ArenaPool>();
+  // Weights that are copied from the file stay in memory where a plan reads them as they are; others are dropped when they
+  // are packed, under `planning`. Who reads them without that lock says so first: from then on all stay.
+  std::mutex reading;                                     // of the next
+  bool read_by_others = false;
+  int64_t packed_bytes = 0;                               // under `planning`: by the plan that is being made
+  void keep_weights();
+  void drop(Storage& weight);
 
   // Inputs of a few integers whose content decides: found when a model cannot be planned without it. `deciding` is not
   // written once decided_by_inputs is set.
@@ -121,7 +130,7 @@ struct Session::State {
   std::shared_ptr<Planned> planned(std::span<const TensorType> types);
   suan::Graph record(const Key& key, Planned& planned, Eval&& eval, bool open_sizes);
   void lay_out(suan::Graph g, Planned& planned) const;
-  void let_go_unused(const Plan& plan) const;
+  void let_go_unused(const Plan& plan);
   std::shared_ptr<Planned> translate(const Key& key);
   std::shared_ptr<Planned> from_open(const Key& key);
   const OpenProgram* open(const Key& key, const std::vector<int64_t>& closed);
@@ -225,6 +234,7 @@ suan::Graph Session::State::record(const Key& key, Planned& planned, Eval&& eval
 
 void Session::State::lay_out(suan::Graph g, Planned& planned) const {
   if (interpret_requested()) planned.graph = g;
+  for (const auto& [v, t] : g.constants) t.storage()->keep();
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
   auto plan = std::make_shared<const Plan>(std::move(g), plan_options);
   check_peak(*plan);
@@ -232,11 +242,21 @@ void Session::State::lay_out(suan::Graph g, Planned& planned) const {
 }
 
 // Pages of the file that the plan does not read, because they are packed, leave memory.
-void Session::State::let_go_unused(const Plan& plan) const {
+void Session::State::let_go_unused(const Plan& plan) {
   std::set<uint64_t> read;
   for (const auto& [v, t] : plan.graph().constants) read.insert(t.storage()->id());
   for (const MappedWeight& w : *model.mapped)
     if (!read.count(w.storage)) w.file->let_go(w.bytes);
+  for (const Ref<Storage>& s : model.deferred) drop(*s);
+}
+
+void Session::State::keep_weights() {
+  std::lock_guard lock(reading);
+  read_by_others = true;
+}
+void Session::State::drop(Storage& weight) {
+  std::lock_guard lock(reading);
+  if (!read_by_others) weight.drop();
 }
 
 // Before anything of that size is asked for; the message names what is largest.
@@ -461,6 +481,8 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     for (const std::shared_ptr<Planned>& p : plans) first = first && p->key.numbers != key.numbers;
   }
   const uint64_t translations = translated;
+  packed_bytes = 0;
+  std::optional<NoMappedCache> no_cache(std::in_place);   // what packing takes on the way comes in as many sizes as weights have
   for (bool again = true; again;) {
     again = false;
     try {
@@ -490,6 +512,8 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     }
   }
   if (made->pool && translated > translations) let_go_unused(made->pool->plan());
+  no_cache.reset();
+  if (packed_bytes > much) trim_memory();
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
   {
     std::lock_guard lock(mutex);
@@ -547,10 +571,16 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   const Clock::time_point began = Clock::now();
   model = read_model(source, options.memory_limit, true, options.initializers);
   options.initializers.clear();
-  constexpr int64_t much = 1 << 20;
   if (model.weight_bytes - model.mapped_bytes > much) trim_memory();   // the parsed file held them too
   fix_sizes();
   find_symbols();
+  for (const Ref<Storage>& s : model.deferred) drop(*s);   // what folding read
+  constants.packed = [this](const Tensor& from) {
+    packed_bytes += from.type().bytes();
+    drop(*from.storage());
+    for (const MappedWeight& w : *model.mapped)   // a page that is read again comes back
+      if (w.storage == from.storage()->id()) w.file->let_go(w.bytes);
+  };
   say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",
       std::chrono::duration<double>(Clock::now() - began).count() * 1e3, model.graph.nodes.size(), model.weight_bytes,
       model.mapped_bytes);
@@ -565,6 +595,7 @@ std::shared_ptr<Session::State> Session::State::variant(const std::vector<int>& 
       variants.splice(variants.begin(), variants, it);
       return it->second;
     }
+  keep_weights();   // the other program reads them too
   auto made = std::make_shared<State>();
   made->options = options;
   Model& m = made->model;
@@ -731,6 +762,7 @@ std::vector<Value> Session::State::run(std::vector<Value> in, const Places& plac
       fail<TypeError>("onnx", "bf16 is for models with a plan: expected tensors as inputs and shapes that follow from theirs, got {}",
                       plannable ? fmt::format("node '{}' where data decides", p ? p->stepwise_node : stepwise_node) : "an input that is no tensor");
     ++stepped;
+    keep_weights();
     std::vector<Value> out = Eval(false).run(g, in, nullptr);
     for (size_t k = 0; k < out.size(); ++k)  // a view of an input would change with it
       if (places.has(k)) out[k] = places.finish(k, out[k]);
@@ -748,6 +780,7 @@ std::vector<Value> Session::State::run(std::vector<Value> in, const Places& plac
         into.push_back(places.at(size_t(p->from_plan[k]), program.values[size_t(program.outputs[k])].type, tensors));
     }
     const auto name_the_node = [&] {
+      keep_weights();
       const MemoryBudget as_before(options.memory_limit);
       Eval(false).run(g, in, nullptr);
     };
@@ -827,7 +860,8 @@ std::shared_ptr<const Plan> Session::plan(std::span<const TensorType> inputs) co
 }
 
 std::vector<KnownValue> Session::values(const std::optional<std::vector<TensorType>>& inputs) const {
-  const State& s = *state_;
+  State& s = *state_;
+  s.keep_weights();
   const Graph& g = s.model.graph;
   std::vector<Value> known(size_t(g.n_slots));
   if (inputs) {

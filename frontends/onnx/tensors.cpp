@@ -201,6 +201,15 @@ Tensor TensorReader::in_place_or_copied(std::string_view bytes, DType t, const S
     mapped_.push_back({out.storage()->id(), bytes, owner});
     return out;
   }
+  constexpr size_t least_deferred = 64 << 10;
+  if (owner && bytes.size() >= least_deferred) {
+    Ref<Storage> storage = Storage::deferred(int64_t(bytes.size()), [owner, bytes](std::byte* to) {
+      std::memcpy(to, bytes.data(), bytes.size());
+      owner->let_go(bytes);
+    });
+    deferred_.push_back(storage);
+    return Tensor::over(std::move(storage), Layout(shape), t);
+  }
   Tensor out = Tensor::empty({t, shape, {}});
   if (!bytes.empty()) std::memcpy(out.raw(), bytes.data(), bytes.size());
   if (owner) owner->let_go(bytes);

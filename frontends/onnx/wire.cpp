@@ -10,7 +10,7 @@ namespace {
 constexpr size_t smallest_cut = 4096;  // smaller weights are not worth the book-keeping
 constexpr uint32_t model_ir_version = 1, model_graph = 7, model_functions = 25, graph_node = 1, graph_initializer = 5,
                    graph_input = 11, graph_output = 12, graph_value_info = 13, function_node = 7, node_attribute = 5,
-                   attribute_graph = 6, attribute_graphs = 11, value_type = 2, type_sequence = 4, type_map = 5,
+                   attribute_tensor = 5, attribute_graph = 6, attribute_graphs = 11, value_type = 2, type_sequence = 4, type_map = 5,
                    type_optional = 9, tensor_raw_data = 9;
 // Protocol Buffers itself stops at 100 messages within one another, and does not say so.
 constexpr int deepest_graphs = 24, deepest_types = 16;
@@ -100,6 +100,42 @@ void check_depth(std::string_view all, size_t begin, size_t end, uint32_t nodes,
   }
 }
 
+// The tensor at these bytes of the model without a large raw_data field.
+std::string cut_tensor(std::string_view model, size_t begin, size_t end, Cut& cut) {
+  std::string tensor;
+  for (Fields t(model, begin, end); t.next();) {
+    if (t.is(tensor_raw_data) && t.end() - t.value() >= smallest_cut) cut = {t.value(), t.end() - t.value()};
+    else tensor += t.whole();
+  }
+  return tensor;
+}
+
+std::string cut_attribute(std::string_view model, size_t begin, size_t end, Cut& cut) {
+  int tensors = 0;   // the parser would merge several
+  for (Fields a(model, begin, end); a.next();) tensors += a.is(attribute_tensor);
+  std::string attribute;
+  for (Fields a(model, begin, end); a.next();)
+    if (tensors == 1 && a.is(attribute_tensor)) put_message(attribute, attribute_tensor, cut_tensor(model, a.value(), a.end(), cut));
+    else attribute += a.whole();
+  return attribute;
+}
+
+std::string cut_node(std::string_view model, size_t begin, size_t end, int index, Skeleton& s) {
+  std::string node;
+  int k = 0;
+  for (Fields n(model, begin, end); n.next();) {
+    if (!n.is(node_attribute)) {
+      node += n.whole();
+      continue;
+    }
+    Cut cut;
+    put_message(node, node_attribute, cut_attribute(model, n.value(), n.end(), cut));
+    if (cut.bytes) s.of_nodes[{index, k}] = cut;
+    ++k;
+  }
+  return node;
+}
+
 }  // namespace
 
 Skeleton cut_weights(std::string_view model) {
@@ -119,19 +155,18 @@ Skeleton cut_weights(std::string_view model) {
       continue;
     }
     std::string graph;
+    int nodes = 0;
     for (Fields g(model, f.value(), f.end()); g.next();) {
-      if (!g.is(graph_initializer)) {
+      if (g.is(graph_initializer)) {
+        put_message(graph, graph_initializer, cut_tensor(model, g.value(), g.end(), s.cuts.emplace_back()));
+      } else if (g.is(graph_node)) {
+        const bool large = g.end() - g.value() >= smallest_cut;
+        if (large) put_message(graph, graph_node, cut_node(model, g.value(), g.end(), nodes, s));
+        else graph += g.whole();
+        ++nodes;
+      } else {
         graph += g.whole();
-        continue;
       }
-      std::string tensor;
-      Cut cut;
-      for (Fields t(model, g.value(), g.end()); t.next();) {
-        if (t.is(tensor_raw_data) && t.end() - t.value() >= smallest_cut) cut = {t.value(), t.end() - t.value()};
-        else tensor += t.whole();
-      }
-      s.cuts.push_back(cut);
-      put_message(graph, graph_initializer, tensor);
     }
     put_message(s.bytes, model_graph, graph);
   }

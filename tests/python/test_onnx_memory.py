@@ -145,3 +145,84 @@ def test_sizes_beside_a_zero_are_checked():
     huge = onnx.TensorProto(name="w", dims=[0, 2**62, 2**62], data_type=T.FLOAT)
     with pytest.raises(ValueError, match="too many elements"):
         suan.onnx.Session(model(ADD, [X], initializers=[huge]))
+
+
+# ---- weights that are not aligned in their file -------------------------------------------------------
+
+def unaligned_model(path, side=512, layers=6):
+    """A chain of products whose weights begin at odd bytes of the file."""
+    rng = np.random.default_rng(3)
+    nodes = [h.make_node("MatMul", [f"v{i}", f"w{i}"], [f"v{i + 1}"]) for i in range(layers)]
+    weights = [rng.standard_normal((side, side), dtype=np.float32) / side**0.5 for _ in range(layers)]
+    initializers = [numpy_helper.from_array(w, f"w{i}") for i, w in enumerate(weights)]
+    graph = h.make_graph(nodes, "g", [h.make_tensor_value_info("v0", T.FLOAT, ["n", side])],
+                         [h.make_tensor_value_info(f"v{layers}", T.FLOAT, ["n", side])], initializers)
+    proto = h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10)
+    for extra in range(4):   # until no weight lies at a multiple of 4
+        proto.doc_string = "." * extra
+        proto.graph.doc_string = "." * extra
+        for k, t in enumerate(proto.graph.initializer):
+            t.doc_string = "." * (4 + extra)
+        data = proto.SerializeToString()
+        if all(data.find(w.tobytes()) % 4 for w in weights):
+            break
+    path.write_bytes(data)
+    return weights
+
+
+def product(x, weights):
+    for w in weights:
+        x = x @ w
+    return x
+
+
+def test_unaligned_weights_are_in_memory_once(tmp_path):
+    weights = unaligned_model(tmp_path / "m.onnx", side=1024)
+    total = sum(w.nbytes for w in weights)
+    x = np.random.default_rng(4).standard_normal((3, 1024), dtype=np.float32)
+    want = product(x, weights)
+    warm = suan.onnx.InferenceSession(tmp_path / "m.onnx")
+    del warm
+    before = resident()
+    session = suan.onnx.InferenceSession(tmp_path / "m.onnx")
+    assert resident() - before < total / 4   # nothing is copied before it is read
+    for n in (3, 2, 1):   # the later ones by a program with open sizes, and another for 1
+        np.testing.assert_allclose(session.run(None, {"v0": x[:n]})[0], want[:n], rtol=1e-3, atol=1e-4)
+        assert resident() - before < 1.5 * total
+
+
+def test_unaligned_weights_come_back_when_they_are_read_again(tmp_path):
+    weights = unaligned_model(tmp_path / "m.onnx")
+    x = np.random.default_rng(4).standard_normal((5, 512), dtype=np.float32)
+    session = suan.onnx.Session(tmp_path / "m.onnx")
+    first = np.asarray(session(x))
+    np.testing.assert_allclose(first, product(x, weights), rtol=1e-3, atol=1e-4)
+    values, _ = session._session.values(None)   # those that the plan packed are read from the file again
+    for i, w in enumerate(weights):
+        assert np.array_equal(np.asarray(values[f"w{i}".encode()]), w)
+    assert np.array_equal(np.asarray(session(x)), first)
+    assert np.array_equal(np.asarray(session(x[:2])), np.asarray(suan.onnx.Session(tmp_path / "m.onnx")(x[:2])))
+
+
+@pytest.mark.parametrize("from_bytes", [False, True], ids=["file", "bytes"])
+def test_large_constant_nodes_are_read_where_they_lie(tmp_path, from_bytes):
+    rng = np.random.default_rng(5)
+    weights = [rng.standard_normal((64, 64), dtype=np.float32) for _ in range(3)]
+    nodes = []
+    for i, w in enumerate(weights):
+        nodes += [h.make_node("Constant", [], [f"w{i}"], value=numpy_helper.from_array(w)),
+                  h.make_node("MatMul", [f"v{i}", f"w{i}"], [f"v{i + 1}"])]
+    nodes.append(h.make_node("Identity", ["v3"], ["y"]))
+    data = model(nodes, [h.make_tensor_value_info("v0", T.FLOAT, ["n", 64])])
+    (tmp_path / "m.onnx").write_bytes(data)
+    x = rng.standard_normal((2, 64), dtype=np.float32)
+    session = suan.onnx.Session(data if from_bytes else tmp_path / "m.onnx")
+    np.testing.assert_allclose(np.asarray(session(x)), product(x, weights), rtol=1e-3, atol=1e-2)
+
+
+def test_a_constant_said_twice_is_refused():
+    w = numpy_helper.from_array(np.ones((64, 64), "f4"))
+    w.float_data.append(1)
+    nodes = [h.make_node("Constant", [], ["w"], value=w), h.make_node("Add", ["x", "w"], ["y"])]
+    with pytest.raises(ValueError, match="ambiguous"):
+        suan.onnx.Session(model(nodes, [h.make_tensor_value_info("x", T.FLOAT, [64])]))
