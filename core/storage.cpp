@@ -9,6 +9,7 @@
 #include "core/allocator.h"
 #include "core/backend.h"
 #include "core/error.h"
+#include "core/exports.h"
 #include "core/node_mark.h"
 
 namespace suan {
@@ -67,6 +68,7 @@ Ref<Storage> Storage::external(Device device, void* data, int64_t bytes, std::fu
   Ref<Storage> s(new (object_allocate(0)) Storage);
   s->device_ = device;
   s->id_ = next_id();
+  if (release) external_begins(s->id_);
   s->release_ = new std::function<void()>(std::move(release));
   s->data_ = static_cast<std::byte*>(data);
   s->bytes_ = bytes;
@@ -75,7 +77,10 @@ Ref<Storage> Storage::external(Device device, void* data, int64_t bytes, std::fu
 
 void Storage::destroy(Storage* s) {
   if (s->release_) {
-    if (*s->release_) (*s->release_)();
+    if (*s->release_) {
+      external_ends(s->id_);
+      (*s->release_)();
+    }
     delete s->release_;
   } else if (s->data_) {
     free_on(s->device_, s->data_, s->bytes_);

@@ -6,6 +6,7 @@
 
 #include "core/backend.h"
 #include "core/convert.h"
+#include "core/exports.h"
 #include "core/record.h"
 #include "ops/api.h"
 #include "python/bindings/binding.h"
@@ -232,6 +233,10 @@ void bind_interop(nb::module_& m) {
       fail<TypeError>("from_numpy", "not an array: expected numpy.ndarray, got {}", type_name(array.ptr()));
     return from_interface(array.ptr(), false);
   }, "A tensor over the memory of a NumPy array.");
+  nb::class_<ExportLease>(m, "ExportLease", "As long as it lives, a tensor's memory may be written to from outside.")
+      .def("__init__", [](ExportLease* self, const Tensor& t) { new (self) ExportLease(t.storage()); }, nb::arg("tensor"));
+  m.def("address", [](const Tensor& t) { return nb::steal(PyLong_FromVoidPtr(t.raw())); },
+        "data_ptr() for comparing only: nobody writes there.");
   m.def("array_interface", array_interface, "NumPy's array interface of a tensor's memory.");
   // Bytes of a contiguous tensor and back, for files and pickles.
   m.def("to_bytes", [](const Tensor& t) {

@@ -52,6 +52,7 @@ class _Interface:
 
     def __init__(self, tensor):
         self._tensor = tensor
+        self._lease = _c.ExportLease(tensor)  # meanwhile the array may be written to
         self.__array_interface__ = _c.array_interface(tensor)
 
 
