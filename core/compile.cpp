@@ -8,6 +8,7 @@
 #include "core/allocator.h"
 #include "core/apply.h"
 #include "core/communicator.h"
+#include "core/frozen.h"
 #include "core/hash.h"
 #include "core/interrupt.h"
 #include "core/pass.h"
@@ -104,7 +105,11 @@ Tensors Tracer::finish(std::span<const Tensor> outputs) {
   now.updates = recorder_->updates();
   now.literals = recorder_->literals();
   now.n_outputs = int(outputs.size());
-  for (const auto& c : now.captured) now.wants_grad.push_back(c.source.requires_grad());
+  for (const auto& c : now.captured) {
+    now.wants_grad.push_back(c.source.requires_grad());
+    now.versions.push_back(c.root.storage()->version());
+  }
+  now.without_gradients = !grad_enabled || std::none_of(now.wants_grad.begin(), now.wants_grad.end(), [](bool w) { return w; });
   // A loss whose backward ran inside has no history left to differentiate.
   auto spent = [](const Tensor& t) {
     const AutogradState* s = t.impl()->autograd;
@@ -137,6 +142,8 @@ Tensors Tracer::finish(std::span<const Tensor> outputs) {
     results.resize(outputs.size());
     return results;
   }
+  now.versions = std::move(last_->versions);
+  now.without_gradients &= last_->without_gradients;
   executable_ = Executable::make(std::move(now), options_);
   last_.reset();
   return (*executable_)(arguments);  // replays make no .grad of their own
@@ -226,6 +233,17 @@ Executable::Executable(Trace trace, const CompileOptions& options)
   commits_.assign(trace_.graph.outputs.size(), -1);
   for (size_t u = 0; u < trace_.updates.size(); ++u)
     commits_[size_t(trace_.n_outputs) + u] = trace_.updates[u].captured;
+  if (Freezer::fits(trace_, options_)) {
+    freezer_ = std::make_unique<Freezer>(trace_, options_);
+    return;
+  }
+  lay_out_plain();
+  agree();
+}
+
+Executable::~Executable() = default;
+
+void Executable::lay_out_plain() {
   if (trace_.differentiable) {
     split();
   } else {
@@ -233,7 +251,17 @@ Executable::Executable(Trace trace, const CompileOptions& options)
     optimize(forward_graph_);
   }
   if (!options_.interpret) lay_out();
-  agree();
+}
+
+std::shared_ptr<const Plan> Executable::forward_plan() const {
+  if (freezer_)
+    if (const auto frozen = freezer_->current()) return frozen->plan();
+  return forward_ ? forward_->shared_plan() : nullptr;
+}
+
+bool Executable::stale() const {
+  return std::any_of(trace_.captured.begin(), trace_.captured.end(),
+                     [](const auto& c) { return !c.argument && !(c.source.storage() == c.root.storage()); });
 }
 
 void Executable::lay_out() {
@@ -340,6 +368,16 @@ void Executable::split() {
 }
 
 Tensors Executable::run_forward(std::span<const Tensor> inputs) {
+  if (freezer_) {
+    if (const auto frozen = freezer_->choose()) return (*frozen)(inputs);
+    std::lock_guard lock(laying_out_);
+    if (!laid_out_) {
+      ContextScope scope;
+      context() = Context{.grad_enabled = false};
+      lay_out_plain();
+      laid_out_ = true;
+    }
+  }
   if (!options_.interpret) return (*forward_)(inputs);
   NoGrad off;
   Tensors all = interpret(forward_graph_, inputs), out;
@@ -402,6 +440,9 @@ Tensors Executable::operator()(std::span<const Tensor> arguments) {
 }
 
 void Executable::trim() {
+  if (freezer_)
+    if (const auto frozen = freezer_->current()) frozen->trim();
+  std::lock_guard lock(laying_out_);
   if (forward_) forward_->trim();
   if (backward_) backward_->trim();
 }

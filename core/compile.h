@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "core/allocator.h"
@@ -22,10 +23,20 @@ struct Trace {
   std::vector<bool> wants_grad;               // by graph input
   int n_outputs = 0;
   bool differentiable = false;                // a returned output carries history
+  bool without_gradients = false;             // recorded where nothing could get one
+  std::vector<uint32_t> versions;             // by graph input: of its storage, at the recording before
 };
+
+class Freezer;
+class FrozenWeights;
 
 struct CompileOptions {
   int64_t memory_limit = 0;
+  // Without gradients, captured tensors that do not change may be taken as constants (core/frozen.h): weights are packed, a
+  // second time in memory. Not beside a memory_limit. From C++, writes through Tensor::data() are not seen.
+  bool freeze = false;
+  bool exact = false;      // then keeps every bit: no Winograd, no batch norms inside weights, no patterns
+  std::shared_ptr<FrozenWeights> weights = nullptr;   // shared by the signatures of a function
   bool interpret = false;  // replay through the interpreter instead of a plan (SUAN_INTERPRET=1)
 };
 
@@ -35,17 +46,22 @@ class Executable : public std::enable_shared_from_this<Executable> {
   static std::shared_ptr<Executable> make(Trace trace, const CompileOptions& options) {
     return std::shared_ptr<Executable>(new Executable(std::move(trace), options));
   }
+  ~Executable();
   // Arguments in recording order. Returned outputs; captured state is changed at the end of the plan.
   Tensors operator()(std::span<const Tensor> arguments);
   const Trace& trace() const { return trace_; }
-  const Plan* forward_plan() const { return forward_ ? &forward_->plan() : nullptr; }
-  const Plan* backward_plan() const { return backward_ ? &backward_->plan() : nullptr; }
+  // The plans last run; null before, and with SUAN_INTERPRET=1.
+  std::shared_ptr<const Plan> forward_plan() const;
+  std::shared_ptr<const Plan> backward_plan() const { return backward_ ? backward_->shared_plan() : nullptr; }
+  const Freezer* freezer() const { return freezer_.get(); }
+  bool stale() const;  // a captured tensor has got another storage since: the recording does not hold
   void trim();
 
  private:
   Executable(Trace trace, const CompileOptions& options);
   void split();
   void lay_out();
+  void lay_out_plain();
   void agree() const;
   Tensors run_forward(std::span<const Tensor> inputs);
 
@@ -54,6 +70,9 @@ class Executable : public std::enable_shared_from_this<Executable> {
   Graph forward_graph_, backward_graph_;      // optimised; what the interpreter runs
   std::vector<int> commits_;
   std::unique_ptr<RunPool> forward_, backward_;
+  std::unique_ptr<Freezer> freezer_;
+  std::mutex laying_out_;                     // forward_, where there is a freezer: made when first needed
+  bool laid_out_ = false;
   // Backward inputs: forward outputs past the returned ones, graph inputs, then seeds.
   int n_saved_ = 0;
   std::vector<int> saved_inputs_;             // graph inputs the backward program reads
@@ -76,6 +95,7 @@ class Tracer {
   // function is ready once this recording agrees with the one before.
   Tensors finish(std::span<const Tensor> outputs);
   void abandon();
+  void set_freeze(bool on) { options_.freeze = on; }  // before the recording that makes it ready
   int recordings() const { return recordings_; }
   const Graph& last_graph() const { return last_->graph; }  // of the latest recording, while not ready
 

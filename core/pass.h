@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -38,24 +39,44 @@ int rewrite_pass(Graph& g); // gradient rules meeting one another: the same bits
 int fuse_pass(Graph& g);    // element-wise neighbours become one fused_elementwise node
 int epilogue_pass(Graph& g);  // element-wise nodes join the product, convolution or norm they follow
 
-// Constants made from constants, by the passes below: one per model, however many shapes it is planned for.
+// Constants made from constants, by the passes below: one per model, however many shapes it is planned for. What is made
+// of something made here is known by the first constant and the way from it, so that steps between need not be kept.
 class ConstantCache {
  public:
   template <class F>
   Tensor find(const Tensor& from, const std::string& what, F&& make) {
-    Tensor& made = made_[{from.storage()->id(), what}];
+    Key key{from.storage()->id(), what};
+    if (auto it = origin_.find(key.first); it != origin_.end()) key = {it->second.first, it->second.second + '\n' + what};
+    Tensor& made = made_[key];
     if (!made.defined()) {
       ContextScope scope;
       context() = Context{.grad_enabled = false};
       made = make();
       if (packed) packed(from);
+      if (made.storage()->id() != from.storage()->id()) origin_[made.storage()->id()] = key;
     }
     return made;
   }
   std::function<void(const Tensor& from)> packed;   // told each time, so that what was read can leave memory
+  // What only the cache holds goes: steps on the way, constants of programs that are gone.
+  void drop_unused() {
+    for (auto it = made_.begin(); it != made_.end();) {
+      const Tensor& t = it->second;
+      const bool used = t.defined() && (t.ref()->use_count() > 1 || t.storage()->use_count() > 1);
+      if (t.defined() && !used) origin_.erase(t.storage()->id());
+      it = used ? std::next(it) : made_.erase(it);
+    }
+  }
+  // What was made of a storage that has changed since.
+  void forget(uint64_t storage) {
+    for (auto it = made_.lower_bound({storage, {}}); it != made_.end() && it->first.first == storage; it = made_.erase(it))
+      if (it->second.defined()) origin_.erase(it->second.storage()->id());
+  }
 
  private:
-  std::map<std::pair<uint64_t, std::string>, Tensor> made_;
+  using Key = std::pair<uint64_t, std::string>;   // a storage, and what is made of it
+  std::map<Key, Tensor> made_;
+  std::map<uint64_t, Key> origin_;                // by storage of what was made
 };
 // Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit if `exact`;
 // else 3×3 convolutions become conv_winograd where weights are few enough. With `pairs` all that becomes bfloat16, on

@@ -193,8 +193,18 @@ Tensors Run::operator()(std::span<const Tensor> inputs, std::span<const Tensor> 
     arena_ = arenas_->take(p.device_, p.arena_bytes_);
     point_at_arena();
   }
-  if (captures_ && warm_) replay_unit(out_at);
-  else run_steps();
+  const auto written = [&] {
+    for (const Tensor& t : into)
+      if (t.defined()) t.storage()->bump_version({});
+  };
+  try {
+    if (captures_ && warm_) replay_unit(out_at);
+    else run_steps();
+  } catch (...) {
+    written();
+    throw;
+  }
+  written();
   if (arenas_) arenas_->give(std::exchange(arena_, nullptr));
   warm_ = true;
   Tensors result;

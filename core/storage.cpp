@@ -11,6 +11,7 @@
 #include "core/allocator.h"
 #include "core/backend.h"
 #include "core/error.h"
+#include "core/exports.h"
 #include "core/node_mark.h"
 
 namespace suan {
@@ -69,6 +70,7 @@ Ref<Storage> Storage::external(Device device, void* data, int64_t bytes, std::fu
   Ref<Storage> s(new (object_allocate(0)) Storage);
   s->device_ = device;
   s->id_ = next_id();
+  if (release) external_begins(s->id_);
   s->release_ = new std::function<void()>(std::move(release));
   s->data_ = static_cast<std::byte*>(data);
   s->bytes_ = bytes;
@@ -120,7 +122,10 @@ void Storage::keep() {
 
 void Storage::destroy(Storage* s) {
   if (s->release_) {
-    if (*s->release_) (*s->release_)();
+    if (*s->release_) {
+      external_ends(s->id_);
+      (*s->release_)();
+    }
     delete s->release_;
   } else if (s->deferred_) {
     ::munmap(s->data_, size_t(s->bytes_));

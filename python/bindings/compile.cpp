@@ -1,6 +1,7 @@
 // suan.compile's engine and suan.plan: recordings, executables, and what a plan will need.
 #include "core/compile.h"
 
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "core/frozen.h"
 #include "core/pass.h"
 #include "core/recompute.h"
 #include "core/tape.h"
@@ -29,11 +31,37 @@ Tensors own_storage(const Tensors& args) {
   return out;
 }
 
+// Parameters and buffers (or None in their places), and what storages they had.
+class Holding {
+ public:
+  explicit Holding(nb::list tensors) : tensors_(tensors) {
+    for (nb::handle t : tensors_) storages_.push_back(storage(t.ptr()));
+  }
+  bool same(nb::list now) const {
+    const size_t n = storages_.size();
+    if (now.size() != n) return false;
+    for (size_t i = 0; i < n; ++i)
+      if (now[i].ptr() != tensors_[i].ptr() || storage(tensors_[i].ptr()) != storages_[i]) return false;
+    return true;
+  }
+
+ private:
+  static uint64_t storage(PyObject* o) { return is_tensor(o) ? unwrap(o).storage()->id() : 0; }
+  nb::list tensors_;
+  std::vector<uint64_t> storages_;
+};
+
 class PyTracer {
  public:
-  explicit PyTracer(int64_t memory_limit) : options_{.memory_limit = memory_limit}, tracer_(options_) {}
+  PyTracer(int64_t memory_limit, bool freeze, bool exact, std::shared_ptr<FrozenWeights> weights)
+      : options_{.memory_limit = memory_limit, .freeze = freeze, .exact = exact, .weights = std::move(weights)}, tracer_(options_) {}
 
   bool ready() const { return tracer_.ready(); }
+  void set_freeze(bool on) {
+    options_.freeze = on;
+    tracer_.set_freeze(on);
+  }
+  bool stale() { return tracer_.ready() && tracer_.executable().stale(); }
 
   Tensors start(const Tensors& args) {
     return bridged([&] {
@@ -73,7 +101,14 @@ class PyTracer {
     d["replays"] = replays_;
     if (tracer_.ready()) {
       auto& e = const_cast<Tracer&>(tracer_).executable();
-      const Plan *f = e.forward_plan(), *b = e.backward_plan();
+      const auto f = e.forward_plan(), b = e.backward_plan();
+      if (e.freezer()) {
+        const Freezer::Stats s = e.freezer()->stats();
+        d["frozen"] = s.frozen;
+        d["exported"] = s.exported;
+        d["programs"] = s.programs;
+        d["packed_bytes"] = s.packed_bytes;
+      }
       d["arena_bytes"] = (f ? f->arena_bytes() : 0) + (b ? b->arena_bytes() : 0);
       d["peak_bytes"] = (f ? f->peak_bytes() : 0) + (b ? b->arena_bytes() : 0);
       d["steps"] = (f ? f->steps().size() : 0) + (b ? b->steps().size() : 0);
@@ -86,8 +121,8 @@ class PyTracer {
     nb::list out;
     if (!tracer_.ready()) return out;
     Executable& e = tracer_.executable();
-    if (const Plan* p = e.forward_plan()) out.append(nb::make_tuple(e.backward_plan() ? "forward" : "call", plan_facts(*p)));
-    if (const Plan* p = e.backward_plan()) out.append(nb::make_tuple("backward", plan_facts(*p)));
+    if (const auto p = e.forward_plan()) out.append(nb::make_tuple(e.backward_plan() ? "forward" : "call", plan_facts(*p)));
+    if (const auto p = e.backward_plan()) out.append(nb::make_tuple("backward", plan_facts(*p)));
     return out;
   }
   void trim() {
@@ -182,8 +217,15 @@ nb::dict plan(nb::callable fn, const Tensors& args, int64_t memory_limit) {
 }  // namespace
 
 void bind_compile(nb::module_& m) {
+  nb::class_<FrozenWeights>(m, "FrozenWeights", "Packed weights that the signatures of a function share.").def(nb::init<>());
+  nb::class_<Holding>(m, "Holding", "Which tensors, and which storages, a module held when this was made.")
+      .def(nb::init<nb::list>(), nb::arg("tensors"))
+      .def("same", &Holding::same, nb::arg("tensors"));
   nb::class_<PyTracer>(m, "Tracer", "Recordings of one function for one signature (see suan.compile).")
-      .def(nb::init<int64_t>(), nb::arg("memory_limit") = 0)
+      .def(nb::init<int64_t, bool, bool, std::shared_ptr<FrozenWeights>>(), nb::arg("memory_limit") = 0,
+           nb::arg("freeze") = false, nb::arg("exact") = false, nb::arg("weights").none() = nb::none())
+      .def("set_freeze", &PyTracer::set_freeze)
+      .def_prop_ro("stale", &PyTracer::stale)
       .def_prop_ro("ready", &PyTracer::ready)
       .def("start", &PyTracer::start)
       .def("finish", &PyTracer::finish)

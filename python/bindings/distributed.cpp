@@ -131,7 +131,7 @@ class PyParallelStep {
 
   nb::dict stats() const {
     nb::dict d;
-    const Plan* p = executable_->forward_plan();
+    const auto p = executable_->forward_plan();
     int64_t state = 0;
     for (const auto& c : executable_->trace().captured)
       if (!c.argument) state += c.root.type().bytes();

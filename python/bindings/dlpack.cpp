@@ -1,5 +1,6 @@
 // DLPack, both ways, without a copy. The structures are DLPack's published ABI (v0.8 and v1.0).
 #include "core/backend.h"
+#include "core/exports.h"
 #include "python/bindings/binding.h"
 
 namespace suan::py {
@@ -64,6 +65,7 @@ DType from_dl_type(DLType d) {
 // What an exported tensor keeps: itself, and the arrays that the structure points into.
 struct Export {
   Tensor tensor;
+  ExportLease lease;
   Dims shape, strides;
 };
 
@@ -92,7 +94,7 @@ PyObject* to_dlpack(const Tensor& t, bool versioned) {
   if (t.requires_grad())
     fail<StateError>("dlpack", "tensor requires a gradient: expected a detached one; call detach() first");
   (void)dl_type(t.dtype());
-  auto* e = new Export{t.detach(), {}, {}};
+  auto* e = new Export{t.detach(), ExportLease(t.storage()), {}, {}};
   if (versioned) {
     auto* m = new ManagedVersioned{{1, 0}, e, delete_export<ManagedVersioned>, 0, {}};
     describe(m->tensor, *e);

@@ -6,6 +6,7 @@
 
 #include "core/backend.h"
 #include "core/convert.h"
+#include "core/exports.h"
 #include "core/record.h"
 #include "ops/api.h"
 #include "python/bindings/binding.h"
@@ -207,10 +208,11 @@ class Nested {
 // What NumPy reads to make an array over a tensor's memory; the array keeps it, and so the tensor.
 struct ArrayView {
   Tensor tensor;
+  ExportLease lease;   // the array may be written to
   Py_ssize_t shape[max_rank], strides[max_rank];
   ArrayStruct facts{};
 
-  explicit ArrayView(const Tensor& t) : tensor(t) {
+  explicit ArrayView(const Tensor& t) : tensor(t), lease(t.storage()) {
     check_outside_recording(t, "numpy");
     const bool bits = t.dtype() == DType::bf16 || contains(narrow_types, t.dtype());
     char kind = bits ? 'u' : 0;
@@ -289,6 +291,8 @@ void bind_interop(nb::module_& m) {
   nb::class_<ArrayView>(m, "ArrayView", "A tensor's memory for NumPy, which it keeps alive.")
       .def(nb::init<const Tensor&>(), nb::arg("tensor"))
       .def_prop_ro("__array_struct__", &ArrayView::capsule);
+  m.def("address", [](const Tensor& t) { return nb::steal(PyLong_FromVoidPtr(t.raw())); },
+        "data_ptr() for comparing only: nobody writes there.");
   // Bytes of a contiguous tensor and back, for files and pickles.
   m.def("to_bytes", [](const Tensor& t) {
     Tensor c = t.device().is_cpu() ? ops::contiguous(t.detach()) : to_device(t, {});

@@ -1,6 +1,7 @@
 // Attributes and methods of suan.Tensor that are not plain ops.
 #include "core/backend.h"
 #include "core/convert.h"
+#include "core/exports.h"
 #include "core/tape.h"
 #include "ops/api.h"
 #include "python/bindings/binding.h"
@@ -142,7 +143,11 @@ PyObject* dim(PyObject* o, PyObject*) { return PyLong_FromLong(unwrap(o).rank())
 PyObject* count(PyObject* o, PyObject*) { return PyLong_FromLongLong(unwrap(o).numel()); }
 PyObject* storage_offset(PyObject* o, PyObject*) { return PyLong_FromLongLong(unwrap(o).offset()); }
 PyObject* data_ptr(PyObject* o, PyObject*) {
-  return guarded([&] { return PyLong_FromVoidPtr(unwrap(o).raw()); });
+  return guarded([&] {
+    const Tensor& t = unwrap(o);
+    export_for_good(*t.storage());   // who has the address may write there
+    return PyLong_FromVoidPtr(t.raw());
+  });
 }
 PyObject* is_contiguous(PyObject* o, PyObject*) { return PyBool_FromLong(unwrap(o).is_contiguous()); }
 PyObject* contiguous(PyObject* o, PyObject*) { return guarded([&] { return wrap(ops::contiguous(unwrap(o))); }); }

@@ -51,21 +51,82 @@ def _signature_text(key):
 class _Variant:
     """One signature of a compiled function."""
 
-    def __init__(self, memory_limit):
-        self.tracer = _c.Tracer(memory_limit or 0)
+    def __init__(self, *options):
+        self.tracer = _c.Tracer(*options)
         self.outputs = None
+        self.holding = None  # what its modules held when it was recorded
+
+
+def _walk(module, training, tensors):
+    training.append(module.training)
+    tensors.extend(module._parameters.values())
+    tensors.extend(module._buffers.values())
+    for child in module._modules.values():
+        if child is not None:
+            _walk(child, training, tensors)
+
+
+def _within(module, seen):
+    """Adds the ids of a module and all inside it."""
+    seen.add(id(module))
+    for child in module._modules.values():
+        if child is not None:
+            _within(child, seen)
+
+
+def _named_modules_of(fn):
+    """Modules that a function names: its own object's, in its closure, among its globals."""
+    from .nn.module import Module
+
+    code = getattr(fn, "__code__", None)
+    found = [getattr(fn, "__self__", None)]
+    for cell in getattr(fn, "__closure__", None) or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # not assigned yet
+            pass
+    if code is not None:
+        names = getattr(fn, "__globals__", {})
+        found += [names.get(n) for n in code.co_names]
+    return [m for m in found if isinstance(m, Module)]
+
+
+class _Listening:
+    """While it lasts, the modules that this thread calls are noted, those inside another one with it."""
+
+    def __init__(self):
+        self._thread = threading.get_ident()
+        self.called = []
+
+    def __enter__(self):
+        from .nn import module
+
+        self._listeners = module.listeners
+        self._listeners.append(self._hear)
+        return self
+
+    def _hear(self, module):
+        if threading.get_ident() == self._thread:
+            self.called.append(module)
+
+    def __exit__(self, *exc):
+        self._listeners.remove(self._hear)
 
 
 class CompiledFunction:
     """What :func:`compile` returns. Calling it runs, records or replays the function."""
 
-    def __init__(self, fn, memory_limit=None, check=False):
+    def __init__(self, fn, memory_limit=None, check=False, freeze=True, exact=False):
         self._fn = fn
         self._memory_limit = memory_limit
         self._check = check
+        self._freeze = freeze
+        self._exact = exact
+        self._weights = _c.FrozenWeights()
         self._variants = collections.OrderedDict()
         self._lock = threading.Lock()
         self._module = fn if hasattr(fn, "named_parameters") else None
+        self._roots = () if self._module is None else (fn,)  # a function's are found while it is recorded
         functools.update_wrapper(self, fn if self._module is None else type(fn).forward, updated=())
 
     def __getattr__(self, name):
@@ -73,15 +134,25 @@ class CompiledFunction:
             raise AttributeError(name)
         return getattr(self._fn, name)
 
-    def _mode(self):
-        training = tuple(m.training for m in self._module.modules()) if self._module is not None else ()
-        return (_c.is_grad_enabled(), _c.autocast_settings(), training)
+    def _state(self):
+        """What a call depends on besides its arguments, and the tensors that its modules hold. Of a function the modules
+        matter where there are no gradients only: weights are packed there."""
+        grad = _c.is_grad_enabled()
+        training, tensors = [], []
+        if self._module is not None or not grad:
+            for root in self._roots:
+                _walk(root, training, tensors)
+        return (grad, _c.autocast_settings(), tuple(training)), tensors
+
+    def _make_variant(self, key):
+        freeze = self._freeze and not any(key[2][2])
+        return _Variant(self._memory_limit or 0, freeze, self._exact, self._weights)
 
     def _variant(self, key):
         with self._lock:
             variant = self._variants.get(key)
             if variant is None:
-                variant = self._variants[key] = _Variant(self._memory_limit)
+                variant = self._variants[key] = self._make_variant(key)
                 if len(self._variants) > MAX_SIGNATURES:
                     self._variants.popitem(last=False)
             else:
@@ -93,19 +164,53 @@ class CompiledFunction:
             return self._fn(*args, **kwargs)
         leaves = []
         tree = _flatten((args, kwargs), leaves)
-        key = (tree, tuple((t.dtype, tuple(t.shape), t.requires_grad) for t in leaves), self._mode())
+        mode, held = self._state()
+        key = (tree, tuple((t.dtype, tuple(t.shape), t.requires_grad) for t in leaves), mode)
         try:
             variant = self._variant(key)
         except TypeError as error:
             raise TypeError(f"[compile] argument cannot be part of a signature: expected tensors and hashable "
                             f"values, got {error}") from None
         tracer = variant.tracer
+        if tracer.ready and (tracer.stale or not variant.holding.same(held)):
+            # A parameter or buffer is another tensor than the one recorded, or has another storage.
+            with self._lock:
+                variant = self._variants[key] = self._make_variant(key)
+            tracer = variant.tracer
         if tracer.ready and not self._check:
             try:
                 return _unflatten(variant.outputs, tracer.run(leaves))
             except _c.OutOfMemoryError as error:
                 raise self._priced(error, tree, leaves) from None
-        return self._record(variant, tree, leaves)
+        if self._module is not None or mode[0]:
+            result = self._record(variant, tree, leaves)
+        else:
+            with _Listening() as listening:
+                result = self._record(variant, tree, leaves)
+            self._know(listening.called, variant, key)
+        variant.holding = _c.Holding(self._state()[1])
+        return result
+
+    def _know(self, called, variant, key):
+        """Modules that a function was found to use: their mode is part of its key from now on."""
+        with self._lock:
+            roots, seen = list(self._roots), set()
+            for root in roots:
+                _within(root, seen)
+            for module in (*_named_modules_of(self._fn), *called):
+                if id(module) not in seen:
+                    roots.append(module)
+                    _within(module, seen)
+            if len(roots) == len(self._roots):
+                return
+            self._roots = tuple(roots)
+            mode = self._state()[0]
+            # Signatures without gradients are known by their modules' modes, which nobody knows of the others.
+            for old in [k for k in self._variants if not k[2][0]]:
+                self._variants.pop(old)
+            self._variants[(key[0], key[1], mode)] = variant
+            if not variant.tracer.ready:
+                variant.tracer.set_freeze(self._freeze and not any(mode[2]))
 
     def _record(self, variant, tree, leaves):
         tracer = variant.tracer
@@ -170,7 +275,7 @@ class CompiledFunction:
             v.tracer.trim()
 
 
-def compile(fn=None, *, memory_limit=None, check=False):
+def compile(fn=None, *, memory_limit=None, check=False, freeze=True, exact=False):
     """Compiles a function or module.
 
     A call is recorded until two consecutive recordings agree, constants included; from then on the whole call
@@ -185,14 +290,23 @@ def compile(fn=None, *, memory_limit=None, check=False):
             to stay below it. ``MemoryError`` when that cannot be done.
         check: records every call again and compares it with what would be replayed (slow; for finding out
             whether a function may be compiled).
+        freeze: where nothing is recorded for gradients and no module is in training mode, captured tensors are taken as
+            constants, so that weights are packed: in blocks, in panels, with batch norms inside. They take memory a
+            second time for that. A changed weight (an optimizer's step, ``load_state_dict``, any write in place, another
+            parameter in its place) is seen at the next call, which takes the weights as they are; they are packed again
+            once a call found them unchanged, after twice as many each time that they changed before 16 calls. A weight
+            that a NumPy array or DLPack consumer lies over, that lies in memory of one of those, or whose ``data_ptr()``
+            was asked for, is never packed. False: parameters stay inputs. Not beside a ``memory_limit``.
+        exact: with ``freeze``, keeps every bit. Otherwise batch norms go into the weights before them, 3×3 convolutions
+            take Winograd's way, and chains of operators become the ops that they spell out: the last bits change.
 
     Raises:
         RuntimeError: a Python number that keeps changing, a captured tensor that is a new one at every call,
             data-dependent control flow or a tensor read with ``item()`` inside the function, each naming the line.
     """
     if fn is None:
-        return functools.partial(compile, memory_limit=memory_limit, check=check)
-    return CompiledFunction(fn, memory_limit=memory_limit, check=check)
+        return functools.partial(compile, memory_limit=memory_limit, check=check, freeze=freeze, exact=exact)
+    return CompiledFunction(fn, memory_limit=memory_limit, check=check, freeze=freeze, exact=exact)
 
 
 def _size(n):

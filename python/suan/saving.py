@@ -66,7 +66,7 @@ class _Packer:
 
     def _name(self, t, path):
         """One entry for each distinct tensor, however often it appears."""
-        key = (t.data_ptr(), tuple(t.shape), t.stride(), t.dtype.name) if t.numel() else id(t)
+        key = (_c.address(t), tuple(t.shape), t.stride(), t.dtype.name) if t.numel() else id(t)
         name = self._known.get(key)
         if name is None:
             name = path or "tensor"

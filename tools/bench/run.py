@@ -19,8 +19,11 @@ import subprocess
 import sys
 import time
 
+import inference
+
 HERE = pathlib.Path(__file__).resolve().parent
 LIBRARIES = ("suan", "torch", "jax")
+MODES = ("eager", "compiled", "exact", "channels_last", "compiled_channels_last", "frozen", "frozen_channels_last")
 
 # name: (what, case, [(library, mode)], [(numerator, denominator, target)])
 ROWS = {
@@ -50,6 +53,16 @@ ROWS = {
                       [("torch compiled", "suan compiled", 1.4)]),
     "gpt2_bf16": ("GPT-2 124M, bf16 autocast", "gpt2_bf16", ["suan compiled", "torch compiled"],
                   [("torch compiled", "suan compiled", 1.2)]),
+    "resnet50": (inference.CASES["resnet50"][0], "resnet50",
+                 ["suan compiled", "torch compiled_channels_last", "torch compiled", "torch channels_last", "torch eager",
+                  "torch frozen_channels_last", "suan exact"],
+                 [("torch compiled_channels_last", "suan compiled", 1.15), ("torch compiled", "suan compiled", 1.15),
+                  ("torch channels_last", "suan compiled", 1.15), ("torch frozen_channels_last", "suan compiled", None)]),
+    "bert": (inference.CASES["bert"][0], "bert", ["suan compiled", "torch compiled", "torch eager", "torch frozen"],
+             [("torch compiled", "suan compiled", None), ("torch eager", "suan compiled", None)]),
+    "gpt2_tokens": (inference.CASES["gpt2_tokens"][0], "gpt2_tokens",
+                    ["suan compiled", "torch compiled", "torch eager", "torch frozen"],
+                    [("torch compiled", "suan compiled", None), ("torch eager", "suan compiled", None)]),
 }
 
 
@@ -182,7 +195,7 @@ def markdown(result):
 
     def cell(row, library):
         parts = []
-        for mode in ("eager", "compiled"):
+        for mode in MODES:
             record = row["records"].get(f"{library} {mode}")
             if record:
                 parts.append(f"{mode} " + (human(record["median"]) if "median" in record

@@ -1,4 +1,4 @@
-"""One measurement of Suan in a fresh process: worker_suan.py CASE[_bf16] eager|compiled|saved SECONDS.
+"""One measurement of Suan in a fresh process: worker_suan.py CASE[_bf16] eager|compiled|exact|saved SECONDS.
 
 Prints JSON. The models are those of suan.models. "saved" counts what the forward pass keeps.
 """
@@ -7,6 +7,7 @@ import sys
 import timeit
 
 import cases
+import inference
 
 import suan
 from suan import nn, optim
@@ -42,6 +43,20 @@ def build(case):
     return model, loss
 
 
+def infer(case, mode, seconds):
+    model = inference.build(case, nn, F).eval()
+    with suan.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(suan.tensor(cases.first_weight(name, tuple(p.shape))))
+        x = suan.tensor(inference.batch(case))
+        run = model if mode == "eager" else suan.compile(model, exact=mode == "exact")
+        result = cases.measure(lambda: run(x).square().mean(), seconds)
+    result.update(version=suan.__version__, imported=IMPORTED, peak=cases.resident("VmHWM"))
+    if run is not model:
+        result["plan"] = {k: run.stats()[0][k] for k in ("frozen", "programs", "packed_bytes", "steps", "peak_bytes")}
+    cases.report(result)
+
+
 def main():
     case, mode, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
     case, bf16 = case.removesuffix("_bf16"), case.endswith("_bf16")
@@ -54,6 +69,8 @@ def main():
         cases.report({"median": times[len(times) // 2], "min": times[0], "n": len(times) * 50000,
                       "version": suan.__version__})
         return
+    if case in inference.CASES:
+        return infer(case, mode, seconds)
     model, loss_fn = build(case)
     params = list(model.parameters())
     x, y = (suan.tensor(v) for v in cases.batch(case))

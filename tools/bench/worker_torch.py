@@ -1,4 +1,5 @@
-"""One measurement of PyTorch in a fresh process: worker_torch.py CASE[_bf16] eager|compiled|saved SECONDS.
+"""One measurement of PyTorch in a fresh process: worker_torch.py CASE[_bf16] eager|compiled|saved SECONDS, of inference
+also channels_last, compiled_channels_last, frozen and frozen_channels_last (Inductor's option `freezing`).
 
 Prints JSON. The models have the layers and parameter names of suan.models, in plain torch.nn; AdamW
 and SGD run fused, attention is F.scaled_dot_product_attention, compiled is torch.compile of the
@@ -9,6 +10,7 @@ import sys
 import timeit
 
 import cases
+import inference
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -105,6 +107,24 @@ def saved_bytes(model, x, y):
     return sum(storages.values())
 
 
+def infer(case, mode, seconds):
+    model = inference.build(case, nn, F).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(torch.from_numpy(cases.first_weight(name, tuple(p.shape))))
+        x = torch.from_numpy(inference.batch(case))
+        if mode.endswith("channels_last"):
+            model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+        if mode.startswith("frozen"):
+            import torch._inductor.config as inductor
+
+            inductor.freezing = True
+        run = torch.compile(model) if mode.startswith(("compiled", "frozen")) else model
+        result = cases.measure(lambda: run(x).square().mean(), seconds)
+    result.update(version=torch.__version__, imported=IMPORTED, peak=cases.resident("VmHWM"))
+    cases.report(result)
+
+
 def main():
     case, mode, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
     case, bf16 = case.removesuffix("_bf16"), case.endswith("_bf16")
@@ -117,6 +137,8 @@ def main():
         cases.report({"median": times[len(times) // 2], "min": times[0], "n": len(times) * 50000,
                       "version": torch.__version__})
         return
+    if case in inference.CASES:
+        return infer(case, mode, seconds)
     model = build(case)
     params = list(model.parameters())
     x, y = (torch.from_numpy(v) for v in cases.batch(case))

@@ -11,6 +11,10 @@ from .parameter import Buffer, Parameter
 from .state import StateMixin
 
 
+#: Functions that hear of each module called: suan.compile, while it records.
+listeners = []
+
+
 def _check_name(module, name, kind):
     if not isinstance(name, str):
         raise TypeError(f"[register_{kind}] wrong name: expected str, got {type(name).__name__}")
@@ -43,6 +47,9 @@ class Module(HookMixin, StateMixin):
         raise NotImplementedError(f"{type(self).__name__} is missing its forward()")
 
     def __call__(self, *args, **kwargs):
+        if listeners:
+            for heard in tuple(listeners):
+                heard(self)
         if self._has_hooks:
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)

@@ -397,11 +397,11 @@ def _bytes(t):
 
 def _equal(a, b):
     alike = a.dtype == b.dtype and a.shape == b.shape
-    return a is b or alike and (a.data_ptr() == b.data_ptr() or _bytes(a) == _bytes(b))
+    return a is b or alike and (_c.address(a) == _c.address(b) or _bytes(a) == _bytes(b))
 
 
 def _identity(t):
-    return (t.data_ptr(), t.dtype, tuple(t.shape))
+    return (_c.address(t), t.dtype, tuple(t.shape))
 
 
 def _write_model(path, graph, weights, opset):
