@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "kernels/cpu/lib/fast_pairs.h"
 #include "kernels/cpu/lib/gemm_panels.h"
 #include "kernels/cpu/lib/gemm_pairs.h"
 #include "ops/linalg/panels.h"
@@ -427,10 +428,7 @@ constexpr Functions functions = {run_tile<S, T, O>, run_tile<S, T, Sum<T>>,
                                  sum_splits_untyped<Sum<T>, O>, pack_b_task<S, T>};
 
 #ifdef __AVX512F__
-// Whether vdpbf16ps does its two products a lane in well under the time of two fma: measured, once, in some
-// 20 us. Zen 5 runs it at the rate of fma, Emerald Rapids at a quarter of that, and claims it all the same.
-// What is decided changes no bit but of subnormal numbers.
-bool fast_pairs() {
+bool measure_pairs() {
   if (!__builtin_cpu_supports("avx512bf16")) return false;
   constexpr int chains = 16, steps = 64;
   const auto least = [](auto zero, auto one) {
@@ -510,6 +508,13 @@ Tile make_tile(const GemmPlan& p, const void* a, const void* b, void* workspace,
 
 }  // namespace
 
+#ifdef __AVX512F__
+bool fast_pairs() {
+  static const bool fast = measure_pairs();
+  return fast;
+}
+#endif
+
 GemmPlan gemm_prepare_panels(int64_t m, int64_t n, int64_t k) {
   GemmPlan p;
   p.shape = {.m = m, .n = n, .k = k, .lda = k, .ldb = 0, .ldc = n};
@@ -526,10 +531,7 @@ GemmPlan gemm_prepare(const GemmShape& shape) {
   p.shape = shape;
   if (shape.m == 0 || shape.n == 0 || shape.batch == 0) return p;
 #ifdef __AVX512F__
-  if (shape.dtype == DType::bf16) {
-    static const bool fast = fast_pairs();
-    p.pairs = fast;
-  }
+  p.pairs = shape.dtype == DType::bf16 && fast_pairs();
 #endif
   p.splits = count_splits(shape);
   p.split_k =
