@@ -82,6 +82,17 @@ struct AttentionData {
       m.keep = keep.get();
     }
   }
+  // As bf16 widened: numbers of 8 significant bits.
+  AttentionData& narrow() {
+    for (std::vector<T>* x : {&q, &k, &v, &dout}) {
+      for (T& value : *x) {
+        const T part = value * T(65537);   // Dekker's split
+        value = part - (part - value);
+      }
+    }
+    problem.narrow = true;
+    return *this;
+  }
   HeadsView<T> by_seq(std::vector<T>& x) {
     return {x.data(), c.q_len * c.heads * c.dim, c.dim, c.heads * c.dim};
   }
@@ -99,7 +110,7 @@ struct AttentionData {
                           by_head(dk), by_head(dv), space.data());
   }
 
-  void check() {
+  void check(double tolerance = kTolerance<T>) {
     std::vector<double> want(out.size()), want_lse(lse.size()), gq(q.size()), gk(k.size()),
         gv(v.size());
     std::vector<double> p(static_cast<std::size_t>(c.kv_len)), dp(p.size());
@@ -154,11 +165,11 @@ struct AttentionData {
         lse[i] = 0, want_lse[i] = 0;
       }
     }
-    expect_close(out, want, kTolerance<T>, "out");
-    expect_close(lse, want_lse, kTolerance<T>, "lse");
-    expect_close(dq, gq, kTolerance<T>, "dq");
-    expect_close(dk, gk, kTolerance<T>, "dk");
-    expect_close(dv, gv, kTolerance<T>, "dv");
+    expect_close(out, want, tolerance, "out");
+    expect_close(lse, want_lse, tolerance, "lse");
+    expect_close(dq, gq, tolerance, "dq");
+    expect_close(dk, gk, tolerance, "dk");
+    expect_close(dv, gv, tolerance, "dv");
   }
 };
 
@@ -182,6 +193,9 @@ SUAN_ISA_TEST(attention_is_right) {
     AttentionData<double> wide(c);
     wide.run();
     wide.check();
+    AttentionData<float> low(c);
+    low.narrow().run();
+    low.check(1.0 / 64);
   }
 }
 
@@ -189,17 +203,21 @@ SUAN_ISA_TEST(attention_bits_do_not_depend_on_threads) {
   SUAN_NEEDS_ISA();
   const int before = num_threads();
   for (const AttentionCase& c : kAttentionCases) {
-    set_num_threads(1);
-    AttentionData<float> one(c);
-    one.run();
-    for (const int threads : {2, 3, 8}) {
-      set_num_threads(threads);
-      AttentionData<float> many(c);
-      many.run();
-      EXPECT_EQ(one.out, many.out);
-      EXPECT_EQ(one.dq, many.dq);
-      EXPECT_EQ(one.dk, many.dk);
-      EXPECT_EQ(one.dv, many.dv);
+    for (const bool narrow : {false, true}) {
+      set_num_threads(1);
+      AttentionData<float> one(c);
+      if (narrow) one.narrow();
+      one.run();
+      for (const int threads : {2, 3, 8}) {
+        set_num_threads(threads);
+        AttentionData<float> many(c);
+        if (narrow) many.narrow();
+        many.run();
+        EXPECT_EQ(one.out, many.out);
+        EXPECT_EQ(one.dq, many.dq);
+        EXPECT_EQ(one.dk, many.dk);
+        EXPECT_EQ(one.dv, many.dv);
+      }
     }
   }
   set_num_threads(before);
@@ -455,9 +473,12 @@ std::vector<float> run_everything() {
   std::vector<float> all;
   const auto add = [&](const std::vector<float>& v) { all.insert(all.end(), v.begin(), v.end()); };
   for (const AttentionCase& c : kAttentionCases) {
-    AttentionData<float> data(c);
-    data.run();
-    add(data.out), add(data.lse), add(data.dq), add(data.dk), add(data.dv);
+    for (const bool narrow : {false, true}) {
+      AttentionData<float> data(c);
+      if (narrow) data.narrow();
+      data.run();
+      add(data.out), add(data.lse), add(data.dq), add(data.dk), add(data.dv);
+    }
   }
   const std::int64_t rows = 37, n = 131;
   const auto x = random_values<float>(rows * n, 1, 3), dy = random_values<float>(rows * n, 2);

@@ -13,10 +13,11 @@ struct State {
 };
 
 template <class T>
-Prepared prepare_in(const KernelDesc& d) {
+Prepared prepare_in(const KernelDesc& d, bool narrow = false) {
   auto s = std::make_shared<State<T>>();
   int64_t workspace = 0;
   s->problem = attention_problem<T>(d, 0, 3, 0);
+  s->problem.narrow = narrow;
   s->masked = d.has(3);
   s->q = heads_operand(*d.in[0], workspace);
   s->k = heads_operand(*d.in[1], workspace);
@@ -39,12 +40,14 @@ Prepared prepare(const KernelDesc& d) {
   return d.in[0]->dtype == DType::f64 ? prepare_in<double>(d) : prepare_in<float>(d);
 }
 
+Prepared prepare_narrow(const KernelDesc& d) { return prepare_in<float>(d, true); }
+
 }  // namespace
 
 Kernel kernel_attention() {
   Kernel k;
   k.flags = kernel_strided_in | kernel_strided_out;
-  k.prepare = [](const KernelDesc& d) { return widened(d, prepare); };
+  k.prepare = [](const KernelDesc& d) { return widened(d, d.in[0]->dtype == DType::bf16 ? prepare_narrow : prepare); };
   k.supports = [](const KernelDesc& d) { return attention_supported(d, 0) && rows_stay(d, 1); };
   return k;
 }

@@ -16,10 +16,11 @@ struct State {
 };
 
 template <class T>
-Prepared prepare_in(const KernelDesc& d) {
+Prepared prepare_in(const KernelDesc& d, bool narrow = false) {
   auto s = std::make_shared<State<T>>();
   int64_t workspace = 0;
   s->problem = attention_problem<T>(d, 1, 4, 0);
+  s->problem.narrow = narrow;
   s->g = heads_operand(*d.in[0], workspace);
   s->q = heads_operand(*d.in[1], workspace);
   s->k = heads_operand(*d.in[2], workspace);
@@ -64,12 +65,14 @@ Prepared prepare(const KernelDesc& d) {
   return d.in[1]->dtype == DType::f64 ? prepare_in<double>(d) : prepare_in<float>(d);
 }
 
+Prepared prepare_narrow(const KernelDesc& d) { return prepare_in<float>(d, true); }
+
 }  // namespace
 
 Kernel kernel_attention_grad() {
   Kernel k;
   k.flags = kernel_strided_in | kernel_strided_out;
-  k.prepare = [](const KernelDesc& d) { return widened(d, prepare); };
+  k.prepare = [](const KernelDesc& d) { return widened(d, d.in[1]->dtype == DType::bf16 ? prepare_narrow : prepare); };
   // A gradient for logsumexp itself is rare: by definition.
   k.supports = [](const KernelDesc& d) { return !d.has(7) && attention_supported(d, 1) && rows_stay(d, 3); };
   return k;

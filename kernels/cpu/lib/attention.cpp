@@ -6,8 +6,10 @@
 
 #include "core/error.h"
 #include "core/pool.h"
+#include "kernels/cpu/lib/fast_pairs.h"
 #include "kernels/cpu/lib/rows.h"
 #include "kernels/cpu/lib/tile_gemm.h"
+#include "kernels/cpu/lib/tile_pairs.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
@@ -170,6 +172,61 @@ void pack_rows(const T* from, std::int64_t stride, int n, int depth, T* to) {
   }
 }
 
+// A tile's whole rows, rounded to bf16 and kept as f32.
+template <class T>
+void round_tile(T* tile, int rows) {
+  if constexpr (std::is_same_v<T, float>) {
+    for (int i = 0; i < rows * kKeys; ++i) {
+      const uint32_t u = std::bit_cast<uint32_t>(tile[i]), rounded = u + 0x7fff + ((u >> 16) & 1);
+      const uint32_t kept = tile[i] != tile[i] ? u | 0x400000 : rounded;
+      tile[i] = std::bit_cast<float>(kept & 0xffff0000);
+    }
+  }
+}
+
+#ifdef __AVX512F__
+template <class T>
+bool by_pairs(const AttentionProblem<T>& p) {
+  return std::is_same_v<T, float> && p.narrow && fast_pairs();
+}
+
+// What the pairs of one task take in scratch: of keys and values each way, of queries and their gradients, of the tile.
+struct PairBlocks {
+  Pair *keys_by_depth, *values_by_depth, *keys, *values;   // [depth / 2, kKeys] twice, [kKeys / 2, depth] twice
+  Pair *queries, *douts;                                   // [kQueries, depth / 2]
+  Pair *queries_joined, *douts_joined;                     // [kQueries / 2, depth]
+  Pair *row_pairs;                                         // [kQueries, kKeys / 2]
+  Pair *scores_joined, *dscores_joined;                    // [kQueries / 2, kKeys]
+  int half;                                                // pairs of depth
+
+  PairBlocks(float* at, int depth) : half((depth + 1) / 2) {
+    Pair* next = reinterpret_cast<Pair*>(at);
+    const auto take = [&](int64_t n) { return std::exchange(next, next + (n + 15) / 16 * 16); };
+    keys_by_depth = take(half * kKeys), values_by_depth = take(half * kKeys);
+    keys = take(depth * kKeys / 2), values = take(depth * kKeys / 2);
+    queries = take(kQueries * half), douts = take(kQueries * half);
+    queries_joined = take(kQueries / 2 * depth), douts_joined = take(kQueries / 2 * depth);
+    row_pairs = take(kQueries * kKeys / 2);
+    scores_joined = take(kQueries / 2 * kKeys), dscores_joined = take(kQueries / 2 * kKeys);
+  }
+  int half_rows(int n) const { return (n + 1) / 2; }
+};
+
+void pair_each(const float* from, int64_t stride, int rows, int depth, Pair* to, int64_t to_row) {
+  for (int i = 0; i < rows; ++i) pair_neighbours(from + i * stride, depth, to + i * to_row);
+}
+
+// score_tile of pairs.
+void score_pairs(const Scope<float>& scope, const Pair* q, int half, std::int64_t i0, int rows, const Pair* packed,
+                 std::int64_t first, float* tile) {
+  for (int r = 0; r < rows; r += kTileRows) {
+    const int m = std::min(kTileRows, rows - r);
+    const int n = scope.visible(i0 + r + m - 1, first), padded = (n + 15) / 16 * 16;
+    pair_tile({q + r * half, half, 1, packed, kKeys, tile + r * kKeys, kKeys, half, false}, m, padded);
+  }
+}
+#endif
+
 template <class T>
 void check(const AttentionProblem<T>& p) {
   if (p.head_dim < 1 || p.head_dim > attention_max_head_dim) {
@@ -205,6 +262,10 @@ void forward_task(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h, 
   softmax.sum = softmax.maximum + kTaskRows + kQueries;
   std::fill_n(softmax.maximum, kTaskRows + kQueries, kMinusInf<T>);
   std::fill_n(softmax.sum, kTaskRows + kQueries, T(0));
+#ifdef __AVX512F__
+  const bool pairs = by_pairs(p);
+  PairBlocks blocks(reinterpret_cast<float*>(softmax.sum + kTaskRows + kQueries), depth);
+#endif
   zero_rows(out + begin * outs.seq, end - begin, outs.seq, depth);
 
   for (std::int64_t first = 0; first < p.kv_len; first += kKeys) {
@@ -213,9 +274,28 @@ void forward_task(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h, 
     const int n = static_cast<int>(std::min<std::int64_t>(kKeys, p.kv_len - first));
     pack_transposed(k + first * ks.seq, ks.seq, n, depth, packed, kKeys, (n + 15) / 16 * 16);
     pack_rows(v + first * vs.seq, vs.seq, n, depth, values);
+#ifdef __AVX512F__
+    if constexpr (std::is_same_v<T, float>) {
+      if (pairs) {
+        pair_rows(packed, kKeys, depth, kKeys, blocks.keys_by_depth, kKeys);
+        pair_rows(values, depth, n, depth, blocks.values, depth);
+      }
+    }
+#endif
     for (std::int64_t i0 = start; i0 < end; i0 += kQueries) {
       const int rows = static_cast<int>(std::min<std::int64_t>(kQueries, end - i0));
-      score_tile(scope, q + i0 * qs.seq, qs.seq, i0, rows, packed, first, depth, tile);
+      const auto scores = [&] {
+#ifdef __AVX512F__
+        if constexpr (std::is_same_v<T, float>) {
+          if (pairs) {
+            pair_each(q + i0 * qs.seq, qs.seq, rows, depth, blocks.queries, blocks.half);
+            return score_pairs(scope, blocks.queries, blocks.half, i0, rows, blocks.keys_by_depth, first, tile);
+          }
+        }
+#endif
+        score_tile(scope, q + i0 * qs.seq, qs.seq, i0, rows, packed, first, depth, tile);
+      };
+      scores();
       int seen[kQueries];
       for (int r = 0; r < rows; ++r) {
         seen[r] = scope.visible(i0 + r, first);
@@ -226,11 +306,26 @@ void forward_task(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h, 
         if (softmax.factor[r] != T(1))
           scale_row(out + (i0 + r) * outs.seq, depth, softmax.factor[r]);
       }
+      if (p.narrow) round_tile(tile, rows);
+#ifdef __AVX512F__
+      if constexpr (std::is_same_v<T, float>) {
+        if (pairs) pair_each(tile, kKeys, rows, kKeys, blocks.row_pairs, kKeys / 2);
+      }
+#endif
       for (int r = 0; r < rows; r += kTileRows) {
         const int m = std::min(kTileRows, rows - r);
-        tile_gemm<T>({tile + r * kKeys, kKeys, 1, values, depth, out + (i0 + r) * outs.seq,
-                      outs.seq, seen[r + m - 1], true},
-                     m, depth);
+        T* to = out + (i0 + r) * outs.seq;
+#ifdef __AVX512F__
+        if constexpr (std::is_same_v<T, float>) {
+          if (pairs) {
+            pair_tile({blocks.row_pairs + r * kKeys / 2, kKeys / 2, 1, blocks.values, depth, to, outs.seq,
+                       (seen[r + m - 1] + 1) / 2, true},
+                      m, depth);
+            continue;
+          }
+        }
+#endif
+        tile_gemm<T>({tile + r * kKeys, kKeys, 1, values, depth, to, outs.seq, seen[r + m - 1], true}, m, depth);
       }
     }
   }
@@ -297,6 +392,10 @@ void backward_head(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h,
   T* douts_block = queries + depth * kQueries;
   T* tile = douts_block + depth * kQueries;
   T* dtile = tile + kQueries * kKeys;
+#ifdef __AVX512F__
+  const bool pairs = by_pairs(p);
+  PairBlocks blocks(reinterpret_cast<float*>(dtile + kQueries * kKeys), depth);
+#endif
   for (std::int64_t first = 0; first < p.kv_len; first += kKeys) {
     const int n = static_cast<int>(std::min<std::int64_t>(kKeys, p.kv_len - first));
     const std::int64_t start = scope.first_query(first);
@@ -304,12 +403,36 @@ void backward_head(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h,
     pack_transposed(k + first * ks.seq, ks.seq, n, depth, packed_k, kKeys, (n + 15) / 16 * 16);
     pack_transposed(v + first * vs.seq, vs.seq, n, depth, packed_v, kKeys, (n + 15) / 16 * 16);
     pack_rows(k + first * ks.seq, ks.seq, n, depth, keys);
+#ifdef __AVX512F__
+    if constexpr (std::is_same_v<T, float>) {
+      if (pairs) {
+        pair_rows(packed_k, kKeys, depth, kKeys, blocks.keys_by_depth, kKeys);
+        pair_rows(packed_v, kKeys, depth, kKeys, blocks.values_by_depth, kKeys);
+        pair_rows(keys, depth, n, depth, blocks.keys, depth);
+      }
+    }
+#endif
     for (std::int64_t i0 = start; i0 < p.q_len; i0 += kQueries) {
       const int rows = static_cast<int>(std::min<std::int64_t>(kQueries, p.q_len - i0));
       pack_rows(q + i0 * qs.seq, qs.seq, rows, depth, queries);
       pack_rows(dout + i0 * douts.seq, douts.seq, rows, depth, douts_block);
-      score_tile(scope, queries, depth, i0, rows, packed_k, first, depth, tile);
-      score_tile(scope, douts_block, depth, i0, rows, packed_v, first, depth, dtile);
+      const auto scores = [&] {
+#ifdef __AVX512F__
+        if constexpr (std::is_same_v<T, float>) {
+          if (pairs) {
+            pair_each(queries, depth, rows, depth, blocks.queries, blocks.half);
+            pair_each(douts_block, depth, rows, depth, blocks.douts, blocks.half);
+            pair_rows(queries, depth, rows, depth, blocks.queries_joined, depth);
+            pair_rows(douts_block, depth, rows, depth, blocks.douts_joined, depth);
+            score_pairs(scope, blocks.queries, blocks.half, i0, rows, blocks.keys_by_depth, first, tile);
+            return score_pairs(scope, blocks.douts, blocks.half, i0, rows, blocks.values_by_depth, first, dtile);
+          }
+        }
+#endif
+        score_tile(scope, queries, depth, i0, rows, packed_k, first, depth, tile);
+        score_tile(scope, douts_block, depth, i0, rows, packed_v, first, depth, dtile);
+      };
+      scores();
       for (int r = 0; r < rows; ++r) {
         T* row = tile + r * kKeys;
         const int seen = scope.visible(i0 + r, first);
@@ -319,6 +442,38 @@ void backward_head(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h,
         const T norm = lse[i0 + r] == kMinusInf<T> ? -kMinusInf<T> : lse[i0 + r];
         gradient_row(row, dtile + r * kKeys, seen, scale, p.scale, norm, delta[i0 + r]);
       }
+      if (p.narrow) {
+        round_tile(tile, rows);
+        round_tile(dtile, rows);
+      }
+#ifdef __AVX512F__
+      if constexpr (std::is_same_v<T, float>) {
+        if (pairs) {
+          pair_each(dtile, kKeys, rows, kKeys, blocks.row_pairs, kKeys / 2);
+          pair_rows(tile, kKeys, rows, kKeys, blocks.scores_joined, kKeys);
+          pair_rows(dtile, kKeys, rows, kKeys, blocks.dscores_joined, kKeys);
+          for (int r = 0; r < rows; r += kTileRows) {
+            const int m = std::min(kTileRows, rows - r);
+            pair_tile({blocks.row_pairs + r * kKeys / 2, kKeys / 2, 1, blocks.keys, depth, dq + (i0 + r) * dqs.seq,
+                       dqs.seq, (scope.visible(i0 + r + m - 1, first) + 1) / 2, true},
+                      m, depth);
+          }
+          for (int j = 0; j < n; j += kTileRows) {
+            const int m = std::min(kTileRows, n - j);
+            const auto skip = std::max<std::int64_t>(scope.first_query(first + j) - i0, 0);
+            if (skip >= rows) break;
+            const int from = static_cast<int>(skip) / 2, k_pairs = (rows + 1) / 2 - from;
+            pair_tile({blocks.scores_joined + from * kKeys + j, 1, kKeys, blocks.douts_joined + from * depth, depth,
+                       dv + (first + j) * dvs.seq, dvs.seq, k_pairs, true},
+                      m, depth);
+            pair_tile({blocks.dscores_joined + from * kKeys + j, 1, kKeys, blocks.queries_joined + from * depth, depth,
+                       dk + (first + j) * dks.seq, dks.seq, k_pairs, true},
+                      m, depth);
+          }
+          continue;
+        }
+      }
+#endif
       for (int r = 0; r < rows; r += kTileRows) {
         const int m = std::min(kTileRows, rows - r);
         tile_gemm<T>({dtile + r * kKeys, kKeys, 1, keys, depth, dq + (i0 + r) * dqs.seq, dqs.seq,

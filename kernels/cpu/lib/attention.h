@@ -1,5 +1,5 @@
 // Attention on the CPU, forward and backward, without the [q_len, kv_len] matrix in memory
-// (FlashAttention, Dao et al. 2022; the backward of FlashAttention-2). f32 and f64.
+// (FlashAttention, Dao et al. 2022; the backward of FlashAttention-2). f32, f64, and bf16 widened to f32.
 // Strides are free but for head_dim, which is contiguous, so packed [batch, seq, 3, heads, dim]
 // projections are read and their gradients written in place. Bits do not depend on threads.
 #pragma once
@@ -30,6 +30,9 @@ struct AttentionProblem {
   bool causal = false;             // key j is seen by query i when j <= i + causal_offset
   std::int64_t causal_offset = 0;  // 0 as torch; kv_len - q_len to continue a KV cache
   AttentionMask<T> mask = {};
+  // q, k, v and dout hold numbers of bf16. Then the softmax and the scores' gradient are rounded to bf16 for their
+  // products, which still add up in T; sums of exponentials are of the unrounded ones.
+  bool narrow = false;
 };
 
 // Largest head_dim: packed blocks live in the thread's scratch.

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "kernels/cpu/lib/fast_pairs.h"
 #include "kernels/cpu/lib/gemm_panels.h"
 #include "kernels/cpu/lib/gemm_pairs.h"
 #include "ops/linalg/panels.h"
@@ -428,9 +429,6 @@ constexpr Functions functions = {run_tile<S, T, O>, run_tile<S, T, Sum<T>>,
                                  sum_splits_untyped<Sum<T>, O>, pack_b_task<S, T>};
 
 #ifdef __AVX512F__
-// Whether vdpbf16ps does its two products a lane in well under the time of two fma: measured, once, in some
-// 20 us. Zen 5 runs it at the rate of fma, Emerald Rapids at a quarter of that, and claims it all the same.
-// What is decided changes no bit but of subnormal numbers.
 bool measure_pairs() {
   if (!__builtin_cpu_supports("avx512bf16")) return false;
   constexpr int chains = 16, steps = 64;
@@ -511,14 +509,12 @@ Tile make_tile(const GemmPlan& p, const void* a, const void* b, void* workspace,
 
 }  // namespace
 
-bool fast_pairs() {
 #ifdef __AVX512F__
+bool fast_pairs() {
   static const bool fast = measure_pairs();
   return fast;
-#else
-  return false;
-#endif
 }
+#endif
 
 GemmPlan gemm_prepare_panels(int64_t m, int64_t n, int64_t k) {
   GemmPlan p;

@@ -56,8 +56,6 @@ struct GemmPlan {
   GemmPlan gemm_prepare(const GemmShape& shape);                                              \
   void gemm_run(const GemmPlan& plan, const void* a, const void* b, void* c, void* workspace, \
                 TileEpilogue epilogue = {});                                                  \
-  /* Whether vdpbf16ps does its two products a lane in well under the time of two fma: measured once. */ \
-  bool fast_pairs();                                                                          \
   }
 SUAN_DECLARE_GEMM(avx2)
 SUAN_DECLARE_GEMM(avx512)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/cpu/lib/finish_vectors.h"
+#include "kernels/cpu/lib/fast_pairs.h"
 #include "kernels/cpu/lib/gemm.h"
 
 #ifdef __AVX512F__
