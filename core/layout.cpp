@@ -199,7 +199,7 @@ class Layouts {
   // 4, 16/9 for tiles of 2: a small picture would wait for many.
   int winograd_tile(const Shape& w, const Shape& y, const Attrs& attrs) {
     const auto ones = [](const Dims& d) { return std::all_of(d.begin(), d.end(), [](int64_t v) { return v == 1; }); };
-    constexpr int64_t few = 128 * 128, most = 256 * 256, small = 12, large = 20;
+    constexpr int64_t few = 128 * 128, most = 512 * 512, small = 7, large = 20;
     const int64_t pairs = w[0] * w[1];
     if (w[2] != 3 || w[3] != 3 || w[1] < lanes || w[0] < lanes || pairs > most || attrs.integer(3) != 1 ||
         !ones(attrs.dims(0)) || !ones(attrs.dims(2)))
