@@ -9,6 +9,7 @@
 
 #include "core/apply.h"
 #include "core/convert.h"
+#include "core/dispatch.h"
 #include "core/pass.h"
 #include "core/plan.h"
 #include "core/pool.h"
@@ -222,7 +223,7 @@ TEST(Epilogue, EndingsOfBlockedConvolutions) {
       }
 }
 
-// So do conv_pairs and conv_winograd_pairs, with each value rounded to bf16 as its row would round it.
+// So does conv_pairs, with each value rounded to bf16 as its row would round it.
 TEST(Epilogue, EndingsOfConvolutionsInPairs) {
   using Rows = ValueId (*)(Build&, ValueId);
   static const auto one = [](Build& b) { return b.in(DType::bf16, {}); };
@@ -237,7 +238,7 @@ TEST(Epilogue, EndingsOfConvolutionsInPairs) {
   for (size_t k = 0; k < std::size(endings); ++k) {
     const auto check = [&](const char* op, const Shape& x, const Shape& weight, const Attrs& attrs) {
       Build b;
-      const ValueId y = b(op, {b.in(DType::bf16, x), b.in(DType::bf16, weight), b.in(DType::f32, {weight[weight.size() - 4], 16})}, attrs);
+      const ValueId y = b(op, {b.in(DType::bf16, x), b.in(DType::bf16, weight), b.in(DType::f32, {weight[0], 16})}, attrs);
       const TensorType out = b.type(y);
       std::vector<TensorType> in;
       for (ValueId v : b.g.inputs) in.push_back(b.type(v));
