@@ -137,6 +137,16 @@ class Layouts {
     });
   }
 
+  // The same of transformed weights: [16 or 36, blocks, pairs of inputs, 16, 2].
+  Tensor transformed_pairs(ValueId v, int tile) {
+    const Tensor x = b_.to.constants.at(transformed(v, tile));
+    return cache_.find(g_.constants.at(v), tile == 4 ? "pairs in tiles of 4" : "pairs in tiles of 2", [&] {
+      const int64_t in = x.dim(2);
+      const Tensor y = apply(op("reshape"), {apply(op("cast"), {x}, {DType::bf16})}, {Shape{x.dim(0), x.dim(1), in / 2, 2, lanes}});
+      return apply(op("copy"), {apply(op("permute"), {y}, {Dims{0, 1, 2, 4, 3}})});
+    });
+  }
+
   // As conv_pairs, if the processor is fast at it. An input without its neighbour would meet a lane that is none.
   bool in_pairs(const Node& n, bool as_is, bool depthwise, int64_t groups) {
     static const OpDef& conv_pairs = op("conv_pairs");
@@ -152,6 +162,12 @@ class Layouts {
     if (biased) in.push_back(b_.to.values[size_t(bias)].type);
     const TensorType out{DType::bf16, blocked_shape(y.shape), y.device};
     if (!kernel_takes(conv_pairs, attrs, in, {&out, 1})) return false;
+    if (const int tile = exact_ || as_is ? 0 : winograd_tile(w.shape, y.shape, n.attrs)) {
+      std::vector<ValueId> from{blocked(n.in[0], true), b_.to.add_constant(transformed_pairs(n.in[1], tile))};
+      if (biased) from.push_back(bias);
+      set(n.out[0], append(op("conv_winograd_pairs"), from, {n.attrs[1]}, n.source));
+      return true;
+    }
     std::vector<ValueId> from{as_is ? cast(plain(n.in[0]), DType::bf16) : blocked(n.in[0], true), b_.to.add_constant(weight)};
     if (biased) from.push_back(bias);
     set(n.out[0], append(conv_pairs, from, attrs, n.source));

@@ -225,6 +225,7 @@ Parts build(const KernelDesc& d) {
   if (first.op->name == "conv_blocked") s->finished = conv_blocked_finished;
   if (first.op->name == "conv_winograd") s->finished = conv_winograd_finished;
   if (first.op->name == "conv_pairs") s->finished = conv_pairs_finished;
+  if (first.op->name == "conv_winograd_pairs") s->finished = conv_winograd_pairs_finished;
   if (s->finished && std::none_of(s->anchor_out.begin(), s->anchor_out.end(), [](int j) { return j >= 0; }))
     s->ending = ending_of(body, row_in, rows, row_out, s->sides, s->row);
   // A result that nobody else reads is made where the program's own result of its dtype goes.

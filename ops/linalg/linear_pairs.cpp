@@ -45,6 +45,7 @@ OpDef op_def_linear_pairs() {
           .inputs = {{"x", bf16_only}, {"weight", bf16_only}, {"bias", f32_only, Arity::optional, 2}},
           .infer = infer,
           .compose = compose,
+          .no_grad = "the passes make it, for inference",
           .cost = [](const InferContext& c) {
             return Cost{2.0 * double(numel(c.shape(0))) * double(c.shape(1)[0] * block), 0};
           },

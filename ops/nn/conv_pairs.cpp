@@ -113,6 +113,7 @@ OpDef op_def_conv_pairs() {
                     {"groups", AttrKind::integer, int64_t(1)}},
           .infer = infer,
           .compose = compose,
+          .no_grad = "the passes make it, for inference",
           .cost = cost,
           .samples = samples};
 }

@@ -422,7 +422,12 @@ ORACLE = {
     "kl_div": nn.kl,
     "conv": nn.conv,
     "conv_blocked": nn.conv_blocked,
+    "conv_pairs": nn.conv_pairs,
     "conv_winograd": nn.conv_winograd,
+    "conv_winograd_pairs": lambda x, w, b, padding: nn.conv_winograd(
+        x, w.transpose(0, 1, 2, 4, 3).reshape(*w.shape[:2], -1, 16), b, padding
+    ),
+    "linear_pairs": lambda x, w, b: x @ w.transpose(0, 2, 1, 3).reshape(w.shape[0] * 16, -1).T + (0 if b is None else b),
     "conv_input_grad": nn.conv_input_grad,
     "conv_weight_grad": nn.conv_weight_grad,
     "max_pool": nn.max_pool,

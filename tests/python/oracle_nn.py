@@ -214,6 +214,17 @@ def conv_blocked(x, w, b, kernel, strides, padding, dilation, groups):
     return y.reshape(y.shape[0], y.shape[1] // 16, 16, *y.shape[2:]).transpose(0, 1, 3, 4, 2)
 
 
+def conv_pairs(x, w, b, kernel, strides, padding, dilation, groups):
+    """Weights [blocks, pairs × taps, 16, 2 or 1]; the last pair's second input may not be there."""
+    taps = kernel[0] * kernel[1]
+    w = w.reshape(w.shape[0], -1, taps, 16, w.shape[3]).transpose(0, 3, 1, 4, 2).reshape(w.shape[0] * 16, -1, *kernel)
+    if x.ndim == 5:
+        x = x.transpose(0, 1, 4, 2, 3).reshape(x.shape[0], x.shape[1] * 16, *x.shape[2:4])
+    per = min(w.shape[1], x.shape[1])
+    y = conv(x[:, : per * groups], w[:, :per], None if b is None else b.reshape(-1), strides, padding, dilation, groups)
+    return y.reshape(y.shape[0], y.shape[1] // 16, 16, *y.shape[2:]).transpose(0, 1, 3, 4, 2)
+
+
 def conv_winograd(x, w, b, padding):
     """Tiles of 6×6 at every fourth position, transformed at 0, ±√½, ±√2 and infinity, and back to 4×4; 4×4 likewise."""
     if w.shape[0] == 36:

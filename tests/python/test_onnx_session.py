@@ -585,9 +585,10 @@ def test_trim_gives_memory_back():
 
 
 def test_bf16():
-    nodes = [h.make_node("MatMul", ["x", "w"], ["a"]), h.make_node("Tanh", ["a"], ["b"]),
-             h.make_node("MatMul", ["b", "v"], ["y"])]
-    m = serialized(nodes, [floats("x", "n", 64)], [floats("y", "n", 32)], {"w": drawn(64, 64) / 8, "v": drawn(64, 32, seed=1) / 8})
+    nodes = [h.make_node("MatMul", ["x", "w"], ["a"]), h.make_node("Tanh", ["a"], ["b"]), h.make_node("MatMul", ["b", "u"], ["c"]),
+             h.make_node("Add", ["s", "c"], ["d"]), h.make_node("MatMul", ["d", "v"], ["y"])]
+    m = serialized(nodes, [floats("x", "n", 64)], [floats("y", "n", 32)],
+                   {"w": drawn(64, 64) / 8, "u": drawn(64, 64, seed=3) / 8, "s": drawn(64, seed=4), "v": drawn(64, 32, seed=1) / 8})
     x = drawn(20, 64, seed=2)
     whole, narrow = (ort.InferenceSession(m, precision=p).run(None, {"x": x})[0] for p in ("float32", "bf16"))
     assert narrow.dtype == np.float32
@@ -596,6 +597,60 @@ def test_bf16():
     again = ort.InferenceSession(m, precision="bf16")
     for rows in (20, 7, 3):   # the weights are narrowed once; all shapes use them
         np.testing.assert_allclose(again.run(None, {"x": x[:rows]})[0], narrow[:rows], rtol=0, atol=1e-2)
+
+
+def conv(x, y, weights, out, per, *kernel, **attrs):
+    """A convolution of x with weights of its own, drawn into `weights`."""
+    k = len(weights)
+    weights[f"w{k}"] = (drawn(out, per, *kernel, seed=k) / np.sqrt(per * np.prod(kernel))).astype("f4")
+    weights[f"b{k}"] = drawn(out, seed=100 + k)
+    return h.make_node("Conv", [x, f"w{k}", f"b{k}"], [y], kernel_shape=kernel, **attrs)
+
+
+def convolutions(which):
+    """Small networks: (nodes, weights, input's shape, output's channels)."""
+    w, same = {}, {"pads": [1, 1, 1, 1]}
+    if which == "residual":
+        nodes = [conv("x", "a", w, 64, 3, 7, 7, strides=[2, 2], pads=[3, 3, 3, 3]), h.make_node("Relu", ["a"], ["b"]),
+                 h.make_node("MaxPool", ["b"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+                 conv("c", "d", w, 32, 64, 1, 1), h.make_node("Relu", ["d"], ["e"]), conv("e", "f", w, 32, 32, 3, 3, **same),
+                 h.make_node("Relu", ["f"], ["g"]), conv("g", "h", w, 64, 32, 1, 1), h.make_node("Add", ["h", "c"], ["i"]),
+                 h.make_node("Relu", ["i"], ["j"]), conv("j", "k", w, 48, 64, 1, 1, strides=[2, 2]),
+                 h.make_node("GlobalAveragePool", ["k"], ["y"])]
+        return nodes, w, (2, 3, 45, 38), 48
+    if which == "depthwise":
+        w["low"], w["high"] = np.float32(0), np.float32(6)
+        clip = lambda x, y: h.make_node("Clip", [x, "low", "high"], [y])  # noqa: E731
+        nodes = [conv("x", "a", w, 96, 24, 1, 1), clip("a", "b"), conv("b", "c", w, 96, 1, 3, 3, group=96, **same), clip("c", "d"),
+                 conv("d", "e", w, 24, 96, 1, 1), conv("e", "f", w, 24, 1, 3, 3, group=24, strides=[2, 2], **same),
+                 conv("f", "g", w, 24, 1, 5, 5, group=24, pads=[2, 2, 2, 2]), h.make_node("Add", ["f", "g"], ["y"])]
+        return nodes, w, (1, 24, 19, 27), 24
+    # Groups, few and odd numbers of channels, a sigmoid, channels joined, a tall window.
+    nodes = [conv("x", "a", w, 32, 1, 3, 3, **same), conv("a", "b", w, 64, 16, 3, 3, group=2, **same), h.make_node("Sigmoid", ["b"], ["c"]),
+             h.make_node("Mul", ["b", "c"], ["d"]), h.make_node("Concat", ["d", "a"], ["e"], axis=1), conv("e", "f", w, 13, 96, 1, 1),
+             conv("f", "g", w, 13, 13, 1, 1), conv("g", "y", w, 16, 13, 5, 1, pads=[2, 0, 2, 0], dilations=[1, 1])]
+    return nodes, w, (1, 1, 9, 70), 16
+
+
+@pytest.mark.parametrize("which", ["residual", "depthwise", "others"])
+def test_bf16_of_convolutions(which):
+    nodes, weights, shape, channels = convolutions(which)
+    m = serialized(nodes, [floats("x", *shape)], [floats("y", shape[0], channels, "h", "w")], weights)
+    x = drawn(*shape, seed=9)
+    whole = ort.InferenceSession(m, exact=True).run(None, {"x": x})[0]
+    threads, got = suan.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            suan.set_num_threads(n)
+            got.append(ort.InferenceSession(m, precision="bf16").run(None, {"x": x})[0])
+    finally:
+        suan.set_num_threads(threads)
+    assert got[0].dtype == np.float32 and got[0].shape == whole.shape
+    # Each of some ten layers rounds once or twice: 2^-9 of its value.
+    assert np.abs(got[0] - whole).max() < 2e-2 * np.abs(whole).max()
+    assert np.sqrt(((got[0] - whole) ** 2).mean()) < 6e-3 * np.sqrt((whole**2).mean())
+    for other in got[1:]:
+        np.testing.assert_array_equal(other, got[0])
 
 
 def test_bf16_is_refused_node_by_node():

@@ -68,6 +68,7 @@ LOOSE = {
     "cumsum": 2,
     "gelu_tanh_grad": 2,
     "conv_winograd": 4,
+    "conv_winograd_pairs": 4,  # rounds the numbers of its tiles too
 }
 #: Their learning rate is f32, also for f64 parameters: hence the factor above, for f64 only.
 F64_ONLY = {"adamw_step", "adamw_steps", "sgd_step"}

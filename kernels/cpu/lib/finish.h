@@ -5,7 +5,7 @@
 
 namespace suan::cpu::SUAN_ISA {
 
-// + add, then relu, or maximum with low and minimum with high. Of f32, or of bf16 (conv_pairs), which is added as it
+// + add, then relu, or maximum with low and minimum with high. Of f32, or of bf16 (conv_pairs, conv_winograd_pairs), which is added as it
 // would be after a rounding of the sums.
 struct Finish {
   const float* add = nullptr;          // laid out as output 0
@@ -14,10 +14,11 @@ struct Finish {
   float low = 0, high = 0;
 };
 
-// The run of conv_blocked, conv_winograd or conv_pairs with a finish in place of an epilogue.
+// The run of conv_blocked, conv_winograd or one of their pairs with a finish in place of an epilogue.
 using RunFinished = void (*)(const void* state, const KernelArgs& a, const Finish& finish);
 void conv_blocked_finished(const void* state, const KernelArgs& a, const Finish& finish);
 void conv_winograd_finished(const void* state, const KernelArgs& a, const Finish& finish);
 void conv_pairs_finished(const void* state, const KernelArgs& a, const Finish& finish);
+void conv_winograd_pairs_finished(const void* state, const KernelArgs& a, const Finish& finish);
 
 }  // namespace suan::cpu::SUAN_ISA

@@ -918,7 +918,7 @@ NOT_EXPORTED = {
         "tanh_grad"), _GRADIENT),
     **dict.fromkeys(("all_gather", "all_reduce", "barrier", "broadcast", "reduce_scatter"), _RANKS),
     **dict.fromkeys((
-        "conv_blocked", "conv_winograd", "fused_elementwise", "fused_epilogue", "gate_panels", "linear_panels",
+        "conv_blocked", "conv_pairs", "conv_winograd", "conv_winograd_pairs", "fused_elementwise", "fused_epilogue", "gate_panels", "linear_pairs", "linear_panels",
         "weight_panels"), _PASSES),
     **dict.fromkeys(("random_bits", "random_state"), _RANDOM),
     **dict.fromkeys(("adamw_step", "adamw_steps", "sgd_step", "chunked_sum_squares"), _WRITES),
