@@ -70,6 +70,7 @@ class Places;
 struct Session::State {
   Model model;
   SessionOptions options;
+  std::vector<std::shared_ptr<const MappedFile>> files;   // that weights are read from
   std::mutex mutex;                                       // of what follows
   std::list<std::shared_ptr<Planned>> plans;              // last used first
   double planning_seconds = 0;
@@ -548,6 +549,8 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   options.initializers.clear();
   constexpr int64_t much = 1 << 20;
   if (model.weight_bytes - model.mapped_bytes > much) trim_memory();   // the parsed file held them too
+  for (const MappedWeight& w : *model.mapped)
+    if (std::find(files.begin(), files.end(), w.file) == files.end()) files.push_back(w.file);
   fix_sizes();
   find_symbols();
   say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",
@@ -782,6 +785,7 @@ std::vector<Value> Session::run(std::span<const Value> inputs, const RunOptions&
       given.push_back(int(i - n));
       in.push_back(inputs[i]);
     }
+  for (const auto& file : state_->files) file->require_whole();
   const std::shared_ptr<State> other = given.empty() ? nullptr : state_->variant(given);
   State& s = other ? *other : *state_;
   const Graph& g = s.model.graph;
