@@ -27,9 +27,13 @@ class MappedFile {
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
   // Takes the pages that lie wholly within a part of bytes() out of the process; whoever reads them gets them back.
   void let_go(std::string_view part) const;
+  // IoError where someone has cut the file since: reading what is gone would end the process (SIGBUS).
+  void require_whole() const;
 
  private:
   void map(int file, const std::string& path);
+  int file_ = -1;
+  std::string path_;
   void* data_ = nullptr;
   size_t size_ = 0;
 };

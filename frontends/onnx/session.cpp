@@ -72,6 +72,7 @@ class Places;
 struct Session::State {
   Model model;
   SessionOptions options;
+  std::vector<std::shared_ptr<const MappedFile>> files;   // that weights are read from
   std::mutex mutex;                                       // of what follows
   std::list<std::shared_ptr<Planned>> plans;              // last used first
   double planning_seconds = 0;
@@ -572,6 +573,8 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   model = read_model(source, options.memory_limit, true, options.initializers);
   options.initializers.clear();
   if (model.weight_bytes - model.mapped_bytes > much) trim_memory();   // the parsed file held them too
+  for (const MappedWeight& w : *model.mapped)
+    if (std::find(files.begin(), files.end(), w.file) == files.end()) files.push_back(w.file);
   fix_sizes();
   find_symbols();
   for (const Ref<Storage>& s : model.deferred) drop(*s);   // what folding read
@@ -816,6 +819,7 @@ std::vector<Value> Session::run(std::span<const Value> inputs, const RunOptions&
       given.push_back(int(i - n));
       in.push_back(inputs[i]);
     }
+  for (const auto& file : state_->files) file->require_whole();
   const std::shared_ptr<State> other = given.empty() ? nullptr : state_->variant(given);
   State& s = other ? *other : *state_;
   const Graph& g = s.model.graph;

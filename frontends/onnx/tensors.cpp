@@ -68,10 +68,20 @@ void MappedFile::map(int file, const std::string& path) {
     data_ = nullptr;
     fail<IoError>("onnx", "cannot map '{}': {}", path, std::strerror(errno));
   }
+  path_ = path;
+  file_ = ::fcntl(file, F_DUPFD_CLOEXEC, 0);   // without one it cannot be watched, and all else goes on
+}
+
+void MappedFile::require_whole() const {
+  struct stat st;
+  if (file_ >= 0 && ::fstat(file_, &st) == 0 && uint64_t(st.st_size) < size_)
+    fail<IoError>("onnx", "file was cut while a session reads it: expected '{}' of {} bytes, got {} (to replace a model write another file "
+                          "and rename it)", path_, size_, st.st_size);
 }
 
 MappedFile::~MappedFile() {
   if (data_) ::munmap(data_, size_);
+  if (file_ >= 0) ::close(file_);
 }
 
 void MappedFile::let_go(std::string_view part) const {

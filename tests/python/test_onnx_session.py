@@ -337,6 +337,17 @@ def test_threads_share_overridden_defaults():
     assert wrong == []
 
 
+def test_a_file_that_is_cut_is_an_error(tmp_path):
+    m = onnx.load_from_string(classifier())
+    onnx.save(m, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    s = ort.Session(tmp_path / "m.onnx")
+    assert s.stats["mapped_bytes"] > 0
+    close(s(drawn(2, 6)).numpy(), classified(drawn(2, 6)))
+    os.truncate(tmp_path / "m.data", 8)
+    with pytest.raises(OSError, match="was cut while a session reads it: expected '.*m.data' of .* bytes, got 8"):
+        s(drawn(3, 6))
+
+
 def test_initializers_from_outside(tmp_path):
     m = onnx.load_from_string(classifier())
     onnx.save(m, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)

@@ -14,6 +14,7 @@ import suan.onnx.backend
 # Why each fails.
 FAILING = {
     "test_adam_multiple": "its answer was computed with an epsilon of 1e-2, which the file does not say (later suites do)",
+    "test_dft_inverse": "answers in double, where later suites store, and demand to 1e-7, what float32 gives",
     **dict.fromkeys(["test_cast_FLOAT_to_BFLOAT16", "test_castlike_FLOAT_to_BFLOAT16", "test_castlike_FLOAT_to_BFLOAT16_expanded"],
                     "answers that cut bits off, where Cast rounds to the nearest (later suites do)"),
     **dict.fromkeys(["test_bernoulli", "test_bernoulli_double", "test_bernoulli_double_expanded", "test_bernoulli_expanded",
@@ -79,7 +80,7 @@ def test_cases_of_1_12():
     print(f"ONNX 1.12's cases: {len(cases) - len(failed)} of {len(cases)}")
     unexpected = {name: text for name, text in failed.items() if name not in FAILING}
     assert not unexpected, "\n".join(f"{name}: {text}" for name, text in unexpected.items())
-    assert len(cases) - len(failed) >= 1062
+    assert len(cases) - len(failed) >= 1061
 
 
 def test_bits_of_bfloat16_give_bits():

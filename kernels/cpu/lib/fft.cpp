@@ -171,9 +171,9 @@ Parts<V> run_rows(const State<T>& s, Parts<V> x, Parts<V> y) {
   return a;
 }
 
-// `lanes` rows from `row` on, of which `live` exist; memory holds four times pitch() values. IO: as they are stored.
-template <class T, class V, class IO>
-void transform(const State<T>& s, const IO* in, IO* out, int64_t row, int64_t live, V* memory) {
+// `lanes` rows from `row` on, of which `live` exist; memory holds four times pitch() values.
+template <class T, class V>
+void transform(const State<T>& s, const T* in, T* out, int64_t row, int64_t live, V* memory) {
   constexpr int64_t lanes = int64_t(sizeof(V) / sizeof(T));
   const int64_t n = s.n, length = s.length, bins = n / 2 + 1, pitch = s.pitch();
   Parts<V> x{memory, memory + pitch}, y{memory + 2 * pitch, memory + 3 * pitch};
@@ -183,7 +183,7 @@ void transform(const State<T>& s, const IO* in, IO* out, int64_t row, int64_t li
   const int64_t in_row = s.kind == Transform::r2c ? n : s.kind == Transform::c2r ? 2 * bins : 2 * n;
   const int64_t out_row = s.kind == Transform::r2c ? 2 * bins : s.kind == Transform::c2r ? n : 2 * n;
   for (int64_t lane = 0; lane < lanes; ++lane) {
-    const IO* from = in + (row + std::min(lane, live - 1)) * in_row;
+    const T* from = in + (row + std::min(lane, live - 1)) * in_row;
     if (s.kind == Transform::r2c && !s.halved) {
       for (int64_t k = 0; k < n; ++k) re[k * lanes + lane] = from[k], im[k * lanes + lane] = 0;
     } else if (s.kind == Transform::c2r && !s.halved) {
@@ -221,21 +221,21 @@ void transform(const State<T>& s, const IO* in, IO* out, int64_t row, int64_t li
   }
   re = reinterpret_cast<T*>(back ? z.im : z.re), im = reinterpret_cast<T*>(back ? z.re : z.im);
   for (int64_t lane = 0; lane < live; ++lane) {
-    IO* to = out + (row + lane) * out_row;
+    T* to = out + (row + lane) * out_row;
     if (s.kind == Transform::c2r && !s.halved) {
-      for (int64_t k = 0; k < n; ++k) to[k] = IO(re[k * lanes + lane]);
+      for (int64_t k = 0; k < n; ++k) to[k] = re[k * lanes + lane];
     } else {
       const int64_t pairs = out_row / 2;
-      for (int64_t k = 0; k < pairs; ++k) to[2 * k] = IO(re[k * lanes + lane]), to[2 * k + 1] = IO(im[k * lanes + lane]);
+      for (int64_t k = 0; k < pairs; ++k) to[2 * k] = re[k * lanes + lane], to[2 * k + 1] = im[k * lanes + lane];
     }
   }
 }
 
-template <class T, class IO>
+template <class T>
 void run(const void* state, const KernelArgs& a) {
   const State<T>& s = *static_cast<const State<T>*>(state);
-  const IO* in = static_cast<const IO*>(a.in[0]);
-  IO* out = static_cast<IO*>(a.out[0]);
+  const T* in = static_cast<const T*>(a.in[0]);
+  T* out = static_cast<T*>(a.out[0]);
   const int64_t work = s.rows * s.n * 8, need = 4 * s.pitch();
   if (s.in_workspace) {
     for (int64_t r = 0; r < s.rows; ++r) transform<T, T>(s, in, out, r, 1, static_cast<T*>(a.workspace));
@@ -252,7 +252,7 @@ void run(const void* state, const KernelArgs& a) {
   }
 }
 
-template <class T, class IO = T>
+template <class T>
 Prepared prepare(Transform kind, int64_t rows, int64_t n) {
   auto s = std::make_shared<State<T>>(State<T>{kind, rows, n, n, false, {}, {}, {}, {}});
   const bool real = kind == Transform::r2c || kind == Transform::c2r;
@@ -285,16 +285,13 @@ Prepared prepare(Transform kind, int64_t rows, int64_t n) {
   }
   const int64_t need = 4 * s->pitch() * int64_t(sizeof(T));
   s->in_workspace = need > int64_t(thread_scratch_bytes);
-  return {run<T, IO>, s, s->in_workspace ? need : 0};
+  return {run<T>, s, s->in_workspace ? need : 0};
 }
 
 }  // namespace
 
 Prepared prepare_fft(Transform kind, DType t, int64_t rows, int64_t n) {
-  // Short ones are mostly reading and writing: in double they are right to the last bit, as NumPy's are.
-  constexpr int64_t in_double = 32;
-  if (t == DType::f64) return prepare<double>(kind, rows, n);
-  return n <= in_double ? prepare<double, float>(kind, rows, n) : prepare<float>(kind, rows, n);
+  return t == DType::f64 ? prepare<double>(kind, rows, n) : prepare<float>(kind, rows, n);
 }
 
 }  // namespace suan::cpu::SUAN_ISA
