@@ -570,6 +570,8 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   constants.packed = [this](const Tensor& from) {
     packed_bytes += from.type().bytes();
     drop(*from.storage());
+    for (const Ref<Storage>& s : model.deferred)   // also what it was made from
+      if (!s->is_absent()) drop(*s);
     for (const MappedWeight& w : *model.mapped)   // a page that is read again comes back
       if (w.storage == from.storage()->id()) w.file->let_go(w.bytes);
   };
