@@ -21,7 +21,7 @@ class Storage : public RefCounted<Storage> {
   // Memory that someone else owns (NumPy, DLPack, a mapped file); release runs when the last user goes.
   static Ref<Storage> external(Device device, void* data, int64_t bytes, std::function<void()> release);
   // The host's memory with an address from the start, whose bytes `fill` writes when Tensor::raw() first asks for them, and
-  // again after drop(). `fill` does not throw and may be called on any thread. The allocator does not count such memory.
+  // again after drop(). `fill` may be called on any thread. The allocator does not count such memory.
   static Ref<Storage> deferred(int64_t bytes, std::function<void(std::byte*)> fill);   // OutOfMemory
 
   std::byte* data() const { return data_; }

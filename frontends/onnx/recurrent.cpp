@@ -90,6 +90,19 @@ struct LayerWeights {
   Tensor weight, recurrent;
   Tensor bias, bias_hidden;   // the second of a GRU only
 };
+
+// The gates of a constant weight in the op's order, made when they are read: a product packs them, and then nobody does.
+Tensor reordered_later(const Tensor& t, Kind kind, int64_t hidden) {
+  return Tensor::over(Storage::deferred(t.type().bytes(), [t, kind, hidden](std::byte* to) {
+    const int64_t gate = hidden * t.dim(1) * item_size(t.dtype());
+    const std::byte* from = t.raw();
+    for (int64_t k : kind == Kind::lstm ? std::vector<int64_t>{0, 2, 3, 1} : std::vector<int64_t>{1, 0, 2}) {
+      std::memcpy(to, from + k * gate, size_t(gate));
+      to += gate;
+    }
+  }), Layout(t.shape()), t.dtype());
+}
+
 LayerWeights in_op_order(const Direction& d, Kind kind, bool panels) {
   auto reordered = [&](const Tensor& t) {
     auto rows = [&](int64_t from, int64_t to) { return slice(t, 0, from * d.hidden, to * d.hidden); };
@@ -98,7 +111,9 @@ LayerWeights in_op_order(const Direction& d, Kind kind, bool panels) {
     return kind == Kind::lstm ? apply(SUAN_OP("cat"), {rows(0, 1), rows(2, 4), rows(1, 2)}, {int64_t(0)})
                               : apply(SUAN_OP("cat"), {rows(1, 2), rows(0, 1), rows(2, 3)}, {int64_t(0)});
   };
-  LayerWeights w{reordered(d.weight), reordered(d.recurrent), {}, {}};
+  constexpr int64_t least_deferred = 64 << 10;
+  const bool later = panels && d.weight.is_contiguous() && d.weight.type().bytes() >= least_deferred;
+  LayerWeights w{later ? reordered_later(d.weight, kind, d.hidden) : reordered(d.weight), reordered(d.recurrent), {}, {}};
   if (kind == Kind::gru) {
     w.bias = reordered(d.bias_in);
     w.bias_hidden = reordered(d.bias_hidden);

@@ -2,6 +2,8 @@
 // node where other data decides.
 #include "frontends/onnx/session.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <atomic>
 #include <charconv>
@@ -87,6 +89,7 @@ struct Session::State {
   // are packed, under `planning`. Who reads them without that lock says so first: from then on all stay.
   std::mutex reading;                                     // of the next
   bool read_by_others = false;
+  uint64_t n_planned = 0;                                 // under `planning`
   int64_t packed_bytes = 0;                               // under `planning`: by the plan that is being made
   void keep_weights();
   void drop(Storage& weight);
@@ -525,6 +528,9 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     plans.push_front(made);
     while (plans.size() > std::max<size_t>(options.max_plans, 1)) plans.pop_back();
   }
+  // Inputs, results and plans of ever other sizes leave holes in the C library's heap, which only grows otherwise.
+  constexpr uint64_t shapes_a_trim = 32;
+  if (++n_planned % shapes_a_trim == 0) malloc_trim(0);
   one.unlock();
   if (options.log) {
     std::string text;
@@ -581,6 +587,8 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   constants.packed = [this](const Tensor& from) {
     packed_bytes += from.type().bytes();
     drop(*from.storage());
+    for (const Ref<Storage>& s : model.deferred)   // also what it was made from
+      if (!s->is_absent()) drop(*s);
     for (const MappedWeight& w : *model.mapped)   // a page that is read again comes back
       if (w.storage == from.storage()->id()) w.file->let_go(w.bytes);
   };

@@ -9,18 +9,32 @@ Programs written for ONNX Runtime: `import suan.onnx as onnxruntime`.
 from .. import __version__  # noqa: F401
 from .._c import CancelFlag
 from . import capi  # noqa: F401
-from .export import export
 from .binding import IOBinding, OrtValue
-from .imported import ImportedModule, module
 from .inference import (
     InferenceSession, ModelMetadata, get_available_providers, get_device, set_default_logger_severity,
 )
 from .options import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, RunOptions, SessionOptions
-from .simplify import simplify
 from .session import NodeArg, Session, load, supported_ops
-from .stream import Stream
 
 get_all_providers = get_available_providers
+
+# What a process that only answers needs none of: loaded when first used.
+_LAZY = {"export": "export", "simplify": "simplify", "ImportedModule": "imported", "module": "imported", "Stream": "stream"}
+
+
+def __getattr__(name):
+    import importlib
+
+    if name in _LAZY:
+        # Importing a module puts it under its own name here; the function of that name takes its place.
+        globals()[name] = getattr(importlib.import_module("." + _LAZY[name], __name__), name)
+        return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})
+
 
 __all__ = [
     "CancelFlag", "ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "IOBinding", "ImportedModule", "InferenceSession",
