@@ -263,3 +263,8 @@ case("gather blocks of 4 bits, zero points", "GatherBlockQuantized",
      numpy=lambda d, at, s, z: blocks(nibbles(d), at, s, nibbles(z)[:, :3]))
 case("gather blocks of bytes", "GatherBlockQuantized", lambda f: [bytes_of(f, 10, 40), rows(f), f(10, 3)], dtype=half, bits=8,
      **BLOCKS, numpy=lambda d, at, s: blocks(d, at, s, 128))
+case("grid sample", "GridSample", lambda f: [f(2, 3, 5, 6), f(2, 4, 3, 2)])
+case("grid sample of borders", "GridSample", lambda f: [f(2, 3, 5, 6), f(2, 4, 3, 2, scale=2)], mode="nearest",
+     padding_mode="border", align_corners=1)
+case("grid sample of reflections", "GridSample", lambda f: [f(1, 2, 5, 6), f(1, 4, 3, 2, scale=2)], mode="bicubic",
+     padding_mode="reflection")
