@@ -45,8 +45,10 @@ class ConstantCache {
  public:
   template <class F>
   Tensor find(const Tensor& from, const std::string& what, F&& make) {
-    Key key{from.storage()->id(), what};
-    if (auto it = origin_.find(key.first); it != origin_.end()) key = {it->second.first, it->second.second + '\n' + what};
+    // Of which part of the storage, too: views of it are constants as well.
+    const std::string made_of = fmt::format("{} of {} {} from {}", what, to_string(from.type()), to_string(from.strides()), from.offset());
+    Key key{from.storage()->id(), made_of};
+    if (auto it = origin_.find(key.first); it != origin_.end()) key = {it->second.first, it->second.second + '\n' + made_of};
     Tensor& made = made_[key];
     if (!made.defined()) {
       ContextScope scope;
