@@ -25,7 +25,7 @@ void run(const void* state, const KernelArgs& a) {
     run_move(s.spread, room, values);
     values = room;
   }
-  std::memcpy(a.out[0], a.in[0], size_t(p.n_out * p.item));
+  if (p.n_out > 0) std::memcpy(a.out[0], a.in[0], size_t(p.n_out * p.item));
   const int64_t n = p.block ? p.n_points * p.n_rest : 0;
   for (int64_t b = 0; b < n; ++b) {
     const int64_t to = block_offset(p, at, b);

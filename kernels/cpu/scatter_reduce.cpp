@@ -17,7 +17,7 @@ template <class T>
 void run(const ScatterState& s, Reduce how, const KernelArgs& a) {
   const int64_t* index = static_cast<const int64_t*>(a.in[1]);
   check_positions("scatter_reduce", index, s.n, 0, s.size, s.axis);
-  std::memcpy(a.out[0], a.in[0], size_t(s.n_out * s.item));
+  if (s.n_out > 0) std::memcpy(a.out[0], a.in[0], size_t(s.n_out * s.item));
   Odometer<1> o = s.at;
   o.seek(0);
   for (int64_t i = 0; i < s.n; ++i, o.next()) {

@@ -21,7 +21,7 @@ void run_scatter(const void* state, const KernelArgs& a) {
   const ScatterState& s = *static_cast<const ScatterState*>(state);
   const int64_t* index = static_cast<const int64_t*>(a.in[1]);
   check_positions(std::is_void_v<T> ? "scatter" : "scatter_add", index, s.n, 0, s.size, s.axis);
-  std::memcpy(a.out[0], a.in[0], size_t(s.n_out * s.item));
+  if (s.n_out > 0) std::memcpy(a.out[0], a.in[0], size_t(s.n_out * s.item));
   Odometer<1> o = s.at;
   o.seek(0);
   if constexpr (std::is_void_v<T>) {
