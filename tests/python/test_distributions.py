@@ -88,5 +88,9 @@ def test_wrong_arguments_are_named():
         D.kl_divergence(D.Normal(0.0, 1.0), D.Exponential(1.0))
     with pytest.raises(NotImplementedError, match=r"\[Categorical\] rsample"):
         D.Categorical(suan.ones(2)).rsample()
+    with pytest.raises(NotImplementedError, match=r"\[Categorical\] mean: expected a distribution that has it"):
+        D.Categorical(suan.ones(2)).mean
+    with pytest.raises(NotImplementedError, match=r"\[Laplace\] cdf"):
+        D.Laplace(0.0, 1.0).cdf(suan.zeros(1))
     with pytest.raises(AttributeError, match="nearest is 'Normal'"):
         D.Normals

@@ -11,15 +11,14 @@ real = ("numbers", lambda x: x == x)
 
 
 class _LocationScale(Distribution):
+    """loc + scale × a variable that subclasses draw in _standard(shape)."""
+
     has_rsample = True
     arg_constraints = {"loc": real, "scale": positive}
 
     def __init__(self, loc, scale, validate_args=None):
         self.loc, self.scale = tensors(loc, scale)
         super().__init__(self.loc.shape, (), validate_args)
-
-    def _standard(self, shape):
-        raise NotImplementedError
 
     def rsample(self, sample_shape=()):
         return self.loc + self.scale * self._standard(self._extended(sample_shape))

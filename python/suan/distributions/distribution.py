@@ -48,13 +48,16 @@ class Distribution:
     def event_shape(self):
         return self._event_shape
 
+    def _lacks(self, what):
+        name = type(self).__name__
+        raise NotImplementedError(f"[{name}] {what}: expected a distribution that has it, got {name}")
+
     def _extended(self, sample_shape):
         return (*sample_shape, *self._batch_shape, *self._event_shape)
 
     def rsample(self, sample_shape=()):
         """Samples through which gradients reach the parameters. NotImplementedError: the distribution has none."""
-        raise NotImplementedError(f"[{type(self).__name__}] rsample: expected a distribution with a gradient of its "
-                                  "samples, got one without")
+        self._lacks("rsample")
 
     def sample(self, sample_shape=()):
         """Samples, without gradients."""
@@ -62,18 +65,23 @@ class Distribution:
             return self.rsample(sample_shape)
 
     def log_prob(self, value):
-        raise NotImplementedError
+        """log of the density, or of the probability, of each value."""
+        self._lacks("log_prob")
 
     def entropy(self):
-        raise NotImplementedError
+        self._lacks("entropy")
+
+    def cdf(self, value):
+        """The probability of at most this value."""
+        self._lacks("cdf")
 
     @property
     def mean(self):
-        raise NotImplementedError
+        self._lacks("mean")
 
     @property
     def variance(self):
-        raise NotImplementedError
+        self._lacks("variance")
 
     @property
     def stddev(self):
