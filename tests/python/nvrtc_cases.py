@@ -1,4 +1,4 @@
-"""Generated kernels through NVRTC, without a card. Used by test_cuda_nvcc.py and tools/bench/nvrtc.py."""
+"""Generated kernels through NVRTC, without a card. Used by test_cuda_nvcc.py and tools/benches/nvrtc.py."""
 
 import ctypes
 import os

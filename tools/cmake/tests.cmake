@@ -50,7 +50,7 @@ if(suan_test_sources)
   target_link_libraries(onnx_run_model PRIVATE suan_flags suan_onnx)
 endif()
 
-file(GLOB suan_bench_sources CONFIGURE_DEPENDS tools/bench/*.cpp)
+file(GLOB suan_bench_sources CONFIGURE_DEPENDS tools/benches/*.cpp)
 # oneDNN is a peer to measure against, with its own threads; the library does not link it. Linked by
 # name: Debian's CMake package of it wants OpenCL's headers too.
 find_package(OpenMP REQUIRED)

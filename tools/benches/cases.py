@@ -1,4 +1,4 @@
-"""What tools/bench/run.py measures: sizes, random data, first weights, the same for all libraries.
+"""What tools/benches/train.py measures: sizes, random data, first weights, the same for all libraries.
 
 Needs NumPy only, so that each library's worker, in its own environment, can import it.
 """

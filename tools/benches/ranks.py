@@ -1,7 +1,7 @@
 """What ranks cost: a char-GPT step on N processes of one thread with communication and, in turn, on the
 same processes without; and the price of a fixed number of shards.
 
-    PYTHONPATH=$PWD/build/release/python .venv/bin/python tools/bench/ranks.py [--ranks 2] [--model char_gpt]
+    tools/bench ranks [--ranks 2] [--model char_gpt]
 """
 
 import argparse

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Resident memory of one session while it meets random shapes.
 
-    PYTHONPATH=build/release/python python tools/bench/onnx_shapes.py MODEL [--shapes 10000] [--seed 0] NAME=LOW:HIGH...
+    tools/bench onnx_shapes MODEL [--shapes 10000] [--seed 0] NAME=LOW:HIGH...
 
 NAME is a dimension of the model's inputs ("?" for those without a name), drawn from LOW to HIGH for each call. Prints the
 resident memory without pages of mapped files, of the session and of the process with Python, after the first 200 shapes,

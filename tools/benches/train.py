@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """Suan beside PyTorch and JAX: alternating fresh processes, a Markdown table and JSON.
 
-    PYTHONPATH=build/release/python .venv/bin/python tools/bench/run.py --peers FOLDER
-        [--only NAME ...] [--rounds N] [--seconds S] [--threads N] [--clock wall|cpu]
+    tools/bench train [--only NAME ...] [--rounds N] [--seconds S] [--threads N] [--clock wall|cpu]
         [--json FILE] [--markdown FILE] [--wheel FILE]
 
-FOLDER is the environment that tools/peers makes. Every figure is the median over the rounds of each
-process's median; the fastest call is in the JSON. Rows that lose are printed like the others.
+Every figure is the median over the rounds of each process's median; the fastest call is in the JSON. Rows that lose are
+printed like the others.
 """
 
 import argparse

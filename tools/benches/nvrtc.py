@@ -1,7 +1,7 @@
 """What it costs to compile a generated kernel: NVRTC on the fused nodes of tests/python/device_cases.py, as
 libsuan_cuda.so writes them, for sm_80 and sm_90a. Needs no GPU.
 
-    PYTHONPATH=build/release/python python tools/bench/nvrtc.py [--rounds 9]
+    tools/bench nvrtc [--rounds 9]
 
 Kernels and targets take turns, round by round. A line holds the median, least and greatest of the kernels' medians, in
 milliseconds; "undisturbed" is the median over the kernels of each one's least time, and "empty" the median for a kernel

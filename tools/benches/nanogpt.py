@@ -1,12 +1,10 @@
 #!/usr/bin/env python3
 """nanoGPT's own train.py and sample.py under Suan and under PyTorch: losses beside each other, time a step.
 
-    PYTHONPATH=build/release/python .venv/bin/python tools/bench/nanogpt.py NANOGPT --peers FOLDER
-        [--steps N] [--rounds N] [--compile] [--tiktoken FOLDER] [-- --n_layer=4 ...]
+    tools/bench nanogpt NANOGPT [--steps N] [--rounds N] [--compile] [--tiktoken FOLDER] [-- --n_layer=4 ...]
 
-NANOGPT is a checkout of karpathy/nanoGPT (nothing of it is kept here); FOLDER the environment that
-tools/peers makes. For Suan only import lines of its files are changed; the number is printed. Both
-libraries start from one set of weights and see the same batches of the Bible, characters as tokens;
+NANOGPT is a checkout of karpathy/nanoGPT (nothing of it is kept here). For Suan only import lines of its files are
+changed; the number is printed. Both libraries start from one set of weights and see the same batches of the Bible, characters as tokens;
 all else is nanoGPT's code. What follows `--` goes to train.py. Exit status 1 when losses are too far
 apart: 1e-4 relative over the first 10 steps, 1e-2 over all. With --compile only train.py's printed losses are
 known, to four decimals: then it is 1e-2 over all.

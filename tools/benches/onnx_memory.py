@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Peak memory of loading a model and answering once, beside what it has to hold.
 
-    PYTHONPATH=build/release/python python tools/bench/onnx_memory.py MODELS [NAME...] [--shapes N]
+    tools/bench onnx_memory MODELS [NAME...] [--shapes N]
 
 MODELS is a folder of .onnx files; inputs are those of the tests where they have some, else random ones with 1 for open
 sizes of pictures and 128 for those of tokens. Each model has a process of its own. The peak is that process's VmHWM less its

@@ -1,6 +1,6 @@
 """Cost of small calls from Python: nanoseconds, the smallest of several runs.
 
-    PYTHONPATH=build/release/python python tools/bench/py_overhead.py [--json]
+    tools/bench py_overhead [--json]
 """
 
 import json

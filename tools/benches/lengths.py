@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A compiled char-GPT that meets 400 sequence lengths, beside the same function uncompiled: time and memory.
 
-    PYTHONPATH=build/release/python .venv/bin/python tools/bench/lengths.py [--rounds N] [--step]
+    tools/bench lengths [--rounds N] [--step]
 
 Every round calls both with each length once, in an order of its own. The target is 1.1 of the uncompiled time.
 """

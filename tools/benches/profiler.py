@@ -1,6 +1,6 @@
 """What a profile costs while it is taken: training steps with and without one, in turn, in one process.
 
-    PYTHONPATH=build/release/python python tools/bench/profiler.py [--case char_gpt_small] [--rounds 40]
+    tools/bench profiler [--case char_gpt_small] [--rounds 40]
 """
 
 import argparse
