@@ -24,6 +24,7 @@
 #include "frontends/onnx/build.h"
 #include "frontends/onnx/check.h"
 #include "frontends/onnx/plan_key.h"
+#include "frontends/onnx/prepacked.h"
 #include "frontends/onnx/reader.h"
 
 namespace suan::onnx {
@@ -78,6 +79,7 @@ struct Session::State {
   std::timed_mutex planning;                              // of what follows; plans made before go on meanwhile
   std::string stepwise_node;
   ConstantCache constants;                                // packed weights
+  std::unique_ptr<Prepacked> prepacked;                   // where they are kept, if anywhere
   std::shared_ptr<ArenaPool> arenas = std::make_shared<ArenaPool>();
   // Weights that are copied from the file stay in memory where a plan reads them as they are; others are dropped when they
   // are packed, under `planning`. Who reads them without that lock says so first: from then on all stay.
@@ -86,6 +88,9 @@ struct Session::State {
   uint64_t n_planned = 0;                                 // under `planning`
   int64_t packed_bytes = 0;                               // under `planning`: by the plan that is being made
   void keep_weights();
+  void open_prepacked(Hash128 beside_files);
+  void map_as_is(suan::Graph& g);
+  void update_prepacked(const Plan& plan);
   void drop(Storage& weight);
 
   DecidingInputs deciding;                                // chosen under `planning`
@@ -122,7 +127,7 @@ struct Session::State {
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types, std::span<const Value> in);
   std::shared_ptr<Planned> planned(std::span<const TensorType> types);
   suan::Graph record(const PlanKey& key, Planned& planned, Eval&& eval, bool open_sizes);
-  void lay_out(suan::Graph g, Planned& planned) const;
+  void lay_out(suan::Graph g, Planned& planned);
   void let_go_unused(const Plan& plan);
   std::shared_ptr<Planned> translate(const PlanKey& key);
   std::shared_ptr<Planned> from_open(const PlanKey& key);
@@ -225,7 +230,8 @@ suan::Graph Session::State::record(const PlanKey& key, Planned& planned, Eval&& 
   return g;
 }
 
-void Session::State::lay_out(suan::Graph g, Planned& planned) const {
+void Session::State::lay_out(suan::Graph g, Planned& planned) {
+  if (prepacked) map_as_is(g);
   if (interpret_requested()) planned.graph = g;
   for (const auto& [v, t] : g.constants) t.storage()->keep();
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
@@ -250,6 +256,53 @@ void Session::State::keep_weights() {
 void Session::State::drop(Storage& weight) {
   std::lock_guard lock(reading);
   if (!read_by_others) weight.drop();
+}
+
+// What else a model is known by than its files.
+Hash128 hash_of_given(std::string_view bytes, const SessionOptions& options) {
+  const auto of_text = [](const std::string& s, Hash128 h) { return content_hash(s, h); };
+  Hash128 h = content_hash_parallel(bytes);
+  for (const auto* sizes : {&options.sizes, &options.sizes_by_denotation}) {
+    for (const auto& [name, size] : *sizes) h = of_text(fmt::format("{}={}", name, size), h);
+    h = of_text("", h);
+  }
+  for (const auto& [name, t] : options.initializers) {
+    const Tensor whole = Eval::eagerly([&] { return ops::contiguous(t); });
+    h = of_text(fmt::format("{} {}", name, to_string(t.type())), h);
+    const Hash128 one = content_hash_parallel({reinterpret_cast<const char*>(whole.raw()), size_t(whole.type().bytes())});
+    h = content_hash({reinterpret_cast<const char*>(&one), sizeof one}, h);
+  }
+  return h;
+}
+
+void Session::State::open_prepacked(Hash128 beside_files) {
+  prepacked = std::make_unique<Prepacked>(options.prepacked, options.prepacked_read_only, ModelIdentity(model.files, beside_files),
+                                          fmt::format("exact={} bf16={}", options.exact, options.bf16), options.log);
+  for (const auto& [slot, v] : model.graph.constants)
+    if (v.is_tensor()) prepacked->add_root(v.tensor().storage()->id(), slot, v.tensor());
+  if (prepacked->file()) files.push_back(prepacked->file());
+  constants.kept = [this](uint64_t storage, const std::string& way, const std::function<Tensor()>& make) {
+    return prepacked->find(storage, way, make);
+  };
+}
+
+// Weights that are read as they are but do not lie so in the model's file that they can be: each process would have a copy.
+void Session::State::map_as_is(suan::Graph& g) {
+  {
+    std::lock_guard lock(reading);
+    if (read_by_others) return;   // they stay anyway
+  }
+  std::set<uint64_t> copied;
+  for (const Ref<Storage>& s : model.deferred) copied.insert(s->id());
+  for (auto& [v, t] : g.constants)
+    if (copied.count(t.storage()->id()) && t.is_contiguous() && t.type().bytes() == t.storage()->bytes())
+      t = constants.find(t, "as it is", [t = t] { return apply(op("copy"), {t}); });
+}
+
+void Session::State::update_prepacked(const Plan& plan) {
+  std::set<uint64_t> used;
+  for (const auto& [v, t] : plan.graph().constants) used.insert(t.storage()->id());
+  prepacked->update(constants, used);
 }
 
 // Before anything of that size is asked for; the message names what is largest.
@@ -448,6 +501,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     }
   }
   if (made->pool && translated > translations) let_go_unused(made->pool->plan());
+  if (made->pool && prepacked) update_prepacked(made->pool->plan());
   no_cache.reset();
   if (packed_bytes > much) trim_memory();
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
@@ -508,6 +562,13 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   const ThreadLimit threads(options.threads);
   using Clock = std::chrono::steady_clock;
   const Clock::time_point began = Clock::now();
+  Hash128 beside_files;
+  if (!options.prepacked.empty()) {
+    if constexpr (std::is_same_v<Source, std::string_view>) beside_files = hash_of_given(source, options);
+    else beside_files = hash_of_given({}, options);
+  } else if (options.prepacked_read_only) {
+    fail<ValueError>("onnx", "prepacked_read_only without prepacked: expected a file's path, got none");
+  }
   model = read_model(source, options.memory_limit, true, options.initializers);
   options.initializers.clear();
   if (model.weight_bytes - model.mapped_bytes > much) trim_memory();   // the parsed file held them too
@@ -524,6 +585,7 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
     for (const MappedWeight& w : *model.mapped)   // a page that is read again comes back
       if (w.storage == from.storage()->id()) w.file->let_go(w.bytes);
   };
+  if (!options.prepacked.empty()) open_prepacked(beside_files);
   say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",
       std::chrono::duration<double>(Clock::now() - began).count() * 1e3, model.graph.nodes.size(), model.weight_bytes,
       model.mapped_bytes);
