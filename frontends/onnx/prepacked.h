@@ -49,7 +49,9 @@ class Prepacked {
 
   // The model's constants, whose packed forms are kept; by position in the folded graph.
   void add_root(uint64_t storage, int slot, const Tensor& constant);
-  // For ConstantCache::kept. ValueError where the file has another type than `make` gives.
+  // For ConstantCache::kept. ValueError where the file has another type than `make` gives, or bytes of another checksum: a
+  // call is about to read them all. Not of what is kept as it is, such as tables that a call reads a few rows of.
+  static constexpr std::string_view as_is = "as it is";
   Tensor find(uint64_t storage, const std::string& way, const std::function<Tensor()>& make) const;
   // Writes the file anew if a plan reads packed weights (`used`: its storages) that the file lacks.
   void update(const ConstantCache& cache, const std::set<uint64_t>& used);
@@ -85,7 +87,7 @@ class Prepacked {
   std::shared_ptr<MappedFile> file_;
   std::map<uint64_t, std::string> roots_;      // by storage: a name that means the same bytes in every process
   std::map<Hash128, Entry> entries_;           // of file_
-  std::set<Hash128> stored_;                   // with data, in the file as it was last written
+  std::set<Hash128> stored_;                   // with data, in the file as it was last written; or told of
 };
 
 }  // namespace suan::onnx

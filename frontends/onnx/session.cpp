@@ -296,7 +296,7 @@ void Session::State::map_as_is(suan::Graph& g) {
   for (const Ref<Storage>& s : model.deferred) copied.insert(s->id());
   for (auto& [v, t] : g.constants)
     if (copied.count(t.storage()->id()) && t.is_contiguous() && t.type().bytes() == t.storage()->bytes())
-      t = constants.find(t, "as it is", [t = t] { return apply(op("copy"), {t}); });
+      t = constants.find(t, std::string(Prepacked::as_is), [t = t] { return apply(op("copy"), {t}); });
 }
 
 void Session::State::update_prepacked(const Plan& plan) {
