@@ -46,23 +46,24 @@ class Scales {
       // By content: folding makes the numbers anew for every shape.
       const std::string numbers(reinterpret_cast<const char*>(t->raw()), size_t(t->type().bytes()));
       const auto key = [&](const std::string& what) { return what + " " + numbers; };
-      const auto over = [&](int rank) {   // t along the first of so many dimensions
-        if (t->numel() == 1) return apply(op("reshape"), {*t}, {Shape{}});
+      const auto over = [t = *t, channels](int rank) {   // t along the first of so many dimensions
+        if (t.numel() == 1) return apply(op("reshape"), {t}, {Shape{}});
         Shape s = Dims::filled(rank, 1);
         s[0] = channels;
-        return apply(op("reshape"), {*t}, {s});
+        return apply(op("reshape"), {t}, {s});
       };
+      const OpDef* const by = n.op;
       ValueId weight = made.in[1], shift = bias;
       if (n.op == &mul) {
-        weight = b_.to.add_constant(cache_.find(*w, key("scaled by"), [&] { return apply(mul, {*w, over(w->rank())}); }));
+        weight = b_.to.add_constant(cache_.find(*w, key("scaled by"), [w = *w, over] { return apply(mul, {w, over(w.rank())}); }));
         if (bias != no_value)
-          shift = b_.to.add_constant(cache_.find(*constant(bias), key("scaled by"), [&] { return apply(mul, {*constant(bias), over(1)}); }));
+          shift = b_.to.add_constant(cache_.find(*constant(bias), key("scaled by"), [b = *constant(bias), over] { return apply(mul, {b, over(1)}); }));
       } else if (bias != no_value) {
-        shift = b_.to.add_constant(cache_.find(*constant(bias), key(n.op->name), [&] { return apply(*n.op, {*constant(bias), over(1)}); }));
+        shift = b_.to.add_constant(cache_.find(*constant(bias), key(n.op->name), [b = *constant(bias), over, by] { return apply(*by, {b, over(1)}); }));
       } else {
-        shift = b_.to.add_constant(cache_.find(*w, key("shifted by " + n.op->name), [&] {
-          const Tensor zeros = apply(op("full"), {Tensor::scalar(0, w->dtype())}, {Shape{channels}});
-          return apply(*n.op, {zeros, over(1)});
+        shift = b_.to.add_constant(cache_.find(*w, key("shifted by " + n.op->name), [type = w->dtype(), channels, over, by] {
+          const Tensor zeros = apply(op("full"), {Tensor::scalar(0, type)}, {Shape{channels}});
+          return apply(*by, {zeros, over(1)});
         }));
       }
       const int k = b_.to.append(conv, {made.in[0], weight, shift}, made.attrs, made.source);

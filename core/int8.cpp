@@ -91,7 +91,7 @@ class Int8 {
     if (attrs.integer(1) == 0 && w != g_.constants.end() && w->second.rank() == 2 && w->second.dim(1) > 0 && fixed_zero) {
       const Tensor plain = w->second;
       in.resize(std::max<size_t>(in.size(), 4), no_value);
-      in[1] = b_.to.add_constant(cache_.find(plain, "panels of int8", [&] { return apply(op("int8_pack"), {plain}); }));
+      in[1] = b_.to.add_constant(cache_.find(plain, "panels of int8", [plain] { return apply(op("int8_pack"), {plain}); }));
       if (plain.dtype() == DType::u8) {   // packed as i8, 128 lower, and so is its zero point
         ContextScope scope;
         context() = Context{.grad_enabled = false};

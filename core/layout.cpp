@@ -57,7 +57,7 @@ class Layouts {
     if (fresh) {
       if (auto c = b_.to.constants.find(x); c != b_.to.constants.end()) {
         const Tensor from = c->second;
-        it->second = b_.to.add_constant(cache_.find(from, brief(to).data(), [&] { return apply(op("cast"), {from}, {to}); }));
+        it->second = b_.to.add_constant(cache_.find(from, brief(to).data(), [from, to] { return apply(op("cast"), {from}, {to}); }));
       } else {
         it->second = append(op("cast"), {x}, {to});
       }
@@ -111,7 +111,7 @@ class Layouts {
   // [out, k...] as [blocks, k, 16], zeros beyond the last output; [out] as [blocks, 16].
   ValueId packed(ValueId v) {
     const Tensor& w = g_.constants.at(v);
-    const Tensor made = cache_.find(w, "blocks of 16", [&] {
+    const Tensor made = cache_.find(w, "blocks of 16", [w] {
       const int64_t out = w.dim(0), k = w.numel() / out, n = blocks(out);
       Tensor x = apply(op("reshape"), {w}, {Shape{out, k}});
       if (n * lanes != out) x = apply(op("pad_constant"), {x, Tensor()}, {std::vector<int64_t>{0, 0, 0, n * lanes - out}});
@@ -125,7 +125,7 @@ class Layouts {
   // [out, in, h, w] as bf16 [blocks, pairs of inputs × h × w, 16, 2], of depthwise windows [blocks, h × w, 16, 1].
   Tensor packed_pairs(ValueId v) {
     const Tensor& w = g_.constants.at(v);
-    return cache_.find(w, "pairs", [&] {
+    return cache_.find(w, "pairs", [w] {
       const int64_t out = w.dim(0), in = w.dim(1), taps = w.dim(2) * w.dim(3), n = blocks(out);
       const int64_t two = in == 1 ? 1 : 2, even = (in + two - 1) / two * two;
       Tensor x = apply(op("cast"), {w}, {DType::bf16});
@@ -140,7 +140,7 @@ class Layouts {
   // The same of transformed weights: [16 or 36, blocks, pairs of inputs, 16, 2].
   Tensor transformed_pairs(ValueId v, int tile) {
     const Tensor x = b_.to.constants.at(transformed(v, tile));
-    return cache_.find(g_.constants.at(v), tile == 4 ? "pairs in tiles of 4" : "pairs in tiles of 2", [&] {
+    return cache_.find(g_.constants.at(v), tile == 4 ? "pairs in tiles of 4" : "pairs in tiles of 2", [x] {
       const int64_t in = x.dim(2);
       const Tensor y = apply(op("reshape"), {apply(op("cast"), {x}, {DType::bf16})}, {Shape{x.dim(0), x.dim(1), in / 2, 2, lanes}});
       return apply(op("copy"), {apply(op("permute"), {y}, {Dims{0, 1, 2, 4, 3}})});
@@ -178,8 +178,10 @@ class Layouts {
   // infinity.
   ValueId transformed(ValueId v, int tile) {
     const Tensor& w = g_.constants.at(v);
-    return b_.to.add_constant(cache_.find(w, tile == 4 ? "tiles of 4" : "tiles of 2", [&] {
+    return b_.to.add_constant(cache_.find(w, tile == 4 ? "tiles of 4" : "tiles of 2", [w, tile] {
       const int64_t out = w.dim(0), in = w.dim(1), n = blocks(out), side = tile + 2, numbers = side * side;
+      const TensorType type{w.dtype(), {numbers, n, in, lanes}, {}};
+      if (context().dry) return Tensor::over(Storage::dry({}, type.bytes()), Layout(type.shape), type.dtype);
       const double a = std::sqrt(0.5), b = std::sqrt(2.0);
       const double six[6][3] = {{1, 0, 0}, {-1 / 1.5, -a / 1.5, -.5 / 1.5}, {-1 / 1.5, a / 1.5, -.5 / 1.5},
                                 {1. / 6, b / 6, 2. / 6}, {1. / 6, -b / 6, 2. / 6}, {0, 0, 1}};
@@ -189,7 +191,7 @@ class Layouts {
       for (int64_t j = 0; j < numbers; ++j)
         for (int64_t k = 0; k < 9; ++k) g[j][k] = rows[j / side][k / 3] * rows[j % side][k % 3];
       const Tensor from = w.is_contiguous() ? w : apply(op("copy"), {w});
-      Tensor made = Tensor::empty({w.dtype(), {numbers, n, in, lanes}, {}});
+      Tensor made = Tensor::empty(type);
       const float* read = from.data<float>();
       float* write = made.data<float>();
       parallel_for(n, [&](int64_t block) {

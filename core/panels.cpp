@@ -17,7 +17,7 @@ bool fits(int64_t out, int64_t in) {
 // Weight [out, in] as [out / 16, in / 2, 16, 2].
 Tensor in_pairs(const Tensor& w, ConstantCache& cache, bool product) {
   const int64_t out = w.dim(product ? 1 : 0), in = w.dim(product ? 0 : 1);
-  return cache.find(w, fmt::format("pairs {} {}{}", out, in, product ? " of columns" : ""), [&] {
+  return cache.find(w, fmt::format("pairs {} {}{}", out, in, product ? " of columns" : ""), [=] {
     const Tensor rows = product ? apply(op("copy"), {apply(op("transpose"), {w}, {int64_t(0), int64_t(1)})}) : w;
     const Tensor x = apply(op("reshape"), {rows}, {Shape{out / 16, 16, in / 2, 2}});
     return apply(op("copy"), {apply(op("permute"), {x}, {Dims{0, 2, 1, 3}})});
@@ -39,7 +39,7 @@ bool pair_up(const Graph& g, Rebuild& b, ConstantCache& cache, const Node& n, bo
   std::vector<ValueId> operands{b[n.in[0]], b.to.add_constant(in_pairs(w, cache, product))};
   if (biased) {
     const Tensor& bias = g.constants.at(n.in[2]);
-    operands.push_back(b.to.add_constant(cache.find(bias, "f32", [&] { return apply(op("cast"), {bias}, {DType::f32}); })));
+    operands.push_back(b.to.add_constant(cache.find(bias, "f32", [bias] { return apply(op("cast"), {bias}, {DType::f32}); })));
   }
   const int k = b.to.append(linear_pairs, std::move(operands), {}, n.source);
   b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
@@ -72,7 +72,7 @@ int panels_pass(Graph& g, ConstantCache& cache) {
       continue;
     }
     // One storage may be several constants, of other shapes.
-    const Tensor packed = cache.find(w, fmt::format("panels {} {}{}", out, in, product ? " of columns" : ""), [&] {
+    const Tensor packed = cache.find(w, fmt::format("panels {} {}{}", out, in, product ? " of columns" : ""), [w, product] {
       return apply(op("weight_panels"), {product ? apply(op("transpose"), {w}, {int64_t(0), int64_t(1)}) : w});
     });
     std::vector<ValueId> operands = b.mapped(n.in);

@@ -43,6 +43,7 @@ int epilogue_pass(Graph& g);  // element-wise nodes join the product, convolutio
 // of something made here is known by the first constant and the way from it, so that steps between need not be kept.
 class ConstantCache {
  public:
+  // `make` owns what it reads: it may be called later, and in a dry context, where it has to give the type alone.
   template <class F>
   Tensor find(const Tensor& from, const std::string& what, F&& make) {
     // Of which part of the storage, too: views of it are constants as well.
@@ -50,16 +51,27 @@ class ConstantCache {
     Key key{from.storage()->id(), made_of};
     if (auto it = origin_.find(key.first); it != origin_.end()) key = {it->second.first, it->second.second + '\n' + made_of};
     Tensor& made = made_[key];
-    if (!made.defined()) {
+    if (!made.defined() && kept) made = kept(key.first, key.second, make);
+    const bool fresh = !made.defined();
+    if (fresh) {
       ContextScope scope;
       context() = Context{.grad_enabled = false};
       made = make();
       if (packed) packed(from);
+    }
+    if (fresh || kept) {
       if (made.storage()->id() != from.storage()->id()) origin_[made.storage()->id()] = key;
     }
     return made;
   }
   std::function<void(const Tensor& from)> packed;   // told each time, so that what was read can leave memory
+  // What an earlier process made of a storage, on a way that names all steps; undefined where it is not known.
+  std::function<Tensor(uint64_t storage, const std::string& way, const std::function<Tensor()>& make)> kept;
+  template <class F>
+  void for_each(F&& f) const {   // (storage, way, tensor)
+    for (const auto& [key, t] : made_)
+      if (t.defined()) f(key.first, key.second, t);
+  }
   // What only the cache holds goes: steps on the way, constants of programs that are gone.
   void drop_unused() {
     for (auto it = made_.begin(); it != made_.end();) {

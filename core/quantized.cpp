@@ -10,6 +10,7 @@
 
 #include "core/apply.h"
 #include "core/hash.h"
+#include "core/content_hash.h"
 #include "core/pass.h"
 
 namespace suan {
@@ -136,21 +137,27 @@ class Quantized {
     const Node& n = *producer(v);
     if (!weight(n)) return emit(n);
     const Tensor &x = *constant(n.in[0]), &scale = *constant(n.in[1]), *zero = constant(input(n, 2));   // weights that stay real
-    const std::string what = fmt::format("real {} {} {}", scale.storage()->id(), zero ? zero->storage()->id() : 0, n.attrs.integer(0));
+    const std::string what = fmt::format("real {} {} {}", content(scale), zero ? content(*zero) : "", n.attrs.integer(0));
     ContextScope scope;
     context() = Context{.grad_enabled = false};
-    b_.replace(v, b_.to.add_constant(cache_.find(x, what, [&] { return apply(*n.op, {x, scale, zero ? *zero : Tensor()}, n.attrs); })));
+    const auto make = [x, scale, z = zero ? *zero : Tensor(), by = n.op, attrs = n.attrs] { return apply(*by, {x, scale, z}, attrs); };
+    b_.replace(v, b_.to.add_constant(cache_.find(x, what, make)));
   }
 
   ValueId append(const char* name, std::vector<ValueId> in, const Attrs& attrs, SourceMark source) {
     const int k = b_.to.append(op(name), std::move(in), attrs, source);
     return b_.to.nodes[size_t(k)].out[0];
   }
+  static std::string content(const Tensor& t) {
+    const Tensor whole = t.is_contiguous() ? t : apply(op("copy"), {t});
+    const Hash128 h = content_hash({reinterpret_cast<const char*>(whole.raw()), size_t(t.type().bytes())});
+    return fmt::format("{} {:x} {:x}", to_string(t.type()), h.low, h.high);
+  }
   // A constant of a few numbers, one for all plans of a model. `near` lives as long as these.
   ValueId constant(const Tensor& t, const Tensor& near) {
     uint64_t h = mix(uint64_t(t.dtype()), uint64_t(t.numel()));
     for (int64_t i = 0; i < t.type().bytes(); ++i) h = mix(h, uint64_t(t.raw()[i]));
-    return b_.to.add_constant(cache_.find(near, fmt::format("few {:x} {}", h, to_string(t.type())), [&] { return t; }));
+    return b_.to.add_constant(cache_.find(near, fmt::format("few {:x} {}", h, to_string(t.type())), [t] { return t; }));
   }
   ValueId constant(float x, const Tensor& near) { return constant(Tensor::scalar(x, DType::f32), near); }
 
@@ -361,7 +368,7 @@ class Quantized {
   }
   ValueId packed_weight(const Tensor& w, const Dims& dilation, int64_t groups) {
     const std::string what = fmt::format("int8_conv {} {}", groups, to_string(dilation));
-    return b_.to.add_constant(cache_.find(w, what, [&] { return apply(op("int8_conv_pack"), {w}, {dilation, groups}); }));
+    return b_.to.add_constant(cache_.find(w, what, [w, dilation, groups] { return apply(op("int8_conv_pack"), {w}, {dilation, groups}); }));
   }
 
   std::optional<Laid> product(const Node& n, DType t, const Node* quantize, const Real& to) {
@@ -379,7 +386,7 @@ class Quantized {
       if (!is_byte(values.dtype()) || (w_scale.rank() && (axis < 0 ? axis + rank : axis) != column)) return std::nullopt;
       if (n.op == &linear) {
         const Tensor turned = values;
-        values = cache_.find(turned, "turned", [&] { return apply(op("copy"), {apply(op("permute"), {turned}, {Dims{1, 0}})}); });
+        values = cache_.find(turned, "turned", [turned] { return apply(op("copy"), {apply(op("permute"), {turned}, {Dims{1, 0}})}); });
         if (input(n, 2) != no_value) {
           const Tensor* b = constant(n.in[2]);
           const auto whole = b ? whole_bias(*b, *x, w_scale) : std::nullopt;

@@ -171,7 +171,16 @@ suan_status suan_options_set(suan_options* options, const char* name, int64_t va
     else if (key == "memory_limit") o.memory_limit = within(0, INT64_MAX);
     else if (key == "exact") o.exact = within(0, 1);
     else if (key == "bf16") o.bf16 = within(0, 1);
-    else fail<ValueError>("c_api", "unknown option: expected threads, max_plans, memory_limit, exact or bf16, got '{}'", key);
+    else if (key == "prepacked_read_only") o.prepacked_read_only = within(0, 1);
+    else fail<ValueError>("c_api", "unknown option: expected threads, max_plans, memory_limit, exact, bf16 or prepacked_read_only, got '{}'", key);
+  });
+}
+suan_status suan_options_set_text(suan_options* options, const char* name, const char* value) {
+  return guarded([&] {
+    onnx::SessionOptions& o = need(options, "options").options;
+    const std::string_view key = &need(name, "a name");
+    if (key != "prepacked") fail<ValueError>("c_api", "unknown option: expected prepacked, got '{}'", key);
+    o.prepacked = &need(value, "a path");
   });
 }
 suan_status suan_options_set_size(suan_options* options, const char* dimension, int64_t size) {

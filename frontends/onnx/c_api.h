@@ -48,9 +48,13 @@ SUAN_C_API const char* suan_version(void);
 /* What went wrong last on this thread; "" when nothing did. Valid until the thread's next failure. */
 SUAN_C_API const char* suan_last_error(void);
 
-/* "threads", "max_plans", "memory_limit" (bytes), "exact" (0, 1), "bf16" (0, 1). */
+/* "threads", "max_plans", "memory_limit" (bytes), "exact" (0, 1), "bf16" (0, 1), "prepacked_read_only" (0, 1). */
 SUAN_C_API suan_status suan_options_create(suan_options** options);
 SUAN_C_API suan_status suan_options_set(suan_options* options, const char* name, int64_t value);
+/* "prepacked": path of a file of packed weights, which the first session writes and later ones map (docs/onnx.md); "" for
+ * none. With the number "prepacked_read_only" (0, 1) set to 1 it is never written: one that does not fit is
+ * SUAN_ERROR_VALUE then, none at all SUAN_ERROR_IO. Damaged ones are SUAN_ERROR_VALUE always. */
+SUAN_C_API suan_status suan_options_set_text(suan_options* options, const char* name, const char* value);
 /* The size of a dimension by its name in the model. */
 SUAN_C_API suan_status suan_options_set_size(suan_options* options, const char* dimension, int64_t size);
 SUAN_C_API void suan_options_free(suan_options* options);

@@ -53,6 +53,7 @@ struct Graph {
 };
 
 struct MappedWeight;
+class MappedFile;
 
 struct Model {
   Graph graph;
@@ -65,6 +66,7 @@ struct Model {
   std::map<std::string, int> op_counts;
   int64_t weight_bytes = 0, mapped_bytes = 0;
   std::shared_ptr<std::vector<MappedWeight>> mapped;
+  std::vector<std::shared_ptr<const MappedFile>> files;   // that it was read from; none where it came as bytes
   std::vector<Ref<Storage>> deferred;   // weights that are copied from the file while somebody reads them
 };
 

@@ -51,7 +51,7 @@ class Narrow {
       const TensorType weight{DType::bf16, {out / 16, in / 2, 16, 2}, x.device};
       if (!kernel_takes(op("linear_pairs"), {}, std::vector<TensorType>{x, weight}, {&result, 1})) continue;
       const Tensor& from = w->second;
-      const Tensor rows = cache_.find(from, fmt::format("bf16 rows {} {}", out, in), [&] {
+      const Tensor rows = cache_.find(from, fmt::format("bf16 rows {} {}", out, in), [from] {
         return ops::copy(ops::transpose(ops::cast(from, DType::bf16), 0, 1));
       });
       const ValueId linear = b_.to.append(op("linear"), {narrowed(m.in[0]), b_.to.add_constant(rows), narrowed(shift)}, {}, n.source);
@@ -84,7 +84,7 @@ class Narrow {
     ValueId made = no_value;
     const suan::Value& value = g_.values[size_t(v)];
     if (auto c = g_.constants.find(v); c != g_.constants.end()) {
-      made = b_.to.add_constant(cache_.find(c->second, "bf16", [&] { return ops::cast(c->second, DType::bf16); }),
+      made = b_.to.add_constant(cache_.find(c->second, "bf16", [w = c->second] { return ops::cast(w, DType::bf16); }),
                                 value.type.device);
     } else if (value.producer >= 0 && narrow_below_views(v)) {
       const suan::Node& view = g_.nodes[size_t(value.producer)];

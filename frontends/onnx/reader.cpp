@@ -491,6 +491,7 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   m.mapped_bytes = tensors.counted().mapped;
   m.mapped = std::make_shared<std::vector<MappedWeight>>(std::move(tensors.mapped()));
   m.deferred = std::move(tensors.deferred());
+  m.files = tensors.files();
   if (fold && !importer.defaults.empty()) {
     m.defaults = std::move(importer.defaults);
     m.default_slots = std::move(importer.default_slots);

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -15,6 +16,12 @@ class SparseTensorProto;
 }
 
 namespace suan::onnx {
+
+// What the file system says of a file: the same for files that nobody has written to, replaced or renamed in between.
+struct FileStamp {
+  uint64_t device = 0, inode = 0, bytes = 0;
+  int64_t modified_seconds = 0, modified_nanoseconds = 0, changed_seconds = 0, changed_nanoseconds = 0;
+};
 
 // A file mapped read-only for as long as someone holds it.
 class MappedFile {
@@ -29,6 +36,7 @@ class MappedFile {
   void let_go(std::string_view part) const;
   // IoError where someone has cut the file since: reading what is gone would end the process (SIGBUS).
   void require_whole() const;
+  std::optional<FileStamp> stamp() const;
 
  private:
   void map(int file, const std::string& path);
@@ -60,6 +68,7 @@ class TensorReader {
   ByteCount counted() const { return counted_; }
   std::vector<MappedWeight>& mapped() { return mapped_; }
   std::vector<Ref<Storage>>& deferred() { return deferred_; }
+  std::vector<std::shared_ptr<const MappedFile>> files() const;   // the model's, then those it names, by name
 
  private:
   Tensor in_place_or_copied(std::string_view bytes, DType t, const Shape& shape, std::shared_ptr<MappedFile> owner);

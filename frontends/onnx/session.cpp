@@ -23,6 +23,8 @@
 #include "core/thread_limit.h"
 #include "frontends/onnx/build.h"
 #include "frontends/onnx/check.h"
+#include "frontends/onnx/plan_key.h"
+#include "frontends/onnx/prepacked.h"
 #include "frontends/onnx/reader.h"
 
 namespace suan::onnx {
@@ -30,15 +32,8 @@ namespace {
 
 constexpr int64_t much = 1 << 20;   // bytes beyond which memory that is free goes back to the system
 
-// What a plan is made for: the inputs' types, and what the deciding ones hold.
-struct Key {
-  std::vector<TensorType> types;
-  std::vector<int64_t> numbers;
-  bool operator==(const Key&) const = default;
-};
-
 struct Planned {
-  Key key;
+  PlanKey key;
   std::string stepwise_node;              // not empty: no plan, data decides there
   std::unique_ptr<RunPool> pool;          // null when the whole answer is known from the types
   std::vector<Value> known;               // outputs that the types alone decide
@@ -84,6 +79,7 @@ struct Session::State {
   std::timed_mutex planning;                              // of what follows; plans made before go on meanwhile
   std::string stepwise_node;
   ConstantCache constants;                                // packed weights
+  std::unique_ptr<Prepacked> prepacked;                   // where they are kept, if anywhere
   std::shared_ptr<ArenaPool> arenas = std::make_shared<ArenaPool>();
   // Weights that are copied from the file stay in memory where a plan reads them as they are; others are dropped when they
   // are packed, under `planning`. Who reads them without that lock says so first: from then on all stay.
@@ -92,14 +88,14 @@ struct Session::State {
   uint64_t n_planned = 0;                                 // under `planning`
   int64_t packed_bytes = 0;                               // under `planning`: by the plan that is being made
   void keep_weights();
+  void open_prepacked(Hash128 beside_files);
+  void map_as_is(suan::Graph& g);
+  void update_prepacked(const Plan& plan);
   void drop(Storage& weight);
 
-  // Inputs of a few integers whose content decides: found when a model cannot be planned without it. `deciding` is not
-  // written once decided_by_inputs is set.
-  std::vector<int> deciding;
-  std::atomic<bool> decided_by_inputs{false};
+  DecidingInputs deciding;                                // chosen under `planning`
   size_t keys_planned = 0;                                // under `planning`: sets of numbers that plans were made for
-  std::list<std::pair<std::vector<int64_t>, int64_t>> missed;   // numbers without a plan and how often, under `mutex`
+  Recurrence missed;                                      // numbers without a plan, under `mutex`
 
   std::vector<std::vector<int>> symbols;                  // by input and dimension; -1 for a number
   int n_symbols = 0;
@@ -124,20 +120,18 @@ struct Session::State {
   void tell(const PassCounts& counts) const;
   void fix_sizes();
   void find_symbols();
-  Key key_of(std::vector<TensorType> types, std::span<const Value> in) const;
-  std::vector<int> candidates(const std::vector<TensorType>& types) const;
   bool choose_deciding(const std::vector<TensorType>& types, std::span<const Value> in);
-  bool worth_planning(const Key& key);
-  std::string deciding_names() const;
-  std::shared_ptr<Planned> find(const Key& key);
+  bool worth_planning(const PlanKey& key);
+  std::string deciding_names() const { return deciding.names(model.graph.inputs); }
+  std::shared_ptr<Planned> find(const PlanKey& key);
   std::shared_ptr<Planned> plan(const std::vector<TensorType>& types, std::span<const Value> in);
   std::shared_ptr<Planned> planned(std::span<const TensorType> types);
-  suan::Graph record(const Key& key, Planned& planned, Eval&& eval, bool open_sizes);
-  void lay_out(suan::Graph g, Planned& planned) const;
+  suan::Graph record(const PlanKey& key, Planned& planned, Eval&& eval, bool open_sizes);
+  void lay_out(suan::Graph g, Planned& planned);
   void let_go_unused(const Plan& plan);
-  std::shared_ptr<Planned> translate(const Key& key);
-  std::shared_ptr<Planned> from_open(const Key& key);
-  const OpenProgram* open(const Key& key, const std::vector<int64_t>& closed);
+  std::shared_ptr<Planned> translate(const PlanKey& key);
+  std::shared_ptr<Planned> from_open(const PlanKey& key);
+  const OpenProgram* open(const PlanKey& key, const std::vector<int64_t>& closed);
 };
 
 void Session::State::tell(const PassCounts& counts) const {
@@ -187,7 +181,7 @@ void Session::State::find_symbols() {
 }
 
 // The model as a graph. What needs no plan goes into `planned`.
-suan::Graph Session::State::record(const Key& key, Planned& planned, Eval&& eval, bool open_sizes) {
+suan::Graph Session::State::record(const PlanKey& key, Planned& planned, Eval&& eval, bool open_sizes) {
   std::vector<Value> in, out;
   Recorder recorder;
   const std::vector<int64_t>& numbers = key.numbers;
@@ -200,7 +194,7 @@ suan::Graph Session::State::record(const Key& key, Planned& planned, Eval&& eval
     }
     if (!numbers.empty()) {   // known now; the argument stays, for nobody to read
       size_t at = 0;
-      for (int i : deciding) {
+      for (int i : deciding.inputs()) {
         const TensorType& t = key.types[size_t(i)];
         const size_t n = size_t(numel(t.shape));
         in[size_t(i)] = Eval::eagerly([&] { return ops::cast(make_ints({&numbers[at], &numbers[at] + n}, t.shape), t.dtype); });
@@ -236,7 +230,8 @@ suan::Graph Session::State::record(const Key& key, Planned& planned, Eval&& eval
   return g;
 }
 
-void Session::State::lay_out(suan::Graph g, Planned& planned) const {
+void Session::State::lay_out(suan::Graph g, Planned& planned) {
+  if (prepacked) map_as_is(g);
   if (interpret_requested()) planned.graph = g;
   for (const auto& [v, t] : g.constants) t.storage()->keep();
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
@@ -263,6 +258,53 @@ void Session::State::drop(Storage& weight) {
   if (!read_by_others) weight.drop();
 }
 
+// What else a model is known by than its files.
+Hash128 hash_of_given(std::string_view bytes, const SessionOptions& options) {
+  const auto of_text = [](const std::string& s, Hash128 h) { return content_hash(s, h); };
+  Hash128 h = content_hash_parallel(bytes);
+  for (const auto* sizes : {&options.sizes, &options.sizes_by_denotation}) {
+    for (const auto& [name, size] : *sizes) h = of_text(fmt::format("{}={}", name, size), h);
+    h = of_text("", h);
+  }
+  for (const auto& [name, t] : options.initializers) {
+    const Tensor whole = Eval::eagerly([&] { return ops::contiguous(t); });
+    h = of_text(fmt::format("{} {}", name, to_string(t.type())), h);
+    const Hash128 one = content_hash_parallel({reinterpret_cast<const char*>(whole.raw()), size_t(whole.type().bytes())});
+    h = content_hash({reinterpret_cast<const char*>(&one), sizeof one}, h);
+  }
+  return h;
+}
+
+void Session::State::open_prepacked(Hash128 beside_files) {
+  prepacked = std::make_unique<Prepacked>(options.prepacked, options.prepacked_read_only, ModelIdentity(model.files, beside_files),
+                                          fmt::format("exact={} bf16={}", options.exact, options.bf16), options.log);
+  for (const auto& [slot, v] : model.graph.constants)
+    if (v.is_tensor()) prepacked->add_root(v.tensor().storage()->id(), slot, v.tensor());
+  if (prepacked->file()) files.push_back(prepacked->file());
+  constants.kept = [this](uint64_t storage, const std::string& way, const std::function<Tensor()>& make) {
+    return prepacked->find(storage, way, make);
+  };
+}
+
+// Weights that are read as they are but do not lie so in the model's file that they can be: each process would have a copy.
+void Session::State::map_as_is(suan::Graph& g) {
+  {
+    std::lock_guard lock(reading);
+    if (read_by_others) return;   // they stay anyway
+  }
+  std::set<uint64_t> copied;
+  for (const Ref<Storage>& s : model.deferred) copied.insert(s->id());
+  for (auto& [v, t] : g.constants)
+    if (copied.count(t.storage()->id()) && t.is_contiguous() && t.type().bytes() == t.storage()->bytes())
+      t = constants.find(t, std::string(Prepacked::as_is), [t = t] { return apply(op("copy"), {t}); });
+}
+
+void Session::State::update_prepacked(const Plan& plan) {
+  std::set<uint64_t> used;
+  for (const auto& [v, t] : plan.graph().constants) used.insert(t.storage()->id());
+  prepacked->update(constants, used);
+}
+
 // Before anything of that size is asked for; the message names what is largest.
 void Session::State::check_peak(const Plan& plan) const {
   if (plan.peak_bytes() <= options.memory_limit) return;
@@ -278,7 +320,7 @@ void Session::State::check_peak(const Plan& plan) const {
                     plan.peak_bytes(), what);
 }
 
-std::shared_ptr<Planned> Session::State::translate(const Key& key) {
+std::shared_ptr<Planned> Session::State::translate(const PlanKey& key) {
   auto planned = std::make_shared<Planned>();
   planned->key = key;
   suan::Graph g = record(key, *planned, Eval(true).naming(options.name_nodes), false);
@@ -289,7 +331,7 @@ std::shared_ptr<Planned> Session::State::translate(const Key& key) {
 }
 
 // The program for such sizes, made when it is first asked for.
-const OpenProgram* Session::State::open(const Key& key, const std::vector<int64_t>& closed) {
+const OpenProgram* Session::State::open(const PlanKey& key, const std::vector<int64_t>& closed) {
   for (const Opened& o : opened)
     if (o.closed == closed && o.numbers == key.numbers) return o.program.get();
   constexpr size_t most_programs = 16;
@@ -302,11 +344,11 @@ const OpenProgram* Session::State::open(const Key& key, const std::vector<int64_
     std::vector<int64_t> sizes = closed;
     for (size_t i = 0, at = 0; i < sizes.size(); ++i)
       if (sizes[i] < 0) sizes[i] = sample.sizes[at++];
-    Key at = key;
+    PlanKey at = key;
     for (size_t i = 0; i < at.types.size(); ++i)
       for (int d = 0; d < at.types[i].shape.size(); ++d)
         if (const int symbol = symbols[i][size_t(d)]; symbol >= 0) at.types[i].shape[d] = sizes[size_t(symbol)];
-    for (int i : deciding)   // as many numbers as there are
+    for (int i : deciding.inputs())   // as many numbers as there are
       failed = failed || (!key.numbers.empty() && !(at.types[size_t(i)] == key.types[size_t(i)]));
     if (failed) break;
     try {
@@ -337,7 +379,7 @@ const OpenProgram* Session::State::open(const Key& key, const std::vector<int64_
 }
 
 // Null where these types have to be translated.
-std::shared_ptr<Planned> Session::State::from_open(const Key& key) {
+std::shared_ptr<Planned> Session::State::from_open(const PlanKey& key) {
   const std::vector<TensorType>& types = key.types;
   if (!openable) return nullptr;
   std::vector<int64_t> size(size_t(n_symbols), -1);
@@ -367,7 +409,7 @@ std::shared_ptr<Planned> Session::State::from_open(const Key& key) {
   return planned;
 }
 
-std::shared_ptr<Planned> Session::State::find(const Key& key) {
+std::shared_ptr<Planned> Session::State::find(const PlanKey& key) {
   std::lock_guard lock(mutex);
   for (auto it = plans.begin(); it != plans.end(); ++it)
     if ((*it)->key == key) {
@@ -377,98 +419,40 @@ std::shared_ptr<Planned> Session::State::find(const Key& key) {
   return nullptr;
 }
 
-namespace {
-bool is_few(const TensorType& t) {
-  constexpr int64_t most = 8;
-  const int64_t n = numel(t.shape);
-  return n >= 1 && n <= most;
-}
-}  // namespace
-
-// Inputs of a few integers: sizes, choices, lengths.
-std::vector<int> Session::State::candidates(const std::vector<TensorType>& types) const {
-  std::vector<int> found;
-  for (size_t i = 0; i < types.size(); ++i)
-    if ((is_integer(types[i].dtype) || types[i].dtype == DType::boolean) && is_few(types[i])) found.push_back(int(i));
-  return found;
-}
-
-// Which of them a recording has to know; false where knowing them all is not enough.
+// Which inputs' content a recording has to know; false where knowing it is not enough.
 bool Session::State::choose_deciding(const std::vector<TensorType>& types, std::span<const Value> in) {
-  const auto enough = [&] {
+  return deciding.choose(types, [&] {
     try {
       Planned ignored;
-      record(key_of(types, in), ignored, Eval(true), false);
+      record(deciding.key_of(types, in), ignored, Eval(true), false);
       return true;
     } catch (const NeedsData&) {
       return false;
-    } catch (...) {   // these numbers do not fit the model: the next call chooses
-      deciding.clear();
-      throw;
     }
-  };
-  deciding = candidates(types);
-  if (deciding.empty() || !enough()) {
-    deciding.clear();
-    return false;
-  }
-  for (size_t k = deciding.size(); k-- > 0 && deciding.size() > 1;) {
-    const int dropped = deciding[k];
-    deciding.erase(deciding.begin() + int64_t(k));
-    if (!enough()) deciding.insert(deciding.begin() + int64_t(k), dropped);
-  }
-  decided_by_inputs = true;
-  return true;
+  });
 }
 
-std::string Session::State::deciding_names() const {
-  std::string text;
-  for (int i : deciding) text += fmt::format("{}'{}'", text.empty() ? "" : ", ", model.graph.inputs[size_t(i)].name);
-  return text;
-}
-
-Key Session::State::key_of(std::vector<TensorType> types, std::span<const Value> in) const {
-  Key key{std::move(types), {}};
-  for (int i : deciding) {
-    const std::vector<int64_t> held = read_ints(in[size_t(i)].tensor());
-    key.numbers.insert(key.numbers.end(), held.begin(), held.end());
-  }
-  return key;
-}
-
-// Numbers may be others in every call. The first ones get plans; after that those that come again, and have to come the
-// more often the more plans were made.
-bool Session::State::worth_planning(const Key& key) {
+bool Session::State::worth_planning(const PlanKey& key) {
   const size_t rounds = keys_planned / std::max<size_t>(options.max_plans, 1);
   if (key.numbers.empty() || rounds == 0 || options.bf16) return true;
-  constexpr size_t most_missed = 64;
   std::lock_guard lock(mutex);
   for (const std::shared_ptr<Planned>& p : plans)
     if (p->key.numbers == key.numbers) return true;   // another shape
-  auto it = std::find_if(missed.begin(), missed.end(), [&](const auto& m) { return m.first == key.numbers; });
-  if (it == missed.end()) missed.emplace_front(key.numbers, 0);
-  else missed.splice(missed.begin(), missed, it);
-  if (missed.size() > most_missed) missed.pop_back();
-  if (++missed.front().second < int64_t(1) << std::min<size_t>(rounds, 30)) return false;
-  missed.pop_front();
-  return true;
+  return missed.enough(key.numbers, rounds);
 }
 
 // Null where data decides. `in`: the inputs, or nothing where only their types are known.
 std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& types, std::span<const Value> in) {
-  const auto unplannable = [&] {
-    return stepwise || (decided_by_inputs &&
-                        std::any_of(deciding.begin(), deciding.end(), [&](int i) { return !is_few(types[size_t(i)]); }));
-  };
+  const auto unplannable = [&] { return stepwise || (deciding.chosen() && !deciding.fit(types)); };
   if (unplannable()) return nullptr;
   const auto key_now = [&] {
-    if (!decided_by_inputs) return Key{types, {}};
+    if (!deciding.chosen()) return PlanKey{types, {}};
     if (in.empty())
       fail<StateError>("onnx", "memory not known before a call: expected shapes that follow from the inputs' shapes, got some that the "
                                "content of input {} decides", deciding_names());
-    return key_of(types, in);
+    return deciding.key_of(types, in);
   };
-  Key key = key_now();
+  PlanKey key = key_now();
   if (std::shared_ptr<Planned> p = find(key)) return p;
   std::unique_lock one(planning, std::defer_lock);
   // By the system's clock: GCC 12's ThreadSanitizer does not know locks that wait by another.
@@ -501,11 +485,11 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
         made->stepwise_node = e.node;
         break;
       }
-      if (in.empty() && !candidates(types).empty())
+      if (in.empty() && !DecidingInputs::candidates(types).empty())
         fail<StateError>("onnx", "memory not known before a call: expected shapes that follow from the inputs' shapes, got node '{}' "
                                  "where data decides", e.node);
       if ((again = !in.empty() && choose_deciding(types, in))) {
-        key = key_of(types, in);
+        key = deciding.key_of(types, in);
         say(1, "data decides at node '{}': plans are made for the content of input {}", e.node, deciding_names());
         continue;
       }
@@ -517,6 +501,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     }
   }
   if (made->pool && translated > translations) let_go_unused(made->pool->plan());
+  if (made->pool && prepacked) update_prepacked(made->pool->plan());
   no_cache.reset();
   if (packed_bytes > much) trim_memory();
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
@@ -577,6 +562,13 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   const ThreadLimit threads(options.threads);
   using Clock = std::chrono::steady_clock;
   const Clock::time_point began = Clock::now();
+  Hash128 beside_files;
+  if (!options.prepacked.empty()) {
+    if constexpr (std::is_same_v<Source, std::string_view>) beside_files = hash_of_given(source, options);
+    else beside_files = hash_of_given({}, options);
+  } else if (options.prepacked_read_only) {
+    fail<ValueError>("onnx", "prepacked_read_only without prepacked: expected a file's path, got none");
+  }
   model = read_model(source, options.memory_limit, true, options.initializers);
   options.initializers.clear();
   if (model.weight_bytes - model.mapped_bytes > much) trim_memory();   // the parsed file held them too
@@ -593,6 +585,7 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
     for (const MappedWeight& w : *model.mapped)   // a page that is read again comes back
       if (w.storage == from.storage()->id()) w.file->let_go(w.bytes);
   };
+  if (!options.prepacked.empty()) open_prepacked(beside_files);
   say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",
       std::chrono::duration<double>(Clock::now() - began).count() * 1e3, model.graph.nodes.size(), model.weight_bytes,
       model.mapped_bytes);
@@ -971,7 +964,7 @@ std::string Session::describe() const {
   for (const Port& p : m.graph.outputs) out += "output " + port_text(p) + "\n";
   out += fmt::format("weights {} bytes, {} of them in place\n", m.weight_bytes, m.mapped_bytes);
   if (state_->stepwise) out += fmt::format("runs node by node: data decides at node '{}'\n", state_->stepwise_node);
-  else if (state_->decided_by_inputs) out += fmt::format("runs as plans for the content of input {}\n", state_->deciding_names());
+  else if (state_->deciding.chosen()) out += fmt::format("runs as plans for the content of input {}\n", state_->deciding_names());
   int total = 0;
   for (const auto& [op, n] : m.op_counts) total += n;
   out += fmt::format("{} nodes\n", total);

@@ -47,6 +47,11 @@ struct SessionOptions {
   // Initializers by name instead of the file's, of the same types and shapes; not copied unless they are packed, so they
   // must not be written while the session lives. ValueError where the model has none of that name.
   std::map<std::string, Tensor> initializers;
+  // A file of packed weights, so that a process need not pack again and processes share them. The first session writes it
+  // (and later ones, where their plans pack more), the others map it; docs/onnx.md. Empty: none. Damaged: ValueError. One of
+  // another model, version or processor is written anew, with a warning.
+  std::filesystem::path prepacked;
+  bool prepacked_read_only = false;   // never written; ValueError where it does not fit, IoError where there is none
   bool name_nodes = false;    // profiles name the model's nodes; the names are kept until the process ends
   // Told what the session does: 0 details, 1 facts, 2 warnings. Called on the thread that uses the session.
   std::function<void(int severity, const std::string& message)> log;

@@ -79,6 +79,12 @@ void MappedFile::require_whole() const {
                           "and rename it)", path_, size_, st.st_size);
 }
 
+std::optional<FileStamp> MappedFile::stamp() const {
+  struct stat st;
+  if (file_ < 0 || ::fstat(file_, &st) != 0) return std::nullopt;
+  return FileStamp{st.st_dev, st.st_ino, uint64_t(st.st_size), st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_ctim.tv_sec, st.st_ctim.tv_nsec};
+}
+
 MappedFile::~MappedFile() {
   if (data_) ::munmap(data_, size_);
   if (file_ >= 0) ::close(file_);
@@ -224,6 +230,13 @@ Tensor TensorReader::in_place_or_copied(std::string_view bytes, DType t, const S
   if (!bytes.empty()) std::memcpy(out.raw(), bytes.data(), bytes.size());
   if (owner) owner->let_go(bytes);
   return out;
+}
+
+std::vector<std::shared_ptr<const MappedFile>> TensorReader::files() const {
+  std::vector<std::shared_ptr<const MappedFile>> all;
+  if (file_) all.push_back(file_);
+  for (const auto& [name, external] : external_) all.push_back(external.file);
+  return all;
 }
 
 Value TensorReader::read_external(const TensorProto& t, DType dtype, const Shape& shape) {

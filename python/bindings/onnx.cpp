@@ -163,6 +163,8 @@ onnx::SessionOptions options_from(const nb::dict& given) {
     else if (name == "memory_limit") o.memory_limit = nb::cast<int64_t>(value);
     else if (name == "sizes") o.sizes = sizes_from(value);
     else if (name == "sizes_by_denotation") o.sizes_by_denotation = sizes_from(value);
+    else if (name == "prepacked") o.prepacked = nb::cast<std::string>(value);
+    else if (name == "prepacked_read_only") o.prepacked_read_only = nb::cast<bool>(value);
     else if (name == "name_nodes") o.name_nodes = nb::cast<bool>(value);
     else if (name == "initializers")
       for (auto [which, tensor] : nb::cast<nb::dict>(value)) {

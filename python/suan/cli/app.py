@@ -198,12 +198,18 @@ def run_model(
     ] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Nothing that rounds elsewhere than the file's operators.")] = False,
     precision: Annotated[str, typer.Option(help="float32, or bf16 for matrix products and attention.")] = "float32",
+    prepacked: Annotated[
+        Optional[Path], typer.Option(help="File of packed weights: read if it is there, else written for later runs.")
+    ] = None,
+    prepacked_read_only: Annotated[
+        bool, typer.Option("--prepacked-read-only", help="Never write it; an error if it is missing or does not fit.")
+    ] = False,
 ):
     """Run an ONNX model once and show its outputs, or over a folder of inputs, a file on each core at a time. A run
     over a folder that was stopped goes on where it was; what fails is listed at the end, with exit status 1."""
     from .onnx_command import run_command
 
-    run_command(model, inputs, out, size, folder, again, exact, precision)
+    run_command(model, inputs, out, size, folder, again, exact, precision, prepacked, prepacked_read_only)
 
 
 @app.command()
@@ -310,13 +316,19 @@ def bench(
     callers: Annotated[int, typer.Option(min=1, help="Also time so many threads that call one session.")] = 1,
     exact: Annotated[bool, typer.Option("--exact", help="Nothing that rounds elsewhere than the file's operators.")] = False,
     precision: Annotated[str, typer.Option(help="float32, or bf16 for matrix products and attention.")] = "float32",
+    prepacked: Annotated[
+        Optional[Path], typer.Option(help="File of packed weights: read if it is there, else written for later runs.")
+    ] = None,
+    prepacked_read_only: Annotated[
+        bool, typer.Option("--prepacked-read-only", help="Never write it; an error if it is missing or does not fit.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
     """Time an ONNX model: median, 90th and 99th percentile of a call, calls per second, loading, memory of a call; with
     --vs, in turn with a peer on the same inputs and threads."""
     from .onnx_command import bench_command
 
-    bench_command(model, vs, inputs, size, seconds, threads, callers, json, exact, precision)
+    bench_command(model, vs, inputs, size, seconds, threads, callers, json, exact, precision, prepacked, prepacked_read_only)
 
 
 def run(args=None):

@@ -135,8 +135,8 @@ def run_folder(model, folder, out, again, options):
         sys.exit(1)
 
 
-def run_command(model, inputs, out, size, folder, again, exact, precision):
-    options = {"exact": exact, "precision": precision}
+def run_command(model, inputs, out, size, folder, again, exact, precision, prepacked, prepacked_read_only):
+    options = {"exact": exact, "precision": precision, "prepacked": prepacked, "prepacked_read_only": prepacked_read_only}
     if folder is not None:
         if inputs or size:
             raise ValueError("[run] --folder takes all inputs from its files: expected neither --inputs nor --size")
@@ -456,13 +456,14 @@ def calls_per_second(call, callers, seconds):
     return sum(counts) / (time.perf_counter() - start)
 
 
-def bench_command(model, vs, inputs, size, seconds, threads, callers, json, exact, precision):
+def bench_command(model, vs, inputs, size, seconds, threads, callers, json, exact, precision, prepacked, prepacked_read_only):
     from .. import StateError, _c
 
     if threads:
         _c.set_num_threads(threads)
     start = time.perf_counter()
-    session = suan_onnx.InferenceSession(model, exact=exact, precision=precision)
+    session = suan_onnx.InferenceSession(model, exact=exact, precision=precision, prepacked=prepacked,
+                                         prepacked_read_only=prepacked_read_only)
     load_ms = 1e3 * (time.perf_counter() - start)
     feed = feed_for(session.get_inputs(), inputs, sizes_of(size))
     try:

@@ -80,11 +80,12 @@ class InferenceSession:
         path_or_bytes: a path, or the model's bytes.
         sess_options: SessionOptions.
         providers: has to name CPUExecutionProvider, which everything runs on; others are left out, with a warning.
-        exact, precision, memory_limit, max_plans: as for suan.onnx.Session.
+        exact, precision, memory_limit, max_plans, prepacked, prepacked_read_only: as for suan.onnx.Session.
     """
 
     def __init__(self, path_or_bytes, sess_options=None, providers=None, provider_options=None, *, exact=False,
-                 precision="float32", memory_limit=None, max_plans=16, disabled_optimizers=None):
+                 precision="float32", memory_limit=None, max_plans=16, disabled_optimizers=None,
+                 prepacked=None, prepacked_read_only=False):
         options = sess_options if sess_options is not None else SessionOptions()
         missing = _check_providers(providers, provider_options)
         if disabled_optimizers:
@@ -101,7 +102,8 @@ class InferenceSession:
                 exact or options.graph_optimization_level == GraphOptimizationLevel.ORT_DISABLE_ALL, precision=precision,
                 threads=options.intra_op_num_threads, memory_limit=memory_limit, sizes=options._sizes,
                 initializers=options._initializers,
-                sizes_by_denotation=options._denotations, log=log, name_nodes=options.enable_profiling)
+                sizes_by_denotation=options._denotations, log=log, name_nodes=options.enable_profiling,
+                prepacked=prepacked, prepacked_read_only=prepacked_read_only)
         shown = lambda p: NodeArg(p.name, p.kind, p.dtype, p.shape or [], p.type)  # noqa: E731
         self._inputs, self._outputs = [shown(p) for p in self._model.inputs], [shown(p) for p in self._model.outputs]
         self._defaults = [shown(p) for p in self._model.defaults]

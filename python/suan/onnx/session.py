@@ -73,20 +73,27 @@ class Session:
         log: called as log(severity, message): 1 for facts (loaded, planned), 2 for warnings. None for silence.
         initializers: {name: tensor or array}: taken instead of the file's initializers, of the same type and shape. Their
             memory is read in place: it must not be written while the session lives.
+        prepacked: path of a file of packed weights: the first session writes it, once it has planned a call (a call that
+            packs something new takes longer by the writing); sessions that find it map it, so that they need not pack
+            and processes share the memory. It serves this model, this version of Suan and this kind of processor: where
+            one does not fit it is written anew, with a warning. See docs/onnx.md.
+        prepacked_read_only: the file is never written; ValueError where it does not fit, OSError where there is none.
         name_nodes: suan.profiler then shows the model's nodes by name. The names are kept until the process ends.
 
-    Errors: OSError (the file), ValueError (no valid model, shapes), TypeError (operators or types
+    Errors: OSError (the file), ValueError (no valid model, shapes, damaged prepacked weights), TypeError (operators or types
     that are not supported, naming the first), suan.OutOfMemoryError (past memory_limit), TimeoutError,
     suan.CancelledError."""
 
     def __init__(self, source, max_plans=16, exact=False, *, precision="float32", threads=None, memory_limit=None,
-                 sizes=None, sizes_by_denotation=None, initializers=None, log=None, name_nodes=False):
+                 sizes=None, sizes_by_denotation=None, initializers=None, log=None, name_nodes=False,
+                 prepacked=None, prepacked_read_only=False):
         if precision not in ("float32", "bf16"):
             raise ValueError(f"[onnx] unknown precision: expected 'float32' or 'bf16', got {precision!r}")
         options = {
             "max_plans": max_plans, "exact": bool(exact), "bf16": precision == "bf16", "threads": threads or 0,
             "memory_limit": memory_limit or 0, "sizes": dict(sizes or {}),
             "sizes_by_denotation": dict(sizes_by_denotation or {}), "log": log, "name_nodes": bool(name_nodes),
+            "prepacked": os.fspath(prepacked) if prepacked is not None else "", "prepacked_read_only": bool(prepacked_read_only),
             "initializers": {name: _to_engine(value) for name, value in (initializers or {}).items()},
         }
         data = isinstance(source, (bytes, bytearray, memoryview))
