@@ -97,11 +97,13 @@ class Narrow {
     return done_[v] = made;
   }
 
-  // Whether only views lie between v and a constant, or a value that was bf16 when it was made.
+  // Whether only views and copies lie between v and a constant, or a value that was bf16 when it was made.
   bool narrow_below_views(ValueId v) const {
     for (int p; !g_.constants.count(v) && !done_.count(v); v = g_.nodes[size_t(p)].in[0]) {
       p = g_.values[size_t(v)].producer;
-      if (p < 0 || !g_.nodes[size_t(p)].op->view) return false;
+      if (p < 0) return false;
+      const OpDef* moved = g_.nodes[size_t(p)].op;
+      if (!moved->view && moved != &op("copy")) return false;
     }
     return true;
   }

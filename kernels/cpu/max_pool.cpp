@@ -1,31 +1,50 @@
 // Largest value per window and its place, unless nobody reads that; 2×2 windows side by side, and windows of one
-// over lanes that lie together, have loops of their own.
+// over lanes that lie together, have loops of their own. bf16 is read and written as it lies: the largest of its numbers is
+// one of them.
 #include <immintrin.h>
 
+#include <bit>
 #include <limits>
 
 #include "kernels/cpu/lib/pooling.h"
+#include "kernels/cpu/lib/vec.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
+struct Bf16 {
+  uint16_t bits;
+};
+SUAN_INLINE float number(Bf16 x) { return std::bit_cast<float>(uint32_t{x.bits} << 16); }
+SUAN_INLINE float number(float x) { return x; }
+SUAN_INLINE double number(double x) { return x; }
+template <class T>
+constexpr T lowest = -std::numeric_limits<T>::infinity();
+template <>
+constexpr Bf16 lowest<Bf16> = {0xff80};
+
 // n <= 8 windows of 2×2 side by side without a branch: random values would mispredict them all.
-template <bool whole>
-SUAN_INLINE void eight(const float* top, const float* low, int64_t base, int32_t width, float* v,
-                       int64_t* at, int n) {
+template <bool whole, class T>
+SUAN_INLINE void eight(const T* top, const T* low, int64_t base, int32_t width, T* v, int64_t* at, int n) {
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const auto below = [&](int count) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lanes); };
-  const auto columns = [&](const float* row, int odd) {
-    __m256 a, b;
-    if constexpr (whole) {
-      a = _mm256_loadu_ps(row);
-      b = _mm256_loadu_ps(row + 8);
+  const auto columns = [&](const T* row, int odd) {
+    if constexpr (std::is_same_v<T, Bf16>) {   // two columns are one number of 32 bits
+      const auto* p = reinterpret_cast<const int*>(row);
+      const __m256i both = whole ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)) : _mm256_maskload_epi32(p, below(n));
+      return _mm256_castsi256_ps(odd ? _mm256_and_si256(both, _mm256_set1_epi32(int(0xffff0000))) : _mm256_slli_epi32(both, 16));
     } else {
-      a = _mm256_maskload_ps(row, below(2 * n));
-      b = _mm256_maskload_ps(row + 8, below(2 * n - 8));
+      __m256 a, b;
+      if constexpr (whole) {
+        a = _mm256_loadu_ps(row);
+        b = _mm256_loadu_ps(row + 8);
+      } else {
+        a = _mm256_maskload_ps(row, below(2 * n));
+        b = _mm256_maskload_ps(row + 8, below(2 * n - 8));
+      }
+      const __m256 c = odd ? _mm256_shuffle_ps(a, b, 0xdd) : _mm256_shuffle_ps(a, b, 0x88);
+      return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(c), 0xd8));
     }
-    const __m256 c = odd ? _mm256_shuffle_ps(a, b, 0xdd) : _mm256_shuffle_ps(a, b, 0x88);
-    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(c), 0xd8));
   };
   __m256 best = columns(top, 0);
   const __m256i first = _mm256_add_epi32(lanes, lanes);
@@ -45,15 +64,22 @@ SUAN_INLINE void eight(const float* top, const float* low, int64_t base, int32_t
   };
   const __m256i left = widened(_mm256_castsi256_si128(where));
   const __m256i right = widened(_mm256_extracti128_si256(where, 1));
-  if constexpr (whole) {
+  if constexpr (std::is_same_v<T, Bf16>) {
+    const __m256i bits = _mm256_srli_epi32(_mm256_castps_si256(best), 16);
+    const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+    std::memcpy(v, &packed, size_t(n) * sizeof(T));
+  } else if constexpr (whole) {
     _mm256_storeu_ps(v, best);
+  } else {
+    _mm256_maskstore_ps(v, below(n), best);
+  }
+  if constexpr (whole) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), left);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(at + 4), right);
   } else {
     const __m256i some = below(n);
     const auto mask = [](__m128i m) { return _mm256_cvtepi32_epi64(m); };
     auto* to = reinterpret_cast<long long*>(at);
-    _mm256_maskstore_ps(v, some, best);
     _mm256_maskstore_epi64(to, mask(_mm256_castsi256_si128(some)), left);
     _mm256_maskstore_epi64(to + 4, mask(_mm256_extracti128_si256(some, 1)), right);
   }
@@ -95,9 +121,7 @@ struct Make {
 
   // Values alone, where the last dimension is only carried along.
   static void lanes(const Pooling& p, const T* x, T* v) {
-    typedef T Vector __attribute__((vector_size(64)));
-    typedef T Unaligned __attribute__((vector_size(64), aligned(alignof(T)), may_alias));
-    constexpr int64_t wide = 64 / int64_t(sizeof(T));
+    constexpr int wide = std::is_same_v<T, double> ? 8 : 16;
     const int64_t n = p.out[2];
     for (int64_t i = 0; i < p.out[0]; ++i)
       for (int64_t j = 0; j < p.out[1]; ++j, v += n) {
@@ -107,24 +131,33 @@ struct Make {
         };
         int64_t k = 0;
         for (; k + wide <= n; k += wide) {
-          Vector best = Vector{} - std::numeric_limits<T>::infinity();
+          auto best = splat<decltype(numbers(x))>(number(lowest<T>));
           for (int64_t r = a.first; r < a.last; ++r)
             for (int64_t s = b.first; s < b.last; ++s) {
-              const Vector c = *reinterpret_cast<const Unaligned*>(row(r, s) + k);
-              best = (c > best) | (c != c) ? c : best;
+              const auto c = numbers(row(r, s) + k);
+              best = select((c > best) | (c != c), c, best);
             }
-          *reinterpret_cast<Unaligned*>(v + k) = best;
+          put(v + k, best);
         }
         for (; k < n; ++k) {
-          T best = -std::numeric_limits<T>::infinity();
+          T best = lowest<T>;
           for (int64_t r = a.first; r < a.last; ++r)
             for (int64_t s = b.first; s < b.last; ++s) {
               const T c = row(r, s)[k];
-              if (c > best || c != c) best = c;
+              if (number(c) > number(best) || number(c) != number(c)) best = c;
             }
           v[k] = best;
         }
       }
+  }
+  static SUAN_INLINE auto numbers(const T* p) {
+    if constexpr (std::is_same_v<T, Bf16>) return bf16_to_f32(load_u16(&p->bits));
+    else return load(p);
+  }
+  template <class V>
+  static SUAN_INLINE void put(T* p, V v) {
+    if constexpr (std::is_same_v<T, Bf16>) store_u16(&p->bits, narrow(bits_as<u32x16>(v) >> 16));
+    else store(p, v);
   }
 
   static void quarters(const Pooling& p, const T* x, T* v, int64_t* at) {
@@ -134,7 +167,7 @@ struct Make {
       T* to = v + h * n;
       int64_t* places = at + h * n;
       int64_t i = 0;
-      if constexpr (std::is_same_v<T, float>) {
+      if constexpr (!std::is_same_v<T, double>) {
         const auto base = [&] { return 2 * h * width + 2 * i; };
         for (; i + 8 <= n; i += 8)
           eight<true>(top + 2 * i, low + 2 * i, base(), int32_t(width), to + i, places + i, 8);
@@ -147,7 +180,7 @@ struct Make {
         T best = top[2 * i];
         int64_t where = 0;
         const auto take = [&](T c, int64_t offset) {
-          const bool wins = c > best || c != c;
+          const bool wins = number(c) > number(best) || number(c) != number(c);
           best = wins ? c : best;
           where = wins ? offset : where;
         };
@@ -171,13 +204,13 @@ struct Make {
                        p.in[2] +
                    c.start + t * p.dilation[2];
           };
-          T best = -std::numeric_limits<T>::infinity();
+          T best = lowest<T>;
           int64_t where = index(a.first, b.first, c.first);
           for (int64_t r = a.first; r < a.last; ++r)
             for (int64_t s = b.first; s < b.last; ++s)
               for (int64_t t = c.first; t < c.last; ++t) {
                 const int64_t e = index(r, s, t);
-                if (x[e] > best || x[e] != x[e]) best = x[e], where = e;
+                if (number(x[e]) > number(best) || number(x[e]) != number(x[e])) best = x[e], where = e;
               }
           v[o] = best;
           if (at) at[o] = where;
@@ -188,7 +221,11 @@ struct Make {
 }  // namespace
 
 Kernel kernel_max_pool() {
-  Kernel k = float_kernel<Make<float>, Make<double>>();
+  Kernel k;
+  k.prepare = [](const KernelDesc& d) {
+    if (d.in[0]->dtype == DType::bf16) return Make<Bf16>::prepare(d);
+    return widened(d, d.in[0]->dtype == DType::f64 ? Make<double>::prepare : Make<float>::prepare);
+  };
   k.flags |= kernel_optional_out;
   return k;
 }

@@ -14,7 +14,7 @@
 namespace suan::cpu::SUAN_ISA {
 namespace {
 
-constexpr int kKeys = 64;       // columns of a score tile
+constexpr int kKeys = attention_keys;   // columns of a score tile
 constexpr int kQueries = 48;    // rows of a score tile: 8 groups of kTileRows, whole vectors
 constexpr int kTaskRows = 288;  // queries of one forward task
 

@@ -35,6 +35,9 @@ struct AttentionProblem {
   bool narrow = false;
 };
 
+// Keys of a block. Sums of a row end with it, so that every forward that cuts keys so gives the same bits.
+inline constexpr int attention_keys = 64;
+
 // Largest head_dim: packed blocks live in the thread's scratch.
 inline constexpr std::int64_t attention_max_head_dim = 384;
 

@@ -66,11 +66,12 @@ void set_mask(AttentionProblem<T>& p, const void* mask) {
   else p.mask.additive = static_cast<const T*>(mask);
 }
 
-// Outputs [0, n) may have any strides but the last one's; the others, and narrow ones, are contiguous.
-inline bool rows_stay(const KernelDesc& d, size_t n) {
+// Outputs [0, n) may have any strides but the last one's; the others, and narrow ones unless they are written as they lie,
+// are contiguous.
+inline bool rows_stay(const KernelDesc& d, size_t n, bool narrow_too = false) {
   for (size_t j = 0; j < d.out.size(); ++j) {
     const Layout& l = d.out[j]->layout;
-    const bool direct = d.out[j]->dtype == compute_type(d.out[j]->dtype);
+    const bool direct = narrow_too || d.out[j]->dtype == compute_type(d.out[j]->dtype);
     if (l.is_contiguous()) continue;
     if (j >= n || !direct || (l.shape[3] > 1 && l.strides[3] != 1)) return false;
   }

@@ -19,6 +19,7 @@ struct PairOperands {
   int64_t c_row;
   int k;             // pairs
   bool accumulate;   // C += A B, else C = A B
+  const float* factor = nullptr;   // of each row, which it is multiplied by before anything is added; null: 1
 };
 
 template <int Rows, int Vecs>
@@ -32,6 +33,13 @@ inline void pair_kernel(const PairOperands& o, uint16_t last) {
 #pragma GCC unroll 8
     for (int v = 0; v < Vecs; ++v)
       acc[r][v] = o.accumulate ? V(_mm512_maskz_loadu_ps(mask(v), o.c + r * o.c_row + v * lanes)) : V{};
+  }
+  if (o.accumulate && o.factor) {
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < Vecs; ++v) acc[r][v] = acc[r][v] * o.factor[r];
+    }
   }
   const Pair *a = o.a, *b = o.b;
   for (int k = 0; k < o.k; ++k, a += o.a_step, b += o.b_row) {
