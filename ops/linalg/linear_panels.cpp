@@ -38,9 +38,11 @@ Tensors compose(const ComposeContext& c) {
 }
 
 std::vector<Sample> samples() {
+  const auto small = [](Shape shape) { return SampleInput{.shape = shape, .fill = Fill::uniform, .lo = -.25, .hi = .25}; };
   return {{{{{2, 3, 5}}, {{32 * 5}}, {{20}}}, {int64_t(20)}}, {{{{4, 9}}, {{80 * 9}}, {.shape = {}, .absent = true}}, {int64_t(70)}, "no bias"},
           {{{{33, 300}}, {{48 * 300}}, {{33}}}, {int64_t(33)}, "two blocks"}, {{{{5}}, {{16 * 5}}, {{4}}}, {int64_t(4)}, "one row"},
-          {{{{99, 528}}, {{576 * 528}}, {{576}}}, {int64_t(576), true}, "Strassen"},
+          {{small({99, 528}), small({576 * 528}), {{576}}}, {int64_t(576), true}, "halves in odd parts"},
+          {{small({253, 272}), small({256 * 272}), {.shape = {}, .absent = true}}, {int64_t(256), true}, "twice halves"},
           {.in = {{{2, 3}}, {{10}}, {.shape = {}, .absent = true}}, .attrs = {int64_t(4)}, .error = "weight does not fit"}};
 }
 

@@ -285,7 +285,7 @@ struct Run {
 }  // namespace
 
 bool strassen_fits(int64_t m, int64_t n, int64_t k) {
-  return m >= 96 && n >= 512 && k >= 512 && n % (2 * panel_width) == 0 && k % (2 * k_group) == 0;
+  return m >= 96 && n >= 256 && k >= 256 && n % (2 * panel_width) == 0 && k % (2 * k_group) == 0;
 }
 
 StrassenPlan strassen_prepare(int64_t m, int64_t n, int64_t k) {
