@@ -1,6 +1,6 @@
-// Products of float32 values with a constant weight take it in panels, packed once for all plans. Every bit stays: sums
-// are those of the plain product. Products of bfloat16 take it in pairs, where the processor has them, and are rounded from
-// another order of the same sums.
+// Products of float32 values with a constant weight take it in panels, packed once for all plans. Every bit stays if exact:
+// sums are those of the plain product; else large ones may go by Strassen's algorithm. Products of bfloat16 take it in
+// pairs, where the processor has them, and are rounded from another order of the same sums.
 #include "core/apply.h"
 #include "core/dispatch.h"
 #include "core/pass.h"
@@ -48,7 +48,7 @@ bool pair_up(const Graph& g, Rebuild& b, ConstantCache& cache, const Node& n, bo
 
 }  // namespace
 
-int panels_pass(Graph& g, ConstantCache& cache) {
+int panels_pass(Graph& g, ConstantCache& cache, bool exact) {
   static const OpDef &linear = op("linear"), &matmul = op("matmul"), &linear_panels = op("linear_panels");
   Rebuild b(g);
   int n_moved = 0;
@@ -77,7 +77,7 @@ int panels_pass(Graph& g, ConstantCache& cache) {
     });
     std::vector<ValueId> operands = b.mapped(n.in);
     operands[1] = b.to.add_constant(packed);
-    const int k = b.to.append(linear_panels, std::move(operands), {out}, n.source);
+    const int k = b.to.append(linear_panels, std::move(operands), {out, !exact}, n.source);
     b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
     ++n_moved;
   }

@@ -248,7 +248,7 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
     ran("quantized", quantized_pass(g, *options.constants, options.exact));
     ran("int8", int8_pass(g, *options.constants));
     ran("layout", layout_pass(g, *options.constants, {options.exact, options.pairs, options.compared}));
-    ran("panels", panels_pass(g, *options.constants));
+    ran("panels", panels_pass(g, *options.constants, options.exact));
   }
   return counts;
 }

@@ -101,8 +101,8 @@ struct LayoutOptions {
   Compared* compared = nullptr;
 };
 int layout_pass(Graph& g, ConstantCache& cache, const LayoutOptions& options = {});
-// Products with constant weights, which lie in panels then. Keeps every bit.
-int panels_pass(Graph& g, ConstantCache& cache);
+// Products with constant weights, which lie in panels then. Keeps every bit if `exact`.
+int panels_pass(Graph& g, ConstantCache& cache, bool exact);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
 int fold_scales_pass(Graph& g, ConstantCache& cache);
 // Quantised graphs as arithmetic of 8-bit integers. exact: only what keeps every bit.

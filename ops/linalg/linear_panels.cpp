@@ -38,8 +38,11 @@ Tensors compose(const ComposeContext& c) {
 }
 
 std::vector<Sample> samples() {
+  const auto small = [](Shape shape) { return SampleInput{.shape = shape, .fill = Fill::uniform, .lo = -.25, .hi = .25}; };
   return {{{{{2, 3, 5}}, {{32 * 5}}, {{20}}}, {int64_t(20)}}, {{{{4, 9}}, {{80 * 9}}, {.shape = {}, .absent = true}}, {int64_t(70)}, "no bias"},
           {{{{33, 300}}, {{48 * 300}}, {{33}}}, {int64_t(33)}, "two blocks"}, {{{{5}}, {{16 * 5}}, {{4}}}, {int64_t(4)}, "one row"},
+          {{small({99, 528}), small({576 * 528}), {{576}}}, {int64_t(576), true}, "halves in odd parts"},
+          {{small({253, 272}), small({256 * 272}), {.shape = {}, .absent = true}}, {int64_t(256), true}, "twice halves"},
           {.in = {{{2, 3}}, {{10}}, {.shape = {}, .absent = true}}, .attrs = {int64_t(4)}, .error = "weight does not fit"}};
 }
 
@@ -48,9 +51,10 @@ std::vector<Sample> samples() {
 OpDef op_def_linear_panels() {
   return {.name = "linear_panels",
           .doc = "x [..., in] times a weight [out, in] transposed that weight_panels has laid out, plus bias [out] if given: [..., out]. The "
-                 "passes put it where a weight is constant.",
+                 "passes put it where a weight is constant. strassen: large products may take one level of Strassen's algorithm, which "
+                 "rounds elsewhere.",
           .inputs = {{"x", floating_types}, {"panels", floating_types}, {"bias", floating_types, Arity::optional}},
-          .attrs = {{"out", AttrKind::integer}},
+          .attrs = {{"out", AttrKind::integer}, {"strassen", AttrKind::boolean, false}},
           .infer = infer,
           .compose = compose,
           .cost = [](const InferContext& c) {

@@ -468,7 +468,7 @@ def weight_panels(w):
     return np.concatenate([w[r0:r1, k0:k1].T.reshape(-1) for r0, r1, k0, k1 in _panel_parts(n, k)] or [w.reshape(-1)])
 
 
-def linear_panels(x, panels, bias, out):
+def linear_panels(x, panels, bias, out, strassen=False):
     k, at = x.shape[-1], 0
     w = np.zeros((-(-out // 16) * 16, k))
     for r0, r1, k0, k1 in _panel_parts(out, k):

@@ -116,6 +116,11 @@ inline Vector<double> multiply_add<double>(Vector<double> a, Vector<double> b, V
 }
 #endif
 
+// sum += a b, by name: where registers are scarce the compiler lets sums wander between them, and some through memory.
+inline __attribute__((always_inline)) void add_product(Vector<float>& sum, Vector<float> a, Vector<float> b) {
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+}
+
 // Memory that a later panel needs, asked for while this one is multiplied: a line every four k,
 // `step` bytes on, and `jump` after each ahead_lines.
 struct Ahead {
@@ -146,7 +151,10 @@ void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Vector<T> av = broadcast(a[KMajor ? i : i * row_stride<T>]);
-      for (int j = 0; j < NV; ++j) acc[i][j] = multiply_add<T>(av, bv[j], acc[i][j]);
+      for (int j = 0; j < NV; ++j) {
+        if constexpr (std::is_same_v<T, float> && vector_bytes == 32) add_product(acc[i][j], av, bv[j]);
+        else acc[i][j] = multiply_add<T>(av, bv[j], acc[i][j]);
+      }
     }
   };
   const int64_t a_step = KMajor ? lda : 1;
