@@ -247,6 +247,11 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
     }
     ran("quantized", quantized_pass(g, *options.constants, options.exact));
     ran("int8", int8_pass(g, *options.constants));
+    if (!options.exact) {
+      const int made = products_pass(g, *options.constants);
+      if (made) options.open_sizes ? fold_open_pass(g) : fold_pass(g);   // views that meet
+      ran("products", made);
+    }
     ran("layout", layout_pass(g, *options.constants, {options.exact, options.pairs, options.compared}));
     ran("panels", panels_pass(g, *options.constants));
   }
