@@ -89,8 +89,8 @@ struct LayoutOptions {
   Compared* compared = nullptr;
 };
 int layout_pass(Graph& g, ConstantCache& cache, const LayoutOptions& options = {});
-// Products with constant weights, which lie in panels then. Keeps every bit.
-int panels_pass(Graph& g, ConstantCache& cache);
+// Products with constant weights, which lie in panels then. Keeps every bit if `exact`.
+int panels_pass(Graph& g, ConstantCache& cache, bool exact = true);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
 int fold_scales_pass(Graph& g, ConstantCache& cache);
 // Convolutions that are products, and products of one weight that can be one. Changes bits.

@@ -1,11 +1,13 @@
 // Convolutions that are products of matrices, and products of one weight that can be one product. Sums are added in
 // another order, so this is a numeric option.
 //  - A convolution whose result is one position multiplies whole images: linear, with the window's part that meets them.
+//  - A transposed convolution is a plain one of more channels, whose results are laid side by side.
 //  - Long windows of one channel (a Fourier transform or filter bank as a convolution) are rows of a product.
 //  - A net that was unrolled over time multiplies each step's input by one weight, a row at a time. Where these inputs
 //    do not wait for one another, their rows are joined and the weight is read once.
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "core/apply.h"
 #include "core/pass.h"
@@ -37,7 +39,8 @@ class Convolutions {
   }
 
   bool convolution(const Node& n) {
-    static const OpDef& conv = op("conv");
+    static const OpDef &conv = op("conv"), &transposed = op("conv_input_grad");
+    if (n.op == &transposed) return phases(n);
     if (n.op != &conv || n.attrs.integer(3) != 1) return false;
     const auto w = g_.constants.find(n.in[1]);
     const TensorType &x = type(n.in[0]), &y = type(n.out[0]);
@@ -98,6 +101,73 @@ class Convolutions {
     const Tensor filters = cache_.find(w, "filters", [&] { return apply(op("copy"), {apply(op("reshape"), {w}, {Shape{out, k}})}); });
     const ValueId positions = product(n, rows - 1, filters);
     b_.replace(n.out[0], add("reshape", {add("permute", {positions}, {Dims{0, 2, 1}}, n.source)}, {y}, n.source));
+    return true;
+  }
+
+  // A transposed convolution of stride s: its results at positions s apart are a convolution with every s-th tap, so all
+  // are the channels of one convolution, laid side by side afterwards.
+  bool phases(const Node& n) {
+    const auto weight = g_.constants.find(n.in[1]);
+    const Shape &x = type(n.in[0]).shape, &y = type(n.out[0]).shape;
+    const int dims = x.size() - 2;
+    if (weight == g_.constants.end() || dims > 2 || n.attrs.integer(4) != 1 || type(n.out[0]).dtype != DType::f32 || numel(x) == 0 || numel(y) == 0)
+      return false;
+    const Tensor& w = weight->second;
+    const int64_t from = w.dim(0), to = w.dim(1);
+    const Dims stride = or_filled(n.attrs.dims(1), dims, 1), pad = or_filled(n.attrs.dims(2), 2 * dims, 0),
+               dilation = or_filled(n.attrs.dims(3), dims, 1);
+    Dims taps, low, high, first;   // of a phase: taps, padding on both sides, what is cut off its result
+    Shape positions;
+    int64_t steps = 1;
+    for (int d = 0; d < dims; ++d) {
+      const int64_t s = stride[d], kernel = w.dim(2 + d), begin = pad[d] / s, end = (pad[d] + y[2 + d] - 1) / s;
+      taps.push_back((kernel + s - 1) / s);
+      low.push_back(taps[d] - 1 - begin);
+      high.push_back(end - (x[2 + d] - 1));
+      first.push_back(pad[d] - begin * s);
+      positions.push_back(end - begin + 1);
+      steps *= s;
+      if (dilation[d] != 1 || low[d] < 0 || high[d] < 0 || high[d] >= taps[d]) return false;
+    }
+    // [from, to, kernel...] as [to × phases, from, taps...], the window turned around; taps beyond the kernel are zero.
+    const Tensor filters = cache_.find(w, fmt::format("phases of {}", to_string(stride)), [&] {
+      Shape shape{to * steps, from};
+      for (int64_t t : taps) shape.push_back(t);
+      Tensor made = apply(op("full"), {Tensor::scalar(0, w.dtype())}, {shape});
+      const Tensor source = w.is_contiguous() ? w : apply(op("copy"), {w});
+      const float* read = source.data<float>();
+      float* write = made.data<float>();
+      const int64_t kh = dims == 2 ? w.dim(2) : 1, kw = w.dim(1 + dims), sh = dims == 2 ? stride[0] : 1, sw = stride[dims - 1],
+                    th = dims == 2 ? taps[0] : 1, tw = taps[dims - 1];
+      for (int64_t o = 0; o < from; ++o)
+        for (int64_t i = 0; i < to; ++i)
+          for (int64_t r = 0; r < kh; ++r)
+            for (int64_t c = 0; c < kw; ++c, ++read) {
+              const int64_t channel = (i * sh + r % sh) * sw + c % sw;
+              write[((channel * from + o) * th + th - 1 - r / sh) * tw + tw - 1 - c / sw] = *read;
+            }
+      return made;
+    });
+    Dims padding = low;
+    for (int64_t p : high) padding.push_back(p);
+    ValueId made = add("conv", {b_[n.in[0]], b_.to.add_constant(filters)}, {Dims{}, padding, Dims{}, int64_t(1)}, n.source);
+    if (steps > 1) {
+      Shape apart{x[0], to}, together{x[0], to};
+      Dims order{0, 1};
+      for (int64_t s : stride) apart.push_back(s);
+      for (int d = 0; d < dims; ++d) {
+        apart.push_back(positions[d]);
+        together.push_back(positions[d] * stride[d]);
+        order.push_back(2 + dims + d);
+        order.push_back(2 + d);
+      }
+      made = add("permute", {add("reshape", {made}, {apart}, n.source)}, {order}, n.source);
+      made = add("reshape", {made}, {together}, n.source);
+    }
+    for (int d = 0; d < dims; ++d)
+      if (first[d] || positions[d] * stride[d] != y[2 + d])
+        made = add("slice", {made}, {int64_t(2 + d), first[d], first[d] + y[2 + d], int64_t(1)}, n.source);
+    b_.replace(n.out[0], made);
     return true;
   }
 
@@ -197,7 +267,41 @@ class Joined {
     return true;
   }
 
-  void together(Rebuild& b, const std::vector<int>& members) {
+  // Where a value lies in the one it is a view of.
+  struct Place {
+    ValueId base;
+    Layout layout;
+  };
+  Place place(ValueId v) const {
+    static const OpDef& strided = op("as_strided");   // counts from a contiguous root
+    const int p = g_.values[size_t(v)].producer;
+    const Node* n = p < 0 ? nullptr : &g_.nodes[size_t(p)];
+    if (!n || !n->op->view || n->op == &strided) return {v, Layout(shape(v))};
+    const Place from = place(n->in[0]);
+    const TensorType* type = &g_.values[size_t(n->in[0])].type;
+    const std::optional<Layout> layout = n->op->view({*n->op, {&type, 1}, n->attrs}, from.layout);
+    return layout ? Place{from.base, *layout} : Place{v, Layout(shape(v))};
+  }
+
+  // One row of each member, equally far apart in one tensor: where, in that order, which becomes the members'.
+  std::optional<Place> evenly(std::vector<int>& members) const {
+    std::vector<std::pair<Place, int>> places;
+    for (int m : members) places.push_back({place(g_.nodes[size_t(m)].in[0]), m});
+    std::sort(places.begin(), places.end(), [](const auto& a, const auto& b) { return a.first.layout.offset < b.first.layout.offset; });
+    const Place& one = places[0].first;
+    const int last = one.layout.rank() - 1;
+    const int64_t k = one.layout.shape[last], apart = places[1].first.layout.offset - one.layout.offset;
+    if (one.layout.numel() != k || apart <= 0) return {};
+    for (size_t i = 0; i < places.size(); ++i) {
+      const Place& p = places[i].first;
+      if (p.base != one.base || p.layout.strides[last] != one.layout.strides[last] || p.layout.offset != one.layout.offset + int64_t(i) * apart)
+        return {};
+      members[i] = places[i].second;
+    }
+    return Place{one.base, {{int64_t(places.size()), k}, {apart, one.layout.strides[last]}, one.layout.offset}};
+  }
+
+  void together(Rebuild& b, std::vector<int> members) {
     const Node& first = g_.nodes[size_t(members[0])];
     const auto add = [&](const char* name, std::vector<ValueId> in, const Attrs& attrs) {
       const int k = b.to.append(op(name), std::move(in), attrs, first.source);
@@ -205,10 +309,14 @@ class Joined {
     };
     const Shape x = shape(first.in[0]), y = shape(first.out[0]);
     const int64_t k = x.back(), rows = numel(x) / k;
-    std::vector<ValueId> inputs;
-    for (int m : members) inputs.push_back(add("reshape", {b[g_.nodes[size_t(m)].in[0]]}, {Shape{rows, k}}));
     std::vector<ValueId> in = b.mapped(first.in);
-    in[0] = add("cat", std::move(inputs), {int64_t(0)});
+    if (const auto p = evenly(members)) {
+      in[0] = add("as_strided_copy", {b[p->base]}, {Dims(p->layout.shape), p->layout.strides, p->layout.offset});
+    } else {
+      std::vector<ValueId> inputs;
+      for (int m : members) inputs.push_back(add("reshape", {b[g_.nodes[size_t(m)].in[0]]}, {Shape{rows, k}}));
+      in[0] = add("cat", std::move(inputs), {int64_t(0)});
+    }
     const int made = b.to.append(*first.op, std::move(in), first.attrs, first.source);
     const ValueId all = b.to.nodes[size_t(made)].out[0];
     for (size_t i = 0; i < members.size(); ++i) {
