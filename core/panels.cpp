@@ -8,10 +8,10 @@
 namespace suan {
 namespace {
 
-// [out, in], and whether the plain product never cuts this k into ranges, whatever x is: its sums would be others.
-bool fits(int64_t out, int64_t in) {
+// [out, in], and, if `exact`, whether the plain product never cuts this k into ranges, whatever x is: its sums would be others.
+bool fits(int64_t out, int64_t in, bool exact) {
   constexpr int64_t least = 1024, wide = 448, short_k = 1024;
-  return out * in >= least && out >= 16 && (out > wide || in < short_k);
+  return out * in >= least && out >= 16 && (!exact || out > wide || in < short_k);
 }
 
 // Weight [out, in] as [out / 16, in / 2, 16, 2].
@@ -67,7 +67,7 @@ int panels_pass(Graph& g, ConstantCache& cache, bool exact) {
     const Tensor& w = it->second;
     const int64_t out = w.dim(product ? 1 : 0), in = w.dim(product ? 0 : 1);
     const TensorType& x = g.values[size_t(n.in[0])].type;
-    if (!fits(out, in) || x.shape.size() < 2 || numel(x.shape) == 0) {
+    if (!fits(out, in, exact) || x.shape.size() < 2 || numel(x.shape) == 0) {
       b.copy(n);
       continue;
     }

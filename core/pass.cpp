@@ -70,6 +70,50 @@ const Node* producer(const Graph& g, ValueId v, const OpDef& def) {
   return p >= 0 && g.nodes[size_t(p)].op == &def ? &g.nodes[size_t(p)] : nullptr;
 }
 
+// permute(reshape(permute(x))), where the reshape only adds and removes dimensions of 1, is permute(reshape(x)), or
+// reshape(x).
+bool fold_permutes(Rebuild& b, const Node& n, const TensorType& to) {
+  static const OpDef &reshape = op("reshape"), &permute = op("permute");
+  const Node* r = producer(b.to, b[n.in[0]], reshape);
+  const Node* q = r ? producer(b.to, r->in[0], permute) : nullptr;
+  if (!q) return false;
+  const ValueId x = q->in[0];
+  const Shape &inner = b.to.values[size_t(x)].type.shape, &mid = b.to.values[size_t(r->out[0])].type.shape;
+  const Dims &first = q->attrs.dims(0), &last = n.attrs.dims(0);
+  const auto axis = [](const Dims& p, int i) { return int(p[i] < 0 ? p[i] + p.size() : p[i]); };
+  // Dimensions of x that are not 1, in the order in which the first permute puts them; then where they lie in mid.
+  Shape kept;
+  Dims of_x(Dims::filled(inner.size(), -1));
+  for (int i = 0; i < inner.size(); ++i)
+    if (inner[i] != 1) of_x[i] = kept.size(), kept.push_back(inner[i]);
+  std::vector<int64_t> order;
+  for (int i = 0; i < first.size(); ++i)
+    if (inner[axis(first, i)] != 1) order.push_back(of_x[axis(first, i)]);
+  Dims of_mid(Dims::filled(mid.size(), -1));
+  size_t at = 0;
+  for (int i = 0; i < mid.size(); ++i) {
+    if (mid[i] == 1) continue;
+    if (at == order.size() || mid[i] != kept[int(order[at])]) return false;
+    of_mid[i] = order[at++];
+  }
+  if (at != order.size()) return false;
+  const int whole = kept.size();
+  Dims both;
+  bool sorted = true;
+  int64_t before = -1, ones = whole;
+  for (int i = 0; i < last.size(); ++i) {
+    const int64_t d = of_mid[axis(last, i)];
+    if (d >= 0) sorted &= d > before, before = d;
+    both.push_back(d >= 0 ? d : ones++);
+  }
+  const SourceMark source = n.source;
+  while (kept.size() < last.size()) kept.push_back(1);
+  int k = b.to.append(reshape, {x}, {sorted ? to.shape : kept}, source);
+  if (!sorted) k = b.to.append(permute, {b.to.nodes[size_t(k)].out[0]}, {both}, source);
+  b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
+  return true;
+}
+
 bool fold_view(Rebuild& b, const Graph& g, const Node& n) {
   static const OpDef &reshape = op("reshape"), &permute = op("permute"), &expand = op("expand"),
                      &cast = op("cast");
@@ -101,6 +145,7 @@ bool fold_view(Rebuild& b, const Graph& g, const Node& n) {
       b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
       return true;
     }
+    return fold_permutes(b, n, to);
   }
   if (&def == &reshape)
     if (const Node* q = producer(b.to, b[n.in[0]], reshape)) {
@@ -247,6 +292,14 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
     }
     ran("quantized", quantized_pass(g, *options.constants, options.exact));
     ran("int8", int8_pass(g, *options.constants));
+    if (!options.exact) {
+      const int made = products_pass(g, *options.constants);
+      if (made) {
+        options.open_sizes ? fold_open_pass(g) : fold_pass(g);   // views that meet
+        cse_pass(g);
+      }
+      ran("products", made);
+    }
     ran("layout", layout_pass(g, *options.constants, {options.exact, options.pairs, options.compared}));
     ran("panels", panels_pass(g, *options.constants, options.exact));
   }

@@ -105,6 +105,8 @@ int layout_pass(Graph& g, ConstantCache& cache, const LayoutOptions& options = {
 int panels_pass(Graph& g, ConstantCache& cache, bool exact);
 // What multiplies and shifts the channels of such a convolution (batch norm) goes into its weights. Changes bits.
 int fold_scales_pass(Graph& g, ConstantCache& cache);
+// Convolutions that are products, and products of one weight that can be one. Changes bits.
+int products_pass(Graph& g, ConstantCache& cache);
 // Quantised graphs as arithmetic of 8-bit integers. exact: only what keeps every bit.
 int quantized_pass(Graph& g, ConstantCache& cache, bool exact);
 // Products of 8-bit integers: scaled where they are made, their constant weights packed. Keeps every bit.
@@ -123,7 +125,7 @@ const std::vector<PassInfo>& optimization_passes();
 
 struct OptimizeOptions {
   ConstantCache* constants = nullptr;  // given: quantized_pass, int8_pass, layout_pass and panels_pass run, after cse
-  bool exact = true;                   // false: patterns_pass and fold_scales_pass run before them, and layout_pass rounds elsewhere
+  bool exact = true;                   // false: patterns_pass, fold_scales_pass and products_pass run too, and layout_pass rounds elsewhere
   bool pairs = false;                  // layout_pass makes convolutions for bfloat16
   bool open_sizes = false;             // a sample of an OpenProgram: fold_open_pass
   Compared* compared = nullptr;        // of such a sample

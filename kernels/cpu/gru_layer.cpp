@@ -36,7 +36,7 @@ void run(const void* state, const KernelArgs& a) {
     };
     if (st.reset_after) {
       constexpr int width = 3 * units;
-      recurrent_step(s, panels, [&](int64_t row, int rows, int64_t p) {
+      recurrent_step(s, 3, panels, [&](int64_t row, int rows, int64_t p) {
         const int64_t unit = p * units;
         const int n = int(std::min<int64_t>(units, hidden - unit));
         alignas(64) T tile[kTileRows * width];
@@ -57,7 +57,7 @@ void run(const void* state, const KernelArgs& a) {
         }
       });
     } else {   // the new gate needs reset * h of all units
-      recurrent_step(s, panels, [&](int64_t row, int rows, int64_t p) {
+      recurrent_step(s, 2, panels, [&](int64_t row, int rows, int64_t p) {
         constexpr int width = 2 * units;
         const int64_t unit = p * units;
         const int n = int(std::min<int64_t>(units, hidden - unit));
@@ -76,7 +76,7 @@ void run(const void* state, const KernelArgs& a) {
           keep(row + r, 3, unit, q, n);
         }
       });
-      recurrent_step(s, panels, [&](int64_t row, int rows, int64_t p) {
+      recurrent_step(s, 1, panels, [&](int64_t row, int rows, int64_t p) {
         const int64_t unit = p * units;
         const int n = int(std::min<int64_t>(units, hidden - unit));
         alignas(64) T tile[kTileRows * units];

@@ -28,7 +28,7 @@ void run(const void* state, const KernelArgs& a) {
     const int64_t t = s.at(k);
     const T* before = k ? y + s.at(k - 1) * s.state() : first;
     const T* later = k + 1 < s.steps ? products + s.at(k + 1) * s.batch * width : nullptr;
-    recurrent_step(s, panels, [&](int64_t row, int rows, int64_t p) {
+    recurrent_step(s, 3, panels, [&](int64_t row, int rows, int64_t p) {
       const int64_t unit = p * units, live = std::min<int64_t>(units, hidden - unit);
       alignas(64) T tile[kTileRows * units];
       for (int r = 0; r < rows; ++r)
@@ -71,7 +71,7 @@ void run(const void* state, const KernelArgs& a) {
         }
     });
   }
-  recurrent_step(s, panels, [&](int64_t row, int rows, int64_t p) {
+  recurrent_step(s, 3, panels, [&](int64_t row, int rows, int64_t p) {
     const int64_t unit = p * units, live = std::min<int64_t>(units, hidden - unit);
     alignas(64) T tile[kTileRows * units] = {};
     for (int r = 0; r < rows; ++r) std::copy_n(dh + (row + r) * hidden + unit, live, tile + r * units);

@@ -35,13 +35,7 @@ void run(const void* state, const KernelArgs& x) {
     float *h = static_cast<float*>(x.out[1]) + of_state, *c = static_cast<float*>(x.out[2]) + of_state;
     std::copy_n(at(1) + of_state, n * s.hidden, h);
     std::copy_n(at(2) + of_state, n * s.hidden, c);
-    // Sums of the weight's columns: its product with ones. What pads a row to a multiple of four stays zero.
-    int32_t* column_sums = reinterpret_cast<int32_t*>(quantised + s.directions * s.batch * s.lda) + task * columns;
-    std::fill_n(q, n * s.lda, uint8_t{0});
-    std::fill_n(q, s.hidden, uint8_t{1});
-    int8_multiply(q, s.lda, 1, s.hidden, panels, columns, [&](const int32_t* sums, const int32_t*, int64_t, int64_t, int64_t col0, int64_t cols) {
-      std::copy_n(sums, cols, column_sums + col0);
-    });
+    std::fill_n(q, n * s.lda, uint8_t{0});   // what pads a row to a multiple of four stays zero
     Steps steps[int8_max_rows];
     int32_t row_sums[int8_max_rows] = {};
     for (int64_t k = 0; k < s.steps; ++k) {
@@ -55,10 +49,10 @@ void run(const void* state, const KernelArgs& x) {
       const auto of_group = [&](int64_t g) {
         alignas(64) float tile[int8_max_rows * columns_of_group];
         int8_multiply(q, s.lda, n, s.hidden, panels + g * 2 * panel_bytes, columns_of_group,
-                      [&](const int32_t* sums, const int32_t*, int64_t row0, int64_t rows, int64_t col0, int64_t) {
+                      [&](const int32_t* sums, const int32_t* column_sums, int64_t row0, int64_t rows, int64_t col0, int64_t) {
                         for (int64_t j = 0; j < int8_panel; j += 16) {
                           const int64_t col = g * columns_of_group + col0 + j;
-                          const u32x16 of_column = bits_as<u32x16>(load(column_sums + col));
+                          const u32x16 of_column = bits_as<u32x16>(load(column_sums + j));
                           u32x16 zb{};
                           if (centred) {
                             alignas(64) int32_t wide[16];
@@ -110,7 +104,7 @@ Prepared prepare(const KernelDesc& d) {
   s->rows = std::clamp<int64_t>((all + 15) / 16, fewest, int8_max_rows);
   s->chunks = (s->batch + s->rows - 1) / s->rows;
   s->lda = (int8_row_bytes(s->hidden) + 63) / 64 * 64;
-  return {run, s, s->directions * (s->batch * s->lda + s->chunks * s->groups * columns_of_group * int64_t(sizeof(int32_t)))};
+  return {run, s, s->directions * s->batch * s->lda};
 }
 
 }  // namespace

@@ -15,11 +15,24 @@ struct State {
 
 constexpr int64_t most_taps = 256;
 
+// The largest of n taps, for whole vectors of `wide` channels from `first` on; gives the first channel that is left.
+template <class T, int64_t wide>
+int64_t largest(const T* const* taps, int n, T* to, int64_t first, int64_t channels) {
+  typedef T Vector __attribute__((vector_size(wide)));
+  typedef T Unaligned __attribute__((vector_size(wide), aligned(1), may_alias));
+  for (; first + wide <= channels; first += wide) {
+    Vector best = Vector{} + std::numeric_limits<T>::min();
+    for (int k = 0; k < n; ++k) {
+      const Vector v = *reinterpret_cast<const Unaligned*>(taps[k] + first);
+      best = v > best ? v : best;
+    }
+    *reinterpret_cast<Unaligned*>(to + first) = best;
+  }
+  return first;
+}
+
 template <class T>
 void run(const void* state, const KernelArgs& a) {
-  typedef T Vector __attribute__((vector_size(64)));
-  typedef T Unaligned __attribute__((vector_size(64), aligned(1), may_alias));
-  constexpr int64_t wide = 64;
   const State s = *static_cast<const State*>(state);   // its own: bytes may alias anything
   const T* x = static_cast<const T*>(a.in[0]);
   T* out = static_cast<T*>(a.out[0]);
@@ -38,15 +51,8 @@ void run(const void* state, const KernelArgs& a) {
             const int64_t y = top + r * s.dilation[0], at = left + c * s.dilation[1];
             if (y >= 0 && y < s.in[0] && at >= 0 && at < s.in[1]) taps[n++] = image + (y * s.in[1] + at) * s.channels;
           }
-        int64_t i = 0;
-        for (; i + wide <= s.channels; i += wide) {
-          Vector best = Vector{} + std::numeric_limits<T>::min();
-          for (int k = 0; k < n; ++k) {
-            const Vector v = *reinterpret_cast<const Unaligned*>(taps[k] + i);
-            best = v > best ? v : best;
-          }
-          *reinterpret_cast<Unaligned*>(to + i) = best;
-        }
+        int64_t i = largest<T, 64>(taps, n, to, 0, s.channels);
+        i = largest<T, 16>(taps, n, to, i, s.channels);
         for (; i < s.channels; ++i) {
           T best = std::numeric_limits<T>::min();
           for (int k = 0; k < n; ++k) best = std::max(best, taps[k][i]);

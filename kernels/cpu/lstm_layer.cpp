@@ -24,7 +24,7 @@ void run(const void* state, const KernelArgs& a) {
   for (int64_t k = 0; k < s.steps; ++k) {
     const int64_t t = s.at(k);
     T *to_h = y + t * s.state(), *to_c = cells ? cells + t * s.state() : spare;   // nobody reads cells: one state is enough
-    recurrent_step(s, st.product.panels(), [&](int64_t row, int rows, int64_t p) {
+    recurrent_step(s, 4, st.product.panels(), [&](int64_t row, int rows, int64_t p) {
       const int64_t unit = p * units;
       const int n = int(std::min<int64_t>(units, hidden - unit));
       alignas(64) T tile[kTileRows * width];

@@ -28,7 +28,7 @@ void run(const void* state, const KernelArgs& a) {
     const int64_t t = s.at(k);
     const T* before = k ? cells + s.at(k - 1) * s.state() : first;
     const T* later = k + 1 < s.steps ? gates + s.at(k + 1) * s.batch * width : nullptr;
-    recurrent_step(s, panels, [&](int64_t row, int rows, int64_t p) {
+    recurrent_step(s, 4, panels, [&](int64_t row, int rows, int64_t p) {
       const int64_t unit = p * units, live = std::min<int64_t>(units, hidden - unit);
       alignas(64) T tile[kTileRows * units];
       for (int r = 0; r < rows; ++r)
@@ -57,7 +57,7 @@ void run(const void* state, const KernelArgs& a) {
         }
     });
   }
-  recurrent_step(s, panels, [&](int64_t row, int rows, int64_t p) {
+  recurrent_step(s, 4, panels, [&](int64_t row, int rows, int64_t p) {
     const int64_t unit = p * units, live = std::min<int64_t>(units, hidden - unit);
     alignas(64) T tile[kTileRows * units] = {};
     product(gates + s.at(0) * s.batch * width, row, rows, p, tile);

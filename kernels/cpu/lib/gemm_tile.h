@@ -146,7 +146,8 @@ void multiply_panel(int64_t kc, const T* a, int64_t lda, const T* b, int64_t ldb
     Vector<T> bv[NV];
     for (int j = 0; j < NV; ++j) {
       bv[j] = load(b + j * width);
-      __builtin_prefetch(b + 16 * ldb + j * width);  // out of L2
+      // Out of L2; one row of A reads B as fast as memory gives it.
+      __builtin_prefetch(b + (R == 1 ? 64 : 16) * ldb + j * width);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {

@@ -22,11 +22,11 @@ struct RecurrentSizes {
 // Rows of one task.
 inline constexpr int64_t recurrent_rows = 2 * kTileRows;
 
-// Tasks (rows, panel) of one step.
+// Tasks (rows, panel) of one step of so many gates. Threads meet where a step reads some 400 kB of weights or more.
 template <class F>
-void recurrent_step(const RecurrentSizes& s, int64_t panels, F&& tile) {
+void recurrent_step(const RecurrentSizes& s, int64_t gates, int64_t panels, F&& tile) {
   const int64_t groups = (s.batch + recurrent_rows - 1) / recurrent_rows;
-  run_tasks(groups * panels, s.batch * s.hidden * s.hidden / 4, [&](int64_t task) {
+  run_tasks(groups * panels, s.batch * gates * s.hidden * s.hidden / 3, [&](int64_t task) {
     const int64_t first = task % groups * recurrent_rows, end = std::min(s.batch, first + recurrent_rows);
     for (int64_t row = first; row < end; row += kTileRows) tile(row, int(std::min<int64_t>(kTileRows, end - row)), task / groups);
   });
