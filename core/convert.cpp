@@ -154,7 +154,8 @@ void store_as(std::byte* p, DType t, double v) {
     case DType::f4e2m1:
       return store<uint8_t>(p, float_to_narrow(float(v), t));
     case DType::boolean: return store<uint8_t>(p, v != 0);
-    case DType::c64: case DType::c128: unsupported(t);
+    case DType::c64: store<float>(p, float(v)); return store<float>(p + 4, 0.0f);
+    case DType::c128: store<double>(p, v); return store<double>(p + 8, 0.0);
     default:
       if (std::isnan(v) || std::fabs(v) > 1.9e19) v = 0;
       return store_as_int(p, t, v >= 9.2233720368547758e18 ? int64_t(uint64_t(v)) : int64_t(v));

@@ -107,5 +107,8 @@ inline constexpr DTypeSet narrow_ints = dtype_bit(DType::i4) | dtype_bit(DType::
                                         dtype_bit(DType::u2);
 inline constexpr DTypeSet narrow_types = narrow_floats | narrow_ints;
 inline constexpr DTypeSet stored_types = all_types | narrow_types;
+// Complex numbers are only moved: there is no cast from or to them.
+inline constexpr DTypeSet complex_types = dtype_bit(DType::c64) | dtype_bit(DType::c128);
+inline constexpr DTypeSet moved_types = stored_types | complex_types;
 
 }  // namespace suan

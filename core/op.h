@@ -19,7 +19,7 @@ enum class Arity : uint8_t { required, optional, variadic };  // variadic only a
 
 struct InputSpec {
   const char* name;
-  DTypeSet dtypes = stored_types;
+  DTypeSet dtypes = moved_types;
   Arity arity = Arity::required;
   // Inputs with the same non-zero group must have one dtype (checked by apply, strict).
   int group = 1;

@@ -115,7 +115,7 @@ bool Tensor::requires_grad() const {
 bool Tensor::is_leaf() const { return impl_->requires_grad || !has_history(*impl_); }
 
 void Tensor::set_requires_grad(bool on) const {
-  if (on && !is_floating(dtype()) && !is_complex(dtype()))
+  if (on && !is_floating(dtype()))
     fail<TypeError>("requires_grad_", "no gradient for this dtype: expected a floating one, got {}",
                     name(dtype()));
   if (!on && has_history(*impl_))

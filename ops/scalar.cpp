@@ -282,7 +282,7 @@ std::vector<OpDef> scalar_op_definitions() {
   SUAN_ROWS_BINARY(SUAN_DEF2)
 
   OpDef where = row_def("where", "x where the condition is true, else y; all three broadcast.",
-                        {{"condition", bool_type, Arity::required, 0}, {"x"}, {"y"}}, stored_types,
+                        {{"condition", bool_type, Arity::required, 0}, {"x", stored_types}, {"y", stored_types}}, stored_types,
                         Result::same, "Where", 9);
   where.infer = infer_where;
   finish(list, where, vjp_where, where_samples, cost_where);
@@ -298,7 +298,7 @@ std::vector<OpDef> scalar_op_definitions() {
   OpDef cast = row_def("cast",
                        "The same values in another dtype. Floating to integer truncates towards zero "
                        "(out of range: the low bits of the 64-bit result); anything non-zero is true.",
-                       {{"x"}}, stored_types, Result::same, "Cast", 6);
+                       {{"x", stored_types}}, stored_types, Result::same, "Cast", 6);
   cast.attrs = {{"to", AttrKind::dtype}};
   cast.infer = infer_cast;
   finish(list, cast, vjp_cast, cast_samples,

@@ -157,6 +157,8 @@ Tensor make_ints(const std::vector<int64_t>& v);                         // 1-d 
 Tensor make_ints(const std::vector<int64_t>& v, const Shape& shape);
 Tensor make_reals(const std::vector<double>& v, const Shape& shape, DType t);
 Tensor scalar_like(double v, const Tensor& x);
+// x where the condition holds, else y; of complex numbers, too, which ops::where does not know.
+Tensor select(const Tensor& condition, const Tensor& x, const Tensor& y);
 std::vector<double> read_reals(const Tensor& t);      // concrete, any number type
 std::vector<int64_t> read_ints(const Tensor& t);
 Value cast_value(Call& c, const Value& v, int onnx_type);        // as Cast with the node's attributes

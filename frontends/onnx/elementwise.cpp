@@ -215,7 +215,7 @@ std::vector<Mapping> elementwise_ops() {
       {"Softsign", 1, build_softsign}, SUAN_SAME1("Sqrt", 1, "sqrt"), SUAN_OLD2("Sub", "sub"), SUAN_SAME2("Sub", 7, "sub"),
       {"Sum", 1, [](Call& c) { return over_all(c, add); }}, {"Swish", 24, build_swish}, SUAN_SAME1("Tan", 7, "tan"),
       SUAN_SAME1("Tanh", 1, "tanh"), {"ThresholdedRelu", 10, build_thresholded_relu},
-      {"Where", 9, [](Call& c) -> Values { return {where(c[0], c[1], c[2])}; }}, SUAN_OLD2("Xor", "logical_xor"),
+      {"Where", 9, [](Call& c) -> Values { return {select(c[0], c[1], c[2])}; }}, SUAN_OLD2("Xor", "logical_xor"),
       SUAN_SAME2("Xor", 7, "logical_xor"),
   };
 }

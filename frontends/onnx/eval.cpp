@@ -121,7 +121,16 @@ Tensor make_reals(const std::vector<double>& v, const Shape& shape, DType t) {
   return as_numbers(Eval::eagerly([&] { return ops::cast(Tensor::from<double>(v, shape), t); }));
 }
 Tensor scalar_like(double v, const Tensor& x) {
-  return is_floating(x.dtype()) ? Tensor::scalar(v, x.dtype()) : Tensor::scalar_int(int64_t(v), x.dtype());
+  return is_floating(x.dtype()) || is_complex(x.dtype()) ? Tensor::scalar(v, x.dtype()) : Tensor::scalar_int(int64_t(v), x.dtype());
+}
+Tensor select(const Tensor& condition, const Tensor& x, const Tensor& y) {
+  if (!is_complex(x.dtype()) || x.dtype() != y.dtype()) return ops::where(condition, x, y);
+  const Shape s = broadcast("where", condition.shape(), broadcast("where", x.shape(), y.shape()));
+  Shape one = s;
+  one.insert(0, 1);
+  const Tensor both = apply(SUAN_OP("stack"), {ops::expand(y, s), ops::expand(x, s)}, {int64_t(0)});
+  const Tensor which = ops::cast(ops::expand(condition, s), DType::i64);
+  return ops::reshape(apply(SUAN_OP("gather"), {both, ops::reshape(which, one)}, {int64_t(0)}), s);
 }
 Dims to_dims(const Call& c, const std::vector<int64_t>& v) {
   if (v.size() > size_t(max_rank)) c.fail<ShapeError>("too many dimensions: expected at most {}, got {}", max_rank, v.size());

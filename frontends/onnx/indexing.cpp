@@ -135,7 +135,7 @@ Values build_one_hot(Call& c) {
   Shape s = Dims::filled(index.rank() + 1 - axis, 1);
   s[0] = depth;
   const Tensor hit = eq(unsqueeze(wrapped(index, depth), axis), reshape(classes, s));
-  return {where(hit, reshape(slice(values, 0, 1, 2), {}), reshape(slice(values, 0, 0, 1), {}))};
+  return {select(hit, reshape(slice(values, 0, 1, 2), {}), reshape(slice(values, 0, 0, 1), {}))};
 }
 
 Values build_nonzero(Call& c) {
@@ -195,8 +195,13 @@ Values build_unique(Call& c) {
     Dims order{axis};
     for (int i = 0; i < x.rank(); ++i)
       if (i != axis) order.push_back(i);
-    const int64_t width = numel(rest);
-    const std::vector<double> rows = read_reals(reshape(permute(x, order), {n, width}));
+    Tensor elements = reshape(permute(x, order), {n, numel(rest)});
+    if (is_complex(x.dtype())) {   // compared by their real parts, then by the imaginary ones
+      elements = copy(elements);
+      elements = Tensor::over(elements.storage(), Layout(Shape{n, 2 * numel(rest)}), x.dtype() == DType::c64 ? DType::f32 : DType::f64);
+    }
+    const int64_t width = elements.dim(1);
+    const std::vector<double> rows = read_reals(elements);
     auto row = [&](int64_t i) { return std::span<const double>(rows).subspan(size_t(i * width), size_t(width)); };
     std::vector<int64_t> first, inverse(static_cast<size_t>(n)), counts;
     std::map<std::vector<double>, int64_t> seen;

@@ -312,7 +312,10 @@ Values build_eye_like(Call& c) {
 
 Values build_trilu(Call& c) {
   const int64_t k = c.has(1) ? c.host_int(1) : 0;
-  return {apply(c.integer("upper", 1) ? SUAN_OP("triu") : SUAN_OP("tril"), {c[0]}, {k})};
+  const OpDef& half = c.integer("upper", 1) ? SUAN_OP("triu") : SUAN_OP("tril");
+  if (!is_complex(c[0].dtype()) || c[0].rank() < 2) return {apply(half, {c[0]}, {k})};
+  const Tensor kept = apply(half, {ops::full({c[0].dim(-2), c[0].dim(-1)}, 1, DType::boolean)}, {k});
+  return {select(kept, c[0], scalar_like(0, c[0]))};
 }
 
 Values build_depth_to_space(Call& c) {

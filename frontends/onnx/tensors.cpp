@@ -106,13 +106,14 @@ constexpr std::pair<int, DType> types[] = {
     {TensorProto::FLOAT8E4M3FNUZ, DType::f8e4m3fnuz}, {TensorProto::FLOAT8E5M2, DType::f8e5m2},
     {TensorProto::FLOAT8E5M2FNUZ, DType::f8e5m2fnuz}, {TensorProto::UINT4, DType::u4}, {TensorProto::INT4, DType::i4},
     {TensorProto::FLOAT4E2M1, DType::f4e2m1}, {TensorProto::FLOAT8E8M0, DType::f8e8m0},
-    {TensorProto::UINT2, DType::u2}, {TensorProto::INT2, DType::i2}};
+    {TensorProto::UINT2, DType::u2}, {TensorProto::INT2, DType::i2}, {TensorProto::COMPLEX64, DType::c64},
+    {TensorProto::COMPLEX128, DType::c128}};
 }  // namespace
 
 DType dtype_of_onnx(int t) {
   for (auto [code, dtype] : types)
     if (code == t) return dtype;
-  fail<TypeError>("onnx", "unsupported data type: expected bool, an integer of 2 to 64 bits or a float of 4 to 64 bits, got {}",
+  fail<TypeError>("onnx", "unsupported data type: expected bool, an integer of 2 to 64 bits, a float of 4 to 64 bits or a complex one, got {}",
                   TensorProto::DataType_IsValid(t) ? TensorProto::DataType_Name(TensorProto::DataType(t)) : std::to_string(t));
 }
 int onnx_of_dtype(DType t) {
@@ -148,8 +149,7 @@ Shape shape_of(const TensorProto& t) {
 }
 
 template <class To, class Field>
-void fill(const TensorProto& t, Tensor& out, const Field& from) {
-  if (out.numel() != from.size()) wrong_size(t, out.numel(), from.size());
+void fill(Tensor& out, const Field& from) {
   To* p = out.numel() ? reinterpret_cast<To*>(out.raw()) : nullptr;
   for (auto v : from) *p++ = To(v);
 }
@@ -286,25 +286,25 @@ Value TensorReader::read(const TensorProto& t, std::string_view raw) {
     if (int64_t(bytes.size()) != want) wrong_size(t, want, int64_t(bytes.size()));
     return in_place_or_copied(bytes, dtype, shape, raw.empty() ? nullptr : file_);
   }
-  // The message holds at least as much as the tensor takes: checked before anything is allocated.
-  const int64_t numbers = dtype == DType::f32   ? t.float_data_size()
-                          : dtype == DType::f64 ? t.double_data_size()
+  // The message holds as much as the tensor takes: checked before anything is allocated.
+  const int64_t numbers = dtype == DType::f32 || dtype == DType::c64    ? t.float_data_size()
+                          : dtype == DType::f64 || dtype == DType::c128 ? t.double_data_size()
                           : dtype == DType::i64 ? t.int64_data_size()
                           : dtype == DType::u64 || dtype == DType::u32 ? t.uint64_data_size() : t.int32_data_size();
-  if (const int64_t expected = is_sub_byte(dtype) ? want : numel(shape); numbers != expected) wrong_size(t, expected, numbers);
+  if (const int64_t expected = is_sub_byte(dtype) ? want : numel(shape) * (is_complex(dtype) ? 2 : 1); numbers != expected) wrong_size(t, expected, numbers);
   if (is_sub_byte(dtype)) return in_place_or_copied(std::string(t.int32_data().begin(), t.int32_data().end()), dtype, shape, nullptr);
   Tensor out = Tensor::empty({dtype, shape, {}});
   counted_.all += want;
   switch (dtype) {
-    case DType::f32: fill<float>(t, out, t.float_data()); break;
-    case DType::f64: fill<double>(t, out, t.double_data()); break;
-    case DType::i64: fill<int64_t>(t, out, t.int64_data()); break;
-    case DType::u64: fill<uint64_t>(t, out, t.uint64_data()); break;
-    case DType::u32: fill<uint32_t>(t, out, t.uint64_data()); break;
-    case DType::i32: fill<int32_t>(t, out, t.int32_data()); break;
-    case DType::i16: case DType::u16: case DType::f16: case DType::bf16: fill<uint16_t>(t, out, t.int32_data()); break;
-    case DType::boolean: fill<bool>(t, out, t.int32_data()); break;
-    default: fill<uint8_t>(t, out, t.int32_data()); break;
+    case DType::f32: case DType::c64: fill<float>(out, t.float_data()); break;
+    case DType::f64: case DType::c128: fill<double>(out, t.double_data()); break;
+    case DType::i64: fill<int64_t>(out, t.int64_data()); break;
+    case DType::u64: fill<uint64_t>(out, t.uint64_data()); break;
+    case DType::u32: fill<uint32_t>(out, t.uint64_data()); break;
+    case DType::i32: fill<int32_t>(out, t.int32_data()); break;
+    case DType::i16: case DType::u16: case DType::f16: case DType::bf16: fill<uint16_t>(out, t.int32_data()); break;
+    case DType::boolean: fill<bool>(out, t.int32_data()); break;
+    default: fill<uint8_t>(out, t.int32_data()); break;
   }
   return out;
 }

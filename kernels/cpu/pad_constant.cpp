@@ -15,7 +15,7 @@ struct State {
 
 void run(const void* state, const KernelArgs& a) {
   const State& s = *static_cast<const State*>(state);
-  const uint64_t zero = 0;
+  const Word16 zero{};
   if (!s.covered) fill_elements(a.out[0], s.has_value ? a.in[1] : &zero, s.n, s.item);
   run_move(s.move, static_cast<std::byte*>(a.out[0]) + s.out_at,
            static_cast<const std::byte*>(a.in[0]) + s.in_at);

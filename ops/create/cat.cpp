@@ -13,7 +13,7 @@ Sample bad_cat() {
 OpDef op_def_cat() {
   OpDef d{.name = "cat",
           .doc = "The tensors one after another along dim; all other sizes are equal.",
-          .inputs = {{"tensors", stored_types, Arity::variadic}}};
+          .inputs = {{"tensors", moved_types, Arity::variadic}}};
   d.attrs = {{"dim", AttrKind::integer, int64_t(0)}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     if (c.n_in() == 0) c.fail<ValueError>("no tensors: expected at least one, got none");

@@ -10,7 +10,7 @@ OpDef op_def_pad() {
           "Pairs of widths from the last axis backwards. mode constant fills with value (0 when "
           "left out), reflect mirrors without repeating the edge, replicate repeats the edge; "
           "as torch.nn.functional.pad.",
-      .inputs = {{"input"}, {"value", stored_types, Arity::optional}}};
+      .inputs = {{"input"}, {"value", moved_types, Arity::optional}}};
   d.attrs = {{"pad", AttrKind::ints}, {"mode", AttrKind::string, std::string("constant")}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     using namespace ops;

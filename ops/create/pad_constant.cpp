@@ -9,7 +9,7 @@ OpDef op_def_pad_constant() {
       .doc =
           "Pairs of widths from the last axis backwards, filled with value (0 when left out); a "
           "negative width cuts.",
-      .inputs = {{"input"}, {"value", stored_types, Arity::optional}}};
+      .inputs = {{"input"}, {"value", moved_types, Arity::optional}}};
   d.attrs = {{"pad", AttrKind::ints}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     const std::vector<int64_t>& p = c.attrs.ints(0);

@@ -6,7 +6,7 @@ namespace suan {
 OpDef op_def_stack() {
   OpDef d{.name = "stack",
           .doc = "The tensors, all of one shape, along a new axis at dim.",
-          .inputs = {{"tensors", stored_types, Arity::variadic}}};
+          .inputs = {{"tensors", moved_types, Arity::variadic}}};
   d.attrs = {{"dim", AttrKind::integer, int64_t(0)}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     using namespace ops;

@@ -7,7 +7,7 @@ OpDef op_def_tril() {
   OpDef d{
       .name = "tril",
       .doc = "The elements on and below the given diagonal of the last two axes; zero elsewhere.",
-      .inputs = {{"input"}}};
+      .inputs = {{"input", stored_types}}};
   d.attrs = {{"diagonal", AttrKind::integer, int64_t(0)}};
   d.compose = [](const ComposeContext& c) -> Tensors {
     using namespace ops;

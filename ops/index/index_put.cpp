@@ -16,15 +16,15 @@ OpDef op_def_index_put() {
           "A copy of input with values, broadcast to the shape that index would give, written "
           "at the indexed positions, or added there with accumulate; in order, so of repeated "
           "positions the last stays.",
-      .inputs = {{"input", all_types}, {"values", all_types}, {"indices", dtype_bit(DType::i64), Arity::variadic, 0}}};
+      .inputs = {{"input"}, {"values"}, {"indices", dtype_bit(DType::i64), Arity::variadic, 0}}};
   d.attrs = {{"dims", AttrKind::dims}, {"accumulate", AttrKind::boolean, false}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     const Shape s = indexed_shape(c, 2);
     if (c.shape(1).size() > s.size() || !(broadcast(c.op.name, s, c.shape(1)) == s))
       c.fail<ShapeError>("values do not fit: expected them to broadcast to {}, got {}",
                          to_string(s), to_string(c.shape(1)));
-    if (c.attrs.boolean(1) && is_bool(c.dtype(0)))
-      c.fail<TypeError>("cannot accumulate: expected a number type, got bool");
+    if (c.attrs.boolean(1) && !contains(arithmetic_types, c.dtype(0)))
+      c.fail<TypeError>("cannot accumulate: expected a type that is computed in, got {}", name(c.dtype(0)));
     return {c[0]};
   };
   d.vjp = [](VjpContext& c) {

@@ -11,7 +11,7 @@ OpDef op_def_nonzero() {
           .doc =
               "One int64 row per non-zero element with its position along every axis, in row-major "
               "order; the number of rows depends on the data.",
-          .inputs = {{"input", all_types}}};
+          .inputs = {{"input", all_types | complex_types}}};
   d.infer = [](const InferContext& c) -> std::vector<TensorType> {
     return {{DType::i64, Shape{-1, c.shape(0).size()}, c[0].device}};
   };
@@ -19,16 +19,21 @@ OpDef op_def_nonzero() {
   d.compose = [](const ComposeContext& c) -> Tensors {
     using namespace ops;
     const Tensor x = ops::contiguous(c[0]);
-    const int rank = x.rank(), item = int(item_size(x.dtype()));
+    const int rank = x.rank(), parts = is_complex(x.dtype()) ? 2 : 1,
+              item = int(item_size(x.dtype())) / parts;
     const int64_t n = x.numel();
     const std::byte* p = n ? host_bytes("nonzero", x) : nullptr;
     // Zero is all bits clear, but for the sign of a floating one.
     uint64_t value_bits = item == 8 ? ~uint64_t(0) : (uint64_t(1) << (8 * item)) - 1;
-    if (is_floating(x.dtype())) value_bits >>= 1;
+    if (is_floating(x.dtype()) || parts == 2) value_bits >>= 1;
     auto is_set = [&](int64_t i) {
-      uint64_t word = 0;
-      std::memcpy(&word, p + i * item, size_t(item));
-      return (word & value_bits) != 0;
+      bool set = false;
+      for (int64_t k = i * parts; k < (i + 1) * parts; ++k) {
+        uint64_t word = 0;
+        std::memcpy(&word, p + k * item, size_t(item));
+        set |= (word & value_bits) != 0;
+      }
+      return set;
     };
     int64_t count = 0;
     for (int64_t i = 0; i < n; ++i) count += is_set(i);

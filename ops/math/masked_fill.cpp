@@ -27,7 +27,7 @@ std::vector<Sample> samples() {
 OpDef op_def_masked_fill() {
   OpDef d{.name = "masked_fill",
           .doc = "value where the mask is true, else x. The value is a 0-d tensor; the mask broadcasts.",
-          .inputs = {{"x"}, {"mask", bool_type, Arity::required, 0}, {"value"}}};
+          .inputs = {{"x", stored_types}, {"mask", bool_type, Arity::required, 0}, {"value", stored_types}}};
   d.compose = compose;
   d.samples = samples;
   return d;

@@ -8,7 +8,7 @@ OpDef op_def_call() {
   OpDef d{.name = "call",
           .doc = "Runs the sub-graph `body` on the inputs; every captured value is an explicit input. "
                  "Gradients go through the body.",
-          .inputs = {{"inputs", stored_types, Arity::variadic, 0}}};
+          .inputs = {{"inputs", moved_types, Arity::variadic, 0}}};
   d.attrs = {{"body", AttrKind::graph}};
   d.flags = op_region;
   d.infer = [](const InferContext& c) {

@@ -8,7 +8,7 @@ OpDef op_def_if() {
   OpDef d{.name = "if",
           .doc = "Runs `then_body` when the 0-d bool `condition` is true, else `else_body`; both take the same "
                  "captured inputs and give outputs of the same types. Gradients flow through the taken branch.",
-          .inputs = {{"condition", bool_type, Arity::required, 0}, {"inputs", stored_types, Arity::variadic, 0}}};
+          .inputs = {{"condition", bool_type, Arity::required, 0}, {"inputs", moved_types, Arity::variadic, 0}}};
   d.attrs = {{"then_body", AttrKind::graph}, {"else_body", AttrKind::graph}};
   d.flags = op_region;
   d.infer = [](const InferContext& c) {

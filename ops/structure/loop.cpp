@@ -9,7 +9,7 @@ OpDef op_def_loop() {
           .doc = "Runs `body` `trips` times (a 0-d int64). The body takes (iteration, carried…, captured…) and "
                  "gives (carried…); `carried` says how many. The outputs are the last carried values.",
           .inputs = {{"trips", dtype_bit(DType::i64), Arity::required, 0},
-                     {"inputs", stored_types, Arity::variadic, 0}}};
+                     {"inputs", moved_types, Arity::variadic, 0}}};
   d.attrs = {{"body", AttrKind::graph}, {"carried", AttrKind::integer}};
   d.flags = op_region;
   d.infer = [](const InferContext& c) {

@@ -5,6 +5,7 @@
 
 #include "core/convert.h"
 #include "core/plan.h"
+#include "core/random_state.h"
 #include "frontends/onnx/session.h"
 #include "frontends/onnx/trainable.h"
 #include "python/bindings/binding.h"
@@ -366,6 +367,7 @@ void bind_onnx(nb::module_& m) {
         for (const Value& v : out) result.append(value_to(v));
         return result;
       }, nb::arg("inputs"), nb::arg("weights"), nb::arg("dropout").none());
+  m.def("seed_random_state", &seed_random_state, nb::arg("seed"), "Seeds the random nodes of models that name no seed.");
   m.def("onnx_supported_ops", [] {
     nb::list out;
     for (const onnx::SupportedOp& op : onnx::supported_ops()) out.append(nb::make_tuple(op.domain, op.name, op.since));

@@ -157,6 +157,10 @@ PyObject* is_floating_point(PyObject* o, PyObject*) { return PyBool_FromLong(is_
 // One element as the Python number it stands for.
 PyObject* number_at(const std::byte* p, DType t) {
   if (is_bool(t)) return PyBool_FromLong(load_as_int(p, t) != 0);
+  if (is_complex(t)) {
+    const DType part = t == DType::c64 ? DType::f32 : DType::f64;
+    return PyComplex_FromDoubles(load_as(p, part), load_as(p + item_size(part), part));
+  }
   if (t == DType::u64) return PyLong_FromUnsignedLongLong(uint64_t(load_as_int(p, t)));
   if (is_integer(t)) return PyLong_FromLongLong(load_as_int(p, t));
   return PyFloat_FromDouble(load_as(p, t));
@@ -165,8 +169,14 @@ PyObject* item(PyObject* o, PyObject*) {
   return guarded([&] {
     const Tensor& t = unwrap(o);
     // Checks the size and that the value may be read here.
-    if (is_floating(t.dtype())) t.item();
-    else t.item_int();
+    if (is_complex(t.dtype())) {
+      if (t.numel() != 1) fail<ValueError>("item", "wrong number of elements: expected 1, got {}", to_string(t.type()));
+      check_outside_recording(t, "item");
+    } else if (is_floating(t.dtype())) {
+      t.item();
+    } else {
+      t.item_int();
+    }
     if (!t.device().is_cpu()) return number_at(to_device(t, {}).raw(), t.dtype());
     return number_at(t.raw(), t.dtype());
   });

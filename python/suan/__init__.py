@@ -8,8 +8,8 @@ import math as _math
 
 from . import _c
 from .kinds import (  # noqa: F401
-    Size, default_device, device, dtype, finfo, float4_e2m1fn, float8_e4m3fn, float8_e4m3fnuz, float8_e5m2,
-    float8_e5m2fnuz, float8_e8m0fnu, float16, bfloat16, float32, float64, get_default_dtype, iinfo, int2, int4, int8,
+    Size, complex64, complex128, default_device, device, dtype, finfo, float4_e2m1fn, float8_e4m3fn, float8_e4m3fnuz,
+    float8_e5m2, float8_e5m2fnuz, float8_e8m0fnu, float16, bfloat16, float32, float64, get_default_dtype, iinfo, int2, int4, int8,
     int16, int32, int64, load_backend, promote_types, result_type, set_default_dtype, uint2, uint4, uint8, uint16,
     uint32, uint64, bool_ as _bool,
 )

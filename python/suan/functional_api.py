@@ -59,12 +59,12 @@ def is_floating_point(input):
 
 
 def is_complex(input):
-    """False: there are no complex dtypes."""
-    return False
+    """True for complex dtypes, which are moved and never computed in."""
+    return input.dtype.is_complex
 
 
 def is_conj(input):
-    """False: there are no complex dtypes."""
+    """False: no tensor is a lazy conjugate."""
     return False
 
 
@@ -76,7 +76,9 @@ def is_nonzero(input):
 
 
 def real(input):
-    """The tensor itself: there are no complex dtypes."""
+    """The tensor itself. TypeError for a complex one: nothing computes in these."""
+    if input.dtype.is_complex:
+        raise TypeError(f"[real] dtype not supported: expected a real one, got {input.dtype.name}")
     return input
 
 

@@ -13,6 +13,8 @@ int4, uint4, int2, uint2 = _c.int4, _c.uint4, _c.int2, _c.uint2
 #: Moved and cast; nothing computes in them. One element a byte.
 NARROW = (float8_e4m3fn, float8_e5m2, float8_e4m3fnuz, float8_e5m2fnuz, float8_e8m0fnu, float4_e2m1fn, int4, uint4,
           int2, uint2)
+#: Moved only: neither computed in nor cast.
+complex64, complex128 = _c.complex64, _c.complex128
 bool_ = getattr(_c, "bool")
 
 get_default_dtype = _c.get_default_dtype

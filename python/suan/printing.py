@@ -47,6 +47,11 @@ def _float_format(numbers):
     return lambda v: f"{v:.{precision}f}" if math.isfinite(v) else str(v)
 
 
+def _complex_format(numbers):
+    part = [_float_format([v.real for v in numbers]), _float_format([v.imag for v in numbers])]
+    return lambda v: f"{part[0](v.real)}{'' if math.copysign(1, v.imag) < 0 else '+'}{part[1](v.imag)}j"
+
+
 def _body(values, show, width, indent):
     if not isinstance(values, list):
         return show(values).rjust(width)
@@ -81,7 +86,10 @@ def tensor_text(t, default_dtype):
         else:
             values = value.tolist()
         numbers = _leaves(values, [])
-        show = _float_format(numbers) if value.dtype.is_floating_point else str
+        if value.dtype.is_complex:
+            show = _complex_format(numbers)
+        else:
+            show = _float_format(numbers) if value.dtype.is_floating_point else str
         width = max(len(show(v)) for v in numbers) if shape else 0
         body = _body(values, show, width, len("tensor("))
     notes = []

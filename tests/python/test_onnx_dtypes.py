@@ -359,3 +359,139 @@ def test_activations_and_clip_of_recurrent_layers(name):
         want.append(hidden)
     np.testing.assert_allclose(y[:, 0], want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(last[0], hidden, rtol=1e-4, atol=1e-5)
+
+
+# ---- complex numbers: moved, never computed in -------------------------------------------------------------
+
+COMPLEX = {T.COMPLEX64: "complex64", T.COMPLEX128: "complex128"}
+
+
+def drawn_complex(name, *shape, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(name)
+
+
+@pytest.mark.parametrize("name", COMPLEX.values())
+def test_complex_tensors(name):
+    a = drawn_complex(name, 3, 4)
+    t = suan.tensor(a)
+    assert t.dtype is getattr(suan, name) and suan.is_complex(t) and t.dtype.itemsize == a.itemsize
+    same_bits(t.numpy(), a)
+    same_bits(suan.from_dlpack(a).numpy(), a)
+    np.testing.assert_array_equal(np.from_dlpack(t.t()), a.T)
+    assert t.tolist() == a.tolist() and t[1, 2].item() == a[1, 2].item()
+    assert repr(suan.tensor(np.array([1 + 2j, -3.5 - 0.25j], name))) == f"tensor([ 1.0000+2.0000j, -3.5000-0.2500j], dtype=suan.{name})"
+    same_bits(suan.nn.functional.pad(t, (1, 0)).numpy(), np.pad(a, ((0, 0), (1, 0))))
+    same_bits(suan.cat([t, t.flip(0)]).t().contiguous().numpy(), np.ascontiguousarray(np.concatenate([a, a[::-1]]).T))
+    for compute in (lambda: t + t, lambda: t.sum(), lambda: t.to(suan.float32), lambda: suan.real(t), lambda: suan.where(suan.ones(4) > 0, t, t)):
+        with pytest.raises(TypeError, match=f"got {name}"):
+            compute()
+    with pytest.raises(TypeError, match="no gradient for this dtype: expected a floating one"):
+        t.requires_grad_()
+
+
+def ints(*v):
+    return np.array(v, np.int64)
+
+
+def complex_cases(name):
+    a, b = drawn_complex(name, 2, 3, 5), drawn_complex(name, 2, 3, 5, seed=1)
+    holes = a * (np.arange(30).reshape(a.shape) % 3 == 0)
+    which = np.arange(30).reshape(a.shape) % 2 == 0
+    order = np.argsort(a.real, axis=1)
+    image = drawn_complex(name, 1, 4, 2, 2)
+    return [
+        ("Identity", [a], {}), ("Transpose", [a], {"perm": [2, 0, 1]}), ("Concat", [a, b], {"axis": 1}),
+        ("Slice", [a, ints(0, 2), ints(2, 0), ints(1, 2), ints(1, -1)], {}), ("Reshape", [a, ints(-1)], {}),
+        ("Gather", [a, ints(1, 0, 1)], {"axis": 1}), ("GatherElements", [a, order], {"axis": 1}),
+        ("GatherND", [a, np.array([[0, 1], [1, 2]])], {}), ("ScatterElements", [a, order, b], {"axis": 1}),
+        ("ScatterND", [a, np.array([[0, 1], [1, 2]]), b[0, :2]], {}), ("Where", [which, a, b], {}),
+        ("Where", [which[:, :1], a[0], b[:, :, :1]], {}), ("Expand", [a[:, :1], ints(2, 4, 5)], {}), ("Tile", [a, ints(1, 2, 3)], {}),
+        ("Pad", [a, ints(0, 1, 2, 1, 0, 1)], {}), ("Pad", [a, ints(0, 1, 2, 1, 0, 1), a[0, 0, 0].reshape(())], {}),
+        ("Pad", [a, ints(0, 1, 2, 1, 0, 1)], {"mode": "reflect"}), ("Squeeze", [a[:, :1], ints(1)], {}), ("Unsqueeze", [a, ints(1)], {}),
+        ("Shape", [a], {}), ("Flatten", [a], {}), ("Compress", [a, np.array([True, False, True])], {"axis": 1}),
+        ("DepthToSpace", [image], {"blocksize": 2}), ("SpaceToDepth", [image], {"blocksize": 2}), ("NonZero", [holes], {}),
+        ("Trilu", [a], {}), ("Trilu", [a], {"upper": 0}), ("CenterCropPad", [a, ints(4, 2)], {"axes": [1, 2]}),
+        ("ReverseSequence", [a[0], ints(1, 3, 2, 3, 1)], {"time_axis": 0, "batch_axis": 1}), ("Unique", [holes], {}),
+    ]
+
+
+@pytest.mark.parametrize("name", COMPLEX.values())
+def test_complex_values_move(name):
+    from onnx.reference import ReferenceEvaluator
+
+    for op, inputs, attrs in complex_cases(name):
+        (got,) = one(op, inputs, opset=21, **attrs)
+        names = [f"x{i}" for i in range(len(inputs))]
+        m = model([h.make_node(op, names, ["y"], **attrs)], [(n, h.np_dtype_to_tensor_dtype(x.dtype), x.shape) for n, x in zip(names, inputs)],
+                  [("y", 0, None)], opset=21)  # fmt: skip
+        (want,) = ReferenceEvaluator(m).run(None, dict(zip(names, inputs)))
+        np.testing.assert_array_equal(got, want, err_msg=op)
+        assert got.dtype == want.dtype, op
+    values = drawn_complex(name, 2)
+    (got,) = one("OneHot", [ints(1, 0, 2), ints(3), values], opset=21)
+    same_bits(got, np.where(np.eye(3)[[1, 0, 2]] == 1, values[1], values[0]))
+    x = drawn_complex(name, 700, 300)
+    same_bits(one("Transpose", [x])[0], np.ascontiguousarray(x.T))   # by tiles
+
+
+@pytest.mark.parametrize("code", COMPLEX)
+@pytest.mark.parametrize("how", ["raw", "numbers", "external"])
+def test_complex_initializers(code, how, tmp_path):
+    a = drawn_complex(COMPLEX[code], 1, 3, 2)
+    if how == "numbers":
+        w = h.make_tensor("w", code, a.shape, a.ravel())
+    else:
+        w = T(data_type=code, dims=a.shape, name="w", raw_data=a.tobytes())
+    nodes = [h.make_node("Concat", ["w", "x"], ["y"], axis=0), h.make_node("Identity", ["w"], ["z"])]
+    m = model(nodes, [("x", code, ["n", 3, 2])], [("y", code, ["m", 3, 2]), ("z", code, a.shape)], [w], opset=21)
+    onnx.checker.check_model(m)
+    path = tmp_path / "m.onnx"
+    onnx.save(m, path, save_as_external_data=how == "external", size_threshold=0, location="m.data")
+    s = suan.onnx.InferenceSession(path)
+    assert s.get_inputs()[0].type == f"tensor({COMPLEX[code]})"
+    for n in (1, 4, 2):
+        x = drawn_complex(COMPLEX[code], n, 3, 2, seed=n)
+        y, z = s.run(None, {"x": x})
+        same_bits(y, np.concatenate([a, x]))
+        same_bits(z, a)
+    if how == "numbers":
+        (w.float_data or w.double_data).pop()
+        m.graph.initializer[0].CopyFrom(w)
+        with pytest.raises(ValueError, match="wrong amount of data: expected 12 bytes or numbers, got 11"):
+            session(m)
+
+
+@pytest.mark.parametrize("code", COMPLEX)
+def test_complex_control_flow_and_sequences(code):
+    def graph(name, nodes, inputs, outputs):
+        return h.make_graph(nodes, name, [h.make_tensor_value_info(*i) for i in inputs], [h.make_tensor_value_info(*o) for o in outputs])
+
+    then = graph("then", [h.make_node("Identity", ["x"], ["t"])], [], [("t", code, None)])
+    other = graph("else", [h.make_node("Transpose", ["x"], ["e"])], [], [("e", code, None)])
+    body = graph("body", [h.make_node("Concat", ["v", "x"], ["w"], axis=0), h.make_node("Identity", ["go"], ["on"]), h.make_node("Identity", ["x"], ["s"])],
+                 [("i", T.INT64, []), ("go", T.BOOL, []), ("v", code, None)], [("on", T.BOOL, []), ("w", code, None), ("s", code, None)])  # fmt: skip
+    nodes = [
+        h.make_node("If", ["which"], ["y"], then_branch=then, else_branch=other),
+        h.make_node("Loop", ["trips", "", "x"], ["last", "all"], body=body),
+        h.make_node("SplitToSequence", ["x"], ["parts"], axis=0), h.make_node("ConcatFromSequence", ["parts"], ["joined"], axis=0),
+        h.make_node("Optional", ["x"], ["maybe"]), h.make_node("OptionalGetElement", ["maybe"], ["given"]),
+    ]
+    m = model(nodes, [("x", code, [2, 2]), ("which", T.BOOL, []), ("trips", T.INT64, [])],
+              [(n, code, None) for n in ("y", "last", "all", "joined", "given")], opset=18)  # fmt: skip
+    s, x = session(m), drawn_complex(COMPLEX[code], 2, 2)
+    for which in (True, False):
+        y, last, every, joined, given = s.run(None, {"x": x, "which": np.array(which), "trips": np.array(3)})
+        same_bits(y, x if which else np.ascontiguousarray(x.T))
+        same_bits(last, np.concatenate([x] * 4))
+        same_bits(every, np.stack([x] * 3))
+        same_bits(joined, x)
+        same_bits(given, x)
+
+
+@pytest.mark.parametrize("code", COMPLEX)
+def test_complex_is_refused_where_it_would_be_computed(code):
+    a = drawn_complex(COMPLEX[code], 3)
+    for op, inputs in (("Add", [a, a]), ("ReduceSum", [a]), ("Mul", [a, a]), ("MatMul", [a, a])):
+        with pytest.raises(TypeError, match=COMPLEX[code]):
+            one(op, inputs, opset=21)

@@ -197,6 +197,92 @@ def test_refused_options():
             ort.Session(classifier(), **options)
 
 
+def test_settings_that_programs_pass():
+    """What rapidocr, magika and optimum set or call, and what changes no answer."""
+    arena = [("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})]
+    s = ort.InferenceSession(classifier(), providers=arena, enable_fallback=0)
+    x = drawn(3, 6)
+    close(s.run(["y"], {"x": x})[0], classified(x))
+    with pytest.raises(NotThere, match="options of CPUExecutionProvider: expected some of"):
+        ort.InferenceSession(classifier(), providers=[("CPUExecutionProvider", {"threads": 2})])
+    with pytest.raises(NotThere, match="read_config_from_model"):
+        ort.InferenceSession(classifier(), read_config_from_model=1)
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    assert options.get_run_config_entry("memory.enable_memory_arena_shrinkage") == "cpu:0"
+    close(s.run(["y"], {"x": x}, options)[0], classified(x))
+    with pytest.raises(NotThere, match="expected one of .*cpu:0.*, got 'gpu:0'"):
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
+    ort.disable_telemetry_events()
+    ort.preload_dlls()
+    ort.set_default_logger_verbosity(0)
+    ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT),
+                                      ort.OrtArenaCfg(0, -1, -1, -1))
+    assert ort.get_version_string() == suan.__version__ and "Suan" in ort.get_build_info() and not ort.has_collective_ops()
+    assert [i.name for i in s.get_input_memory_infos()] == ["Cpu"] and ort.OrtDevice.make("cpu", 0).device_id() == 0
+    with pytest.raises(NotThere, match="expected 'cpu', got 'cuda'"):
+        ort.OrtDevice.make("cuda", 0)
+    o = ort.SessionOptions()
+    assert not o.has_providers()
+    o.add_provider("CPUExecutionProvider", {})
+    assert o.has_providers()
+    with pytest.raises(NotThere, match="not available: expected CPUExecutionProvider, got 'CUDA"):
+        o.add_provider("CUDAExecutionProvider", {})
+    from suan.onnx.capi import _pybind_state
+    from suan.onnx.capi.onnxruntime_inference_collection import InferenceSession
+
+    assert InferenceSession is ort.InferenceSession and _pybind_state.get_available_providers() == ["CPUExecutionProvider"]
+    assert _pybind_state.InvalidArgument is InvalidArgument
+
+
+def test_global_threads_and_seed():
+    before = suan.get_num_threads()
+    try:
+        ort.set_global_thread_pool_sizes(1, 4)
+        assert suan.get_num_threads() == 1
+        ort.set_global_thread_pool_sizes(0, 0)
+        assert suan.get_num_threads() == 1
+    finally:
+        suan.set_num_threads(before)
+    noise = h.make_node("RandomNormal", [], ["y"], shape=[5])
+    s = ort.InferenceSession(serialized([noise], [], [floats("y", 5)]))
+    drawn_twice = []
+    for _ in range(2):
+        ort.set_seed(7)
+        drawn_twice.append([s.run(None, {})[0] for _ in range(2)])
+    np.testing.assert_array_equal(drawn_twice[0], drawn_twice[1])
+    assert (drawn_twice[0][0] != drawn_twice[0][1]).all()
+
+
+def test_lists_are_read_as_the_inputs_type():
+    def echo(code):
+        value = [h.make_tensor_value_info(n, code, None) for n in "xy"]
+        graph = h.make_graph([h.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:])
+        return ort.InferenceSession(h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10).SerializeToString())
+
+    for code, value, kind in ((T.INT32, [[1, 2], [3, 4]], "int32"), (T.FLOAT, [[1, 2.5]], "float32"), (T.FLOAT16, [1.5], "float16"),
+                              (T.BOOL, [1, 0], "bool"), (T.STRING, [["a", "b"]], "object"), (T.FLOAT, [], "float32"),
+                              (T.FLOAT, [np.ones(2, "f4")], "float32"), (T.BFLOAT16, [1.5, 2], "bfloat16")):  # fmt: skip
+        (y,) = echo(code).run(None, {"x": value})
+        assert y.dtype.name == kind and y.tolist() == np.array(value).tolist()
+    with pytest.raises(InvalidArgument, match="'x' is no array: expected nested lists that fit tensor.float."):
+        echo(T.FLOAT).run(None, {"x": [[1], [2, 3]]})
+
+
+def test_values_of_narrow_types_and_dlpack():
+    for code, bits, text in ((T.BFLOAT16, np.uint16, "bfloat16"), (T.FLOAT8E4M3FN, np.uint8, "float8e4m3fn"), (T.FLOAT8E8M0, np.uint8, "float8e8m0"),
+                             (T.COMPLEX64, np.float64, "complex64")):  # fmt: skip
+        data = np.arange(6).astype(bits).reshape(2, 3)
+        v = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(data, code)
+        assert v.data_type() == f"tensor({text})" and v.element_type() == code and v.shape() == [2, 3]
+        assert v.tensor_size_in_bytes() == data.nbytes and v.data_ptr() == data.ctypes.data
+    with pytest.raises(InvalidArgument, match="expected one of 4 bytes, got float64"):
+        ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.zeros(2, np.float32), T.DOUBLE)
+    x = drawn(2, 3)
+    v = ort.OrtValue.from_dlpack(x)
+    assert v.data_ptr() == x.ctypes.data and np.from_dlpack(v).ctypes.data == x.ctypes.data
+
+
 def test_providers_left_out_are_told():
     o, told = ort.SessionOptions(), []
     o.log_callback = lambda severity, text: told.append((severity, text))

@@ -54,6 +54,11 @@ inline Move plan_contiguous_move(const Shape& shape, const Dims& in_strides, int
 // n copies of one element, in parallel when large.
 void fill_elements(void* out, const void* value, int64_t n, int item);
 
+// A complex number of 16 bytes, to be moved.
+struct Word16 {
+  uint64_t low, high;
+};
+
 // Calls fn with a value of the unsigned type that has `item` bytes.
 template <class F>
 inline decltype(auto) with_word(int item, F&& fn) {
@@ -61,6 +66,7 @@ inline decltype(auto) with_word(int item, F&& fn) {
     case 1: return fn(uint8_t{});
     case 2: return fn(uint16_t{});
     case 4: return fn(uint32_t{});
+    case 16: return fn(Word16{});
     default: return fn(uint64_t{});
   }
 }

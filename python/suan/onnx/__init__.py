@@ -10,6 +10,11 @@ from .. import __version__  # noqa: F401
 from .._c import CancelFlag
 from . import capi  # noqa: F401
 from .binding import IOBinding, OrtValue
+from .environment import (  # noqa: F401
+    OrtAllocatorType, OrtArenaCfg, OrtDevice, OrtMemType, OrtMemoryInfo, create_and_register_allocator, disable_telemetry_events,
+    enable_telemetry_events, get_build_info, get_version_string, has_collective_ops, preload_dlls,
+    set_default_logger_verbosity, set_global_thread_pool_sizes, set_seed,
+)
 from .inference import (
     InferenceSession, ModelMetadata, get_available_providers, get_device, set_default_logger_severity,
 )

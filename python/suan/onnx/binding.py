@@ -10,8 +10,10 @@ from .session import _to_numpy
 _CODES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
     11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128", 16: "bfloat16",
+    17: "float8_e4m3fn", 18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz", 21: "uint4", 22: "int4",
+    23: "float4_e2m1fn", 24: "float8_e8m0fnu", 25: "uint2", 26: "int2",
 }
-_NAMES = {"float32": "float", "float64": "double"}
+_NAMES = {"float32": "float", "float64": "double", "float8_e8m0fnu": "float8e8m0", "float4_e2m1fn": "float4e2m1"}
 
 
 def _bad(text):
@@ -23,12 +25,23 @@ def _dtype(element_type):
     if isinstance(element_type, int) and not isinstance(element_type, bool):
         if element_type not in _CODES:
             raise _bad(f"[onnx] element type: expected one of ONNX's numbers {sorted(_CODES)}, got {element_type}")
-        element_type = _CODES[element_type]
-    if element_type == "bfloat16":
+        if element_type > 15:   # of the package ml_dtypes
+            import ml_dtypes
+
+            element_type = getattr(ml_dtypes, _CODES[element_type])
+        else:
+            element_type = _CODES[element_type]
+    elif element_type == "bfloat16":
         import ml_dtypes
 
-        return numpy.dtype(ml_dtypes.bfloat16)
+        element_type = ml_dtypes.bfloat16
     return numpy.dtype(element_type)
+
+
+def _text(dtype):
+    """ONNX Runtime's name of an element type."""
+    name = "string" if dtype.kind in "OUS" else dtype.name
+    return _NAMES.get(name, name.replace("_", ""))
 
 
 def _on_cpu(device_type, device_id=0):
@@ -57,6 +70,20 @@ class OrtValue:
         return OrtValue(numpy.empty(shape, _dtype(element_type)), None)
 
     @staticmethod
+    def ortvalue_from_numpy_with_onnx_type(data, onnx_element_type):
+        """Over the array's memory, read as ONNX's type of that number, whose values are as wide."""
+        data, dtype = numpy.asarray(data), _dtype(onnx_element_type)
+        if data.dtype.itemsize != dtype.itemsize:
+            raise _bad(f"[onnx] element type: expected one of {data.dtype.itemsize} bytes, got {dtype}")
+        return OrtValue(numpy.ascontiguousarray(data).reshape(data.shape).view(dtype), None)
+
+    @staticmethod
+    def from_dlpack(data, is_bool_tensor=False):
+        """Over the memory of anything with __dlpack__, on the CPU."""
+        array = numpy.from_dlpack(data)
+        return OrtValue(array.view(bool) if is_bool_tensor else array, None)
+
+    @staticmethod
     def ort_value_from_sequence(arrays):
         """A sequence of tensors."""
         return OrtValue(list(arrays), None)
@@ -81,6 +108,15 @@ class OrtValue:
     def data_ptr(self):
         return self._value.ctypes.data
 
+    def tensor_size_in_bytes(self):
+        return self._value.nbytes
+
+    def __dlpack__(self, **settings):
+        return self._value.__dlpack__(**settings)
+
+    def __dlpack_device__(self):
+        return self._value.__dlpack_device__()
+
     def element_type(self):
         """ONNX's number of the element type."""
         name = "string" if self._value.dtype.kind in "OUS" else self._value.dtype.name
@@ -91,8 +127,7 @@ class OrtValue:
         if self._type:
             return self._type
         if isinstance(self._value, numpy.ndarray):
-            name = "string" if self._value.dtype.kind in "OUS" else self._value.dtype.name
-            return f"tensor({_NAMES.get(name, name)})"
+            return f"tensor({_text(self._value.dtype)})"
         return "seq" if isinstance(self._value, list) else "undefined"
 
     def device_name(self):
@@ -178,6 +213,8 @@ class IOBinding:
     def get_outputs(self):
         """OrtValues of the bound outputs, in the order of binding (all when none is bound)."""
         return self._results
+
+    get_outputs_as_ortvaluevector = get_outputs
 
     def copy_outputs_to_cpu(self):
         """The same as arrays."""

@@ -6,6 +6,7 @@ import time
 
 from .. import _c
 from .binding import IOBinding, OrtValue
+from .environment import OrtMemoryInfo
 from .errors import InvalidArgument, _both, refused, renamed
 from .options import GraphOptimizationLevel, RunOptions, SessionOptions
 from .session import NodeArg, Session, _to_engine, _to_numpy
@@ -57,6 +58,13 @@ def _printer(options):
     return log
 
 
+# Options of ONNX Runtime's allocator, which change no answer; here memory is planned.
+_ARENA = frozenset({
+    "arena_extend_strategy", "initial_chunk_size_bytes", "initial_growth_chunk_size_bytes", "max_dead_bytes_per_chunk",
+    "max_mem", "max_power_of_two_extend_bytes", "use_arena",
+})
+
+
 def _check_providers(providers, provider_options):
     if provider_options is not None and len(provider_options) != len(providers or ()):
         raise ValueError(f"[onnx] provider_options: expected one for each of {providers}, got {len(provider_options)}")
@@ -64,8 +72,8 @@ def _check_providers(providers, provider_options):
     for k, provider in enumerate(providers or ()):
         name, given = provider if isinstance(provider, tuple) else (provider, None)
         given = given or (provider_options[k] if provider_options else None)
-        if name == "CPUExecutionProvider" and given:
-            raise refused(f"[onnx] options of CPUExecutionProvider are not supported: expected none, got {dict(given)}")
+        if name == "CPUExecutionProvider" and not _ARENA.issuperset(given or ()):
+            raise refused(f"[onnx] options of CPUExecutionProvider: expected some of {sorted(_ARENA)}, got {dict(given)}")
         names.append(name)
     if names and "CPUExecutionProvider" not in names:
         raise ValueError(f"[onnx] unknown providers: expected CPUExecutionProvider among them, got {names}")
@@ -79,21 +87,29 @@ class InferenceSession:
     Args:
         path_or_bytes: a path, or the model's bytes.
         sess_options: SessionOptions.
-        providers: has to name CPUExecutionProvider, which everything runs on; others are left out, with a warning.
+        providers: has to name CPUExecutionProvider, which everything runs on; others are left out, with a warning. Its
+            options that shape an arena are accepted without effect.
         exact, precision, memory_limit, max_plans, prepacked, prepacked_read_only: as for suan.onnx.Session.
+        enable_fallback: accepted; nothing ever falls back.
+        read_config_from_model: refused if set.
     """
 
     def __init__(self, path_or_bytes, sess_options=None, providers=None, provider_options=None, *, exact=False,
-                 precision="float32", memory_limit=None, max_plans=16, disabled_optimizers=None,
-                 prepacked=None, prepacked_read_only=False):
+                 precision="float32", memory_limit=None, max_plans=16, disabled_optimizers=None, enable_fallback=1,
+                 read_config_from_model=0, prepacked=None, prepacked_read_only=False):
         options = sess_options if sess_options is not None else SessionOptions()
         missing = _check_providers(providers, provider_options)
         if disabled_optimizers:
             raise refused(f"[onnx] disabled_optimizers is not supported: expected none, got {list(disabled_optimizers)}")
+        if read_config_from_model:
+            raise refused("[onnx] read_config_from_model is not supported: expected 0, got 1")
         log = _printer(options)
         if missing and log:
             log(2, f"not available, left out: {', '.join(missing)}; everything runs on the CPU")
         self._options, self._profile, self._executor = options, None, None
+        # Where libraries above ONNX Runtime look for what a session was made from.
+        self._sess_options, self._providers = options, ["CPUExecutionProvider"]
+        self._model_path = path_or_bytes if isinstance(path_or_bytes, (str, os.PathLike)) else None
         if options.enable_profiling:
             self._start_profile(options.profile_file_prefix)
         with renamed(loading=True):
@@ -140,6 +156,18 @@ class InferenceSession:
     def disable_fallback(self):
         """Nothing ever falls back."""
 
+    enable_fallback = disable_fallback
+
+    def get_input_memory_infos(self):
+        return [OrtMemoryInfo("Cpu") for _ in self._inputs]
+
+    def get_output_memory_infos(self):
+        return [OrtMemoryInfo("Cpu") for _ in self._outputs]
+
+    def get_tuning_results(self):
+        """None: kernels are chosen by shape, not tuned."""
+        return []
+
     # Runs.
 
     def _call(self, feed, run_options, places=None):
@@ -150,7 +178,10 @@ class InferenceSession:
                 raise ValueError(f"[onnx] inputs are missing: expected {[p.name for p in model.inputs]}, got none for {missing}")
             if options is None and not places:
                 return model._session.run([_to_engine(v) for v in model._ordered((), dict(feed))])
-            return model.run(feed, into=places, timeout=options and options.timeout, cancel=options and options._flag)
+            values = model.run(feed, into=places, timeout=options and options.timeout, cancel=options and options._flag)
+            if options and options._trims:
+                model.trim()
+            return values
 
     def run(self, output_names, input_feed, run_options=None):
         """Values of the named outputs (all when None) as NumPy arrays, in that order."""

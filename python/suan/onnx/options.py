@@ -37,6 +37,8 @@ _ENTRIES = {
     "session.inter_op.allow_spinning": ("0", "1"),
     "session.intra_op.allow_spinning_duration": None,
     "session.dynamic_block_base": None,
+    "session.intra_op_thread_affinities": None,
+    "session.force_spinning_stop": ("0", "1"),
     "session.disable_prepacking": ("0",),
     "session.set_denormal_as_zero": ("0",),
     "session.use_env_allocators": ("0",),
@@ -44,8 +46,17 @@ _ENTRIES = {
     "session.load_model_format": ("", "ONNX"),
     "session.disable_aot_function_inlining": ("0", "1"),
     "session.disable_quant_qdq": ("0", "1"),
+    "session.enable_quant_qdq_cleanup": ("0", "1"),
+    "session.qdq_is_int8_allowed": ("0", "1"),
+    "session.use_ort_model_bytes_directly": ("0", "1"),
     "session.strict_shape_type_inference": ("0", "1"),
     "session.disable_cpu_ep_fallback": ("0", "1"),
+}
+
+
+_RUN_ENTRIES = {
+    "memory.enable_memory_arena_shrinkage": ("", "cpu:0"),
+    "disable_synchronize_execution_providers": ("0", "1"),
 }
 
 
@@ -69,7 +80,7 @@ class SessionOptions:
         "intra_op_num_threads", "inter_op_num_threads", "graph_optimization_level", "execution_mode", "execution_order",
         "enable_profiling", "profile_file_prefix", "log_severity_level", "log_verbosity_level", "logid", "log_callback",
         "enable_cpu_mem_arena", "enable_mem_pattern", "enable_mem_reuse", "use_deterministic_compute",
-        "use_per_session_threads", "_sizes", "_denotations", "_initializers", "_entries",
+        "use_per_session_threads", "_sizes", "_denotations", "_initializers", "_entries", "_providers",
     )
 
     def __init__(self):
@@ -80,7 +91,7 @@ class SessionOptions:
         self.log_severity_level, self.log_verbosity_level, self.logid, self.log_callback = -1, 0, "", None
         self.enable_cpu_mem_arena = self.enable_mem_pattern = self.enable_mem_reuse = True
         self.use_deterministic_compute, self.use_per_session_threads = False, True
-        self._sizes, self._denotations, self._initializers, self._entries = {}, {}, {}, {}
+        self._sizes, self._denotations, self._initializers, self._entries, self._providers = {}, {}, {}, {}, {}
 
     def __setattr__(self, name, value):
         if name == "optimized_model_filepath":
@@ -119,6 +130,16 @@ class SessionOptions:
             raise KeyError(f"[onnx] session configuration '{key}' was not set")
         return self._entries[key]
 
+    def has_providers(self):
+        """Whether add_provider was called."""
+        return bool(self._providers)
+
+    def add_provider(self, provider_name, provider_options=None):
+        """CPUExecutionProvider; others are refused."""
+        if provider_name != "CPUExecutionProvider":
+            raise refused(f"[onnx] provider is not available: expected CPUExecutionProvider, got '{provider_name}'")
+        self._providers[provider_name] = dict(provider_options or {})
+
     def register_custom_ops_library(self, path):
         raise refused(f"[onnx] custom op libraries are not supported: expected none, got '{path}'")
 
@@ -140,16 +161,19 @@ class RunOptions:
     """Options of one run.
 
     Heeded: terminate (set to True by another thread, the run ends with Fail, which is also suan.CancelledError) and
-    Suan's own `timeout`, in seconds (it then ends with Fail, which is also TimeoutError). Accepted without effect:
-    log_severity_level, log_verbosity_level, logid, only_execute_path_to_fetches. Refused: training_mode, configuration.
+    Suan's own `timeout`, in seconds (it then ends with Fail, which is also TimeoutError); the configuration
+    "memory.enable_memory_arena_shrinkage" (working memory is given back after the run). Accepted without effect:
+    log_severity_level, log_verbosity_level, logid, only_execute_path_to_fetches, and the configuration
+    "disable_synchronize_execution_providers". Refused: training_mode, other configuration.
     """
 
-    __slots__ = ("timeout", "log_severity_level", "log_verbosity_level", "logid", "only_execute_path_to_fetches", "_flag")
+    __slots__ = ("timeout", "log_severity_level", "log_verbosity_level", "logid", "only_execute_path_to_fetches",
+                 "_flag", "_entries")
 
     def __init__(self):
         self.timeout, self.log_severity_level, self.log_verbosity_level, self.logid = None, -1, 0, ""
         self.only_execute_path_to_fetches = False
-        self._flag = _c.CancelFlag()
+        self._flag, self._entries = _c.CancelFlag(), {}
 
     @property
     def terminate(self):
@@ -169,4 +193,18 @@ class RunOptions:
             raise refused("[onnx] training_mode is not supported in a session: expected False, got True")
 
     def add_run_config_entry(self, key, value):
-        raise refused(f"[onnx] run configuration '{key}' is not supported: expected none")
+        """The keys above; others are refused."""
+        if key not in _RUN_ENTRIES:
+            raise refused(f"[onnx] run configuration '{key}' is not supported: expected one of {sorted(_RUN_ENTRIES)}")
+        if value not in _RUN_ENTRIES[key]:
+            raise refused(f"[onnx] run configuration '{key}': expected one of {_RUN_ENTRIES[key]}, got '{value}'")
+        self._entries[key] = value
+
+    def get_run_config_entry(self, key):
+        if key not in self._entries:
+            raise KeyError(f"[onnx] run configuration '{key}' was not set")
+        return self._entries[key]
+
+    @property
+    def _trims(self):
+        return bool(self._entries.get("memory.enable_memory_arena_shrinkage"))

@@ -32,6 +32,22 @@ def _to_engine(value):
     return array
 
 
+def _from_list(value, port):
+    """Nested lists of numbers or texts as an array of the input's type; lists for sequences stay."""
+    if port.kind not in ("tensor", "strings"):
+        return value
+    try:
+        if port.kind == "strings":
+            return numpy.array(value, dtype=object)
+        if port.dtype in _AS_BITS:
+            import ml_dtypes
+
+            return numpy.array(value, dtype=getattr(ml_dtypes, port.dtype.name))
+        return numpy.array(value, dtype=port.dtype.name)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"[onnx] input '{port.name}' is no array: expected nested lists that fit {port.type}, got {error}") from None
+
+
 _AS_BITS = frozenset((_c.bfloat16, *NARROW))
 
 
@@ -134,6 +150,9 @@ class Session:
         if named:
             known = [p.name for p in self.inputs + self.defaults]
             raise ValueError(f"[onnx] unknown input: expected one of {known}, got {sorted(named)}")
+        if list in map(type, values):
+            ports = self.inputs + self.defaults
+            values = [_from_list(v, p) if type(v) is list else v for v, p in zip(values, ports)]
         return values
 
     def stream(self, state, initial=None, sizes=None):
