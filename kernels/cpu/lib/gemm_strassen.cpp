@@ -261,6 +261,7 @@ struct Run {
         for (int64_t row = 0; row < half; row += band) {
           const int64_t here = std::min(band, half - row);
           float* to = results + (i * half + row) * result_row;
+          if (k0 + range == half_k()) fetch(row0, rows, i, row, here);
           for (int64_t col = 0; col < panel_width; col += columns_at_once) {
             const Multiply run = row == 0 ? multiplies<true, least_first_band>[size_t(here - least_first_band)] : multiplies<false, 1>[size_t(here - 1)];
             run(now, range, left + n_products * range * row, sums, col, to + col, k0 > 0, next);
@@ -269,6 +270,17 @@ struct Run {
         const int64_t done = (i - first) % finish_panels + 1;
         if (k0 + range == half_k() && (done == finish_panels || i + 1 == end)) finish(row0, rows, i + 1 - done, i + 1);
       }
+    }
+  }
+
+  // Asks for the part of C that finish() will write.
+  void fetch(int64_t row0, int64_t rows, int64_t panel, int64_t row, int64_t here) const {
+    const int64_t half = ceil_div(rows, 2);
+    for (int64_t quarter = 0; quarter < 4; ++quarter) {
+      const int64_t first = row + quarter / 2 * half, n = std::min(here, rows - first);
+      const float* to = c + (row0 + first) * p.n + panel * panel_width + quarter % 2 * half_n();
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t j = 0; j < panel_width; j += 16) __builtin_prefetch(to + i * p.n + j, 1, 2);
     }
   }
 
