@@ -123,5 +123,6 @@ def test_bits_do_not_depend_on_threads(threads):
 
 def test_bits_do_not_depend_on_the_instruction_set():
     run = subprocess.run([sys.executable, "-c", "import test_strassen; print(test_strassen.digest())"], capture_output=True, text=True,
-                         check=True, cwd=os.path.dirname(__file__), env={**os.environ, "SUAN_ISA": "avx2", "PYTHONPATH": os.pathsep.join(sys.path)})
+                         check=True, cwd=os.path.dirname(__file__),
+                         env={**os.environ, "SUAN_ISA": "avx2", "PYTHONPATH": os.pathsep.join(sys.path)})
     assert run.stdout.strip() == digest()

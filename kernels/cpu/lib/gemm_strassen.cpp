@@ -263,7 +263,8 @@ struct Run {
           float* to = results + (i * half + row) * result_row;
           if (k0 + range == half_k()) fetch(row0, rows, i, row, here);
           for (int64_t col = 0; col < panel_width; col += columns_at_once) {
-            const Multiply run = row == 0 ? multiplies<true, least_first_band>[size_t(here - least_first_band)] : multiplies<false, 1>[size_t(here - 1)];
+            const Multiply run = row == 0 ? multiplies<true, least_first_band>[size_t(here - least_first_band)]
+                                          : multiplies<false, 1>[size_t(here - 1)];
             run(now, range, left + n_products * range * row, sums, col, to + col, k0 > 0, next);
           }
         }
@@ -328,7 +329,8 @@ void strassen_run(const StrassenPlan& p, const float* a, const float* panels, fl
   const auto begin = [&](int64_t chunk) { return chunk == p.chunks ? p.m : p.m * chunk / p.chunks / 2 * 2; };
   for (int64_t chunk = 0; chunk < p.chunks; ++chunk) {
     parallel_for(tasks, [&](int64_t t) {
-      run.task(begin(chunk), begin(chunk + 1) - begin(chunk), n_panels * t / tasks, n_panels * (t + 1) / tasks, n_panels * (t + threads) / tasks);
+      const auto panel = [&](int64_t task) { return n_panels * task / tasks; };
+      run.task(begin(chunk), begin(chunk + 1) - begin(chunk), panel(t), panel(t + 1), panel(t + threads));
     });
   }
 }
