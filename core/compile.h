@@ -35,7 +35,7 @@ struct CompileOptions {
   // Without gradients, captured tensors that do not change may be taken as constants (core/frozen.h): weights are packed, a
   // second time in memory. Not beside a memory_limit. From C++, writes through Tensor::data() are not seen.
   bool freeze = false;
-  bool exact = false;      // then keeps every bit: no Winograd, no batch norms inside weights, no patterns
+  bool exact = false;      // then keeps every bit: no Winograd, no Strassen, no batch norms inside weights, no patterns
   std::shared_ptr<FrozenWeights> weights = nullptr;   // shared by the signatures of a function
   bool interpret = false;  // replay through the interpreter instead of a plan (SUAN_INTERPRET=1)
 };

@@ -14,7 +14,8 @@ struct State {
 
   void product(const KernelArgs& a, TileEpilogue next) const {
     if (!fewer) return gemm_run(gemm, a.in[0], a.in[1], a.out[0], a.workspace, next);
-    strassen_run(strassen, static_cast<const float*>(a.in[0]), static_cast<const float*>(a.in[1]), static_cast<float*>(a.out[0]), a.workspace, next);
+    const auto floats = [&](int i) { return static_cast<const float*>(a.in[i]); };
+    strassen_run(strassen, floats(0), floats(1), static_cast<float*>(a.out[0]), a.workspace, next);
   }
 };
 

@@ -298,7 +298,8 @@ def compile(fn=None, *, memory_limit=None, check=False, freeze=True, exact=False
             that a NumPy array or DLPack consumer lies over, that lies in memory of one of those, or whose ``data_ptr()``
             was asked for, is never packed. False: parameters stay inputs. Not beside a ``memory_limit``.
         exact: with ``freeze``, keeps every bit. Otherwise batch norms go into the weights before them, 3×3 convolutions
-            take Winograd's way, and chains of operators become the ops that they spell out: the last bits change.
+            take Winograd's way, large products Strassen's, and chains of operators become the ops that they spell out:
+            the last bits change.
 
     Raises:
         RuntimeError: a Python number that keeps changing, a captured tensor that is a new one at every call,

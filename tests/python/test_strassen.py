@@ -53,6 +53,13 @@ def test_error_is_near_that_of_the_exact_way(m, k, n):
     assert rms[False] < 2e-6 and rms[False] < 5 * rms[True]
 
 
+@pytest.mark.parametrize("m, k, n", [(97, 272, 320), (253, 800, 576), (505, 1040, 256), (1009, 528, 512)])
+def test_small_integers_are_exact(m, k, n):
+    rng = np.random.default_rng(m)
+    x, w = (rng.integers(-3, 4, shape).astype(np.float32) for shape in ((m, k), (k, n)))
+    np.testing.assert_array_equal(suan.onnx.InferenceSession(model(w)).run(None, {"x": x})[0], x @ w)
+
+
 @pytest.mark.parametrize("m, k, n", [(64, 768, 768), (128, 128, 768), (128, 768, 192), (128, 776, 768), (128, 768, 800)])
 def test_what_is_small_or_cannot_be_halved_keeps_its_bits(m, k, n):
     x, w = operands(m, k, n)
@@ -123,5 +130,6 @@ def test_bits_do_not_depend_on_threads(threads):
 
 def test_bits_do_not_depend_on_the_instruction_set():
     run = subprocess.run([sys.executable, "-c", "import test_strassen; print(test_strassen.digest())"], capture_output=True, text=True,
-                         check=True, cwd=os.path.dirname(__file__), env={**os.environ, "SUAN_ISA": "avx2", "PYTHONPATH": os.pathsep.join(sys.path)})
+                         check=True, cwd=os.path.dirname(__file__),
+                         env={**os.environ, "SUAN_ISA": "avx2", "PYTHONPATH": os.pathsep.join(sys.path)})
     assert run.stdout.strip() == digest()

@@ -26,6 +26,7 @@ constexpr int n_products = 7;
 constexpr int64_t k_group = 8;       // values of k of a row that lie side by side in A's sums
 constexpr int64_t most_range = 256;  // of k
 constexpr int64_t most_rows = 252;   // of A that are halved together, give or take three: their sums lie in thread scratch
+constexpr int64_t finish_rows = 4, finish_panels = 8;   // of C at a time: rows may share sets of the cache
 constexpr int64_t worth_sums = 12;   // panels of a task that make light of A's sums
 static_assert(size_t(n_products * (most_rows + 4) / 2 * most_range + 4 * most_range * panel_width) * sizeof(float) <= thread_scratch_bytes);
 
@@ -260,24 +261,48 @@ struct Run {
         for (int64_t row = 0; row < half; row += band) {
           const int64_t here = std::min(band, half - row);
           float* to = results + (i * half + row) * result_row;
+          if (k0 + range == half_k()) fetch(row0, rows, i, row, here);
           for (int64_t col = 0; col < panel_width; col += columns_at_once) {
-            const Multiply run = row == 0 ? multiplies<true, least_first_band>[size_t(here - least_first_band)] : multiplies<false, 1>[size_t(here - 1)];
+            const Multiply run = row == 0 ? multiplies<true, least_first_band>[size_t(here - least_first_band)]
+                                          : multiplies<false, 1>[size_t(here - 1)];
             run(now, range, left + n_products * range * row, sums, col, to + col, k0 > 0, next);
           }
-          if (k0 + range == half_k()) finish(row0, rows, i, row, here);
         }
+        const int64_t done = (i - first) % finish_panels + 1;
+        if (k0 + range == half_k() && (done == finish_panels || i + 1 == end)) finish(row0, rows, i + 1 - done, i + 1);
       }
     }
   }
 
-  void finish(int64_t row0, int64_t rows, int64_t panel, int64_t row, int64_t here) const {
+  // Asks for the part of C that finish() will write.
+  void fetch(int64_t row0, int64_t rows, int64_t panel, int64_t row, int64_t here) const {
     const int64_t half = ceil_div(rows, 2);
     for (int64_t quarter = 0; quarter < 4; ++quarter) {
-      const int64_t first = row + quarter / 2 * half, col = panel * panel_width + quarter % 2 * half_n(), n = std::min(here, rows - first);
-      const float* from = results + (panel * half + row) * result_row + quarter * panel_width;
-      float* to = c + (row0 + first) * p.n + col;
-      for (int64_t i = 0; i < n; ++i) std::memcpy(to + i * p.n, from + i * result_row, panel_width * sizeof(float));
-      if (epilogue && n > 0) epilogue(to, 0, row0 + first, n, col, panel_width, p.n);
+      const int64_t first = row + quarter / 2 * half, n = std::min(here, rows - first);
+      const float* to = c + (row0 + first) * p.n + panel * panel_width + quarter % 2 * half_n();
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t j = 0; j < panel_width; j += 16) __builtin_prefetch(to + i * p.n + j, 1, 2);
+    }
+  }
+
+  // Results of panels [first, end) to C, and what follows.
+  void finish(int64_t row0, int64_t rows, int64_t first, int64_t end) const {
+    const int64_t half = ceil_div(rows, 2), cols = (end - first) * panel_width;
+    for (int64_t lower = 0; lower < 2; ++lower) {
+      const int64_t down = lower * half, all = lower ? rows - half : half;
+      for (int64_t row = 0; row < all; row += finish_rows) {
+        const int64_t here = std::min(finish_rows, all - row);
+        for (int64_t side = 0; side < 2; ++side) {
+          const int64_t col = first * panel_width + side * half_n();
+          float* to = c + (row0 + down + row) * p.n + col;
+          for (int64_t i = 0; i < here; ++i) {
+            const float* from = results + (first * half + row + i) * result_row + (2 * lower + side) * panel_width;
+            for (int64_t panel = first; panel < end; ++panel, from += half * result_row)
+              std::memcpy(to + i * p.n + (panel - first) * panel_width, from, panel_width * sizeof(float));
+          }
+          if (epilogue) epilogue(to, 0, row0 + down + row, here, col, cols, p.n);
+        }
+      }
     }
   }
 };
@@ -304,7 +329,8 @@ void strassen_run(const StrassenPlan& p, const float* a, const float* panels, fl
   const auto begin = [&](int64_t chunk) { return chunk == p.chunks ? p.m : p.m * chunk / p.chunks / 2 * 2; };
   for (int64_t chunk = 0; chunk < p.chunks; ++chunk) {
     parallel_for(tasks, [&](int64_t t) {
-      run.task(begin(chunk), begin(chunk + 1) - begin(chunk), n_panels * t / tasks, n_panels * (t + 1) / tasks, n_panels * (t + threads) / tasks);
+      const auto panel = [&](int64_t task) { return n_panels * task / tasks; };
+      run.task(begin(chunk), begin(chunk + 1) - begin(chunk), panel(t), panel(t + 1), panel(t + threads));
     });
   }
 }

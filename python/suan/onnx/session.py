@@ -77,8 +77,8 @@ class Session:
         source: path of a model, or its bytes.
         max_plans: sets of shapes whose plans are kept.
         exact: forbids what changes bits: batch norms are then not folded into the weights of the convolutions
-            before them, 3×3 convolutions not computed by Winograd's tiles, and chains of plain operators not made
-            attention, norms or activations; quantised graphs are computed in real values.
+            before them, 3×3 convolutions not computed by Winograd's tiles nor large products by Strassen's algorithm, and
+            chains of plain operators not made attention, norms or activations; quantised graphs are computed in real values.
         precision: "float32", or "bf16": matrix products and attention of float32 values then read
             bfloat16 and add up in float32. A call that runs node by node (data decides, or an input is no tensor) is
             then refused with TypeError.
