@@ -286,9 +286,9 @@ void Prepacked::restamp() {
 
 // ---- while plans are made ----------------------------------------------------------------------------
 
-void Prepacked::add_root(uint64_t storage, int slot, const Tensor& constant) {
+void Prepacked::add_root(const Tensor& constant, const std::string& name) {
   // With its place in the storage: folding under another memory limit may leave it elsewhere.
-  roots_.try_emplace(storage, fmt::format("{} {} {} at {} of {}", slot, to_string(constant.type()), to_string(constant.strides()),
+  roots_.try_emplace(constant.storage()->id(), fmt::format("{} {} {} at {} of {}", name, to_string(constant.type()), to_string(constant.strides()),
                                           constant.offset(), constant.storage()->bytes()));
 }
 
@@ -344,7 +344,7 @@ void Prepacked::update(const ConstantCache& cache, const std::set<uint64_t>& use
     }
     entries.emplace(*key, std::move(e));
   });
-  if (!fresh) return;
+  if (!fresh && (file_ || wrote_)) return;
   if (read_only_) {
     for (const auto& [key, e] : entries) stored_.insert(key);   // told once
     return say(1, "prepacked weights: {} bytes were packed that '{}' lacks", fresh, path_.string());
@@ -415,6 +415,7 @@ void Prepacked::write(const std::map<Hash128, Entry>& given) {
   file.write(bytes_of(s), stamp_at);
   file.finish();
   stored_ = std::move(stored);
+  wrote_ = true;
   say(1, "prepacked weights: wrote {} to '{}', {} bytes", stored_.size(), path_.string(), end);
 }
 
