@@ -30,8 +30,9 @@ class ModelIdentity {
   // `other`: what else belongs to the model.
   ModelIdentity(std::vector<std::shared_ptr<const MappedFile>> files, Hash128 other) : files_(std::move(files)), other_(other) {}
   Hash128 content() const;
-  // Device, inode, size and times of the files now; nothing where it says nothing (no files, or changed just now).
-  std::optional<Hash128> stamp() const;
+  // Device, inode, size and times of the files now. `settled`: nothing where these say nothing of the content (no files, or
+  // changed just now).
+  std::optional<Hash128> stamp(bool settled = true) const;
 
  private:
   std::vector<std::shared_ptr<const MappedFile>> files_;
@@ -81,7 +82,7 @@ class Prepacked {
   std::filesystem::path path_;
   bool read_only_, wrote_ = false, gave_up_ = false;
   ModelIdentity model_;
-  std::optional<Hash128> stamp_;               // of the model when the session was made
+  std::optional<Hash128> stamp_, opened_;      // of the model when the session was made: settled, as it was
   std::string options_;
   Log log_;
   std::shared_ptr<MappedFile> file_;
