@@ -126,7 +126,7 @@ def damage_pack(rng, data):
             f.fields[key] = number % (2**32 if key in ("format", "reserved") else 2**64)
         elif what < 0.9:
             f.data[rng.randrange(len(f.data))] ^= 1 << rng.randrange(8)
-        else:
+        elif f.records:
             a, b = rng.choice(f.records), rng.choice(f.records)
             for key in ("key_low", "key_high"):
                 a[key], b[key] = b[key], a[key]
