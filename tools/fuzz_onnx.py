@@ -1,10 +1,14 @@
-"""Damages small ONNX models and runs them: python tools/fuzz_onnx.py SECONDS SEED [FOLDER] [--junit FILE].
+"""Damages small ONNX models, and files of their packed weights, and runs them:
+python tools/fuzz_onnx.py SECONDS SEED [FOLDER] [--junit FILE].
 
 The models are those of tests/corpus/onnx, which are first run as they are, and of ONNX's own node tests. Each damaged one is
 loaded and called in a process of its own, with 4 GiB of address space and 5 seconds of the processor. Errors that Suan
 documents are fine; a signal, a hang or another kind of error is printed with its number and the model saved in FOLDER (the
 current one, unless given). Exit status 1 if there was any. The same seed gives the same models, so a number found once is
 found again. What was found and mended goes into the corpus.
+
+Packed weights (a tenth of the time) are written by some models of the corpus, damaged, with checksums that fit as often as
+not, and given to the same model. NAME.WHAT.pack in the corpus is such a file for NAME.onnx.
 """
 
 import argparse
@@ -25,6 +29,9 @@ from google.protobuf.descriptor import FieldDescriptor as F
 
 import suan
 import suan.onnx
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "python"))
+import prepacked_file  # noqa: E402
 
 CORPUS = pathlib.Path(__file__).resolve().parent.parent / "tests" / "corpus" / "onnx"
 EXPECTED = (ValueError, TypeError, IndexError, OSError, MemoryError, suan.StateError)
@@ -102,7 +109,34 @@ def made_up(session, rng):
     return out
 
 
-def call(path, inputs, number):
+def damage_pack(rng, data):
+    """Another file of packed weights, of which one to three things were changed."""
+    f = prepacked_file.File(data)
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        what = rng.random()
+        if what < 0.6 and f.records:
+            target = rng.choice(f.records)
+            key = rng.choice(list(target))
+            high = 255 if key in ("dtype", "rank", "has_data") else 2**64 - 1
+            number = rng.choice([*NUMBERS, target[key] + 1, target[key] - 1, rng.choice(f.records)[key], rng.randrange(12)])
+            target[key] = number % (high + 1) if key[0] != "d" or key in ("data_low", "data_high", "dtype") else (number + 2**63) % 2**64 - 2**63
+        elif what < 0.75:
+            key = rng.choice([k for k, v in f.fields.items() if isinstance(v, int)])
+            number = rng.choice([*NUMBERS, f.fields[key] + 1, f.fields[key] - 1, len(data)])
+            f.fields[key] = number % (2**32 if key in ("format", "reserved") else 2**64)
+        elif what < 0.9:
+            f.data[rng.randrange(len(f.data))] ^= 1 << rng.randrange(8)
+        elif f.records:
+            a, b = rng.choice(f.records), rng.choice(f.records)
+            for key in ("key_low", "key_high"):
+                a[key], b[key] = b[key], a[key]
+    out = f.bytes(rng.random() < 0.8, rng.random() < 0.9)
+    if rng.random() < 0.1:
+        out = out[: rng.randrange(len(out))] if rng.random() < 0.7 else out + bytes(rng.randrange(1, 9000))
+    return out
+
+
+def call(path, inputs, number, pack=None):
     """Runs in the child: its exit status is 0 for an answer or an expected error, 3 for another error."""
     if "libasan" not in os.environ.get("LD_PRELOAD", ""):   # its shadow takes terabytes of addresses
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
@@ -110,7 +144,8 @@ def call(path, inputs, number):
     signal.setitimer(signal.ITIMER_PROF, 5)   # of processor time: other work on the machine makes no hang
     signal.alarm(120)                          # for one that waits
     try:
-        session = suan.onnx.Session(path, memory_limit=1 << 29)
+        kept = {} if pack is None else {"prepacked": pack, "prepacked_read_only": number % 3 == 0}
+        session = suan.onnx.Session(path, memory_limit=1 << 29, **kept)
         session(*(made_up(session, np.random.default_rng(number)) if inputs is None else inputs))
     except EXPECTED as e:
         if not str(e).startswith("["):
@@ -122,17 +157,23 @@ def call(path, inputs, number):
     return 0
 
 
-def run(data, inputs, number, name, folder):
-    """Whether this model was survived."""
+def run(data, inputs, number, name, folder, pack=None):
+    """Whether this model (with this file of packed weights) was survived."""
     path = folder / "now" / "model.onnx"   # beside what external data names
     path.write_bytes(data)
+    kept = None
+    if pack is not None:
+        kept = folder / "now" / "model.pack"
+        kept.write_bytes(pack)
     sys.stdout.flush()
     child = os.fork()
     if not child:
-        os._exit(call(path, inputs, number))
+        os._exit(call(path, inputs, number, kept))
     status = os.waitpid(child, 0)[1]
     if status:
         (folder / f"fuzz-{number}.onnx").write_bytes(data)
+        if pack is not None:
+            (folder / f"fuzz-{number}.pack").write_bytes(pack)
         end_of = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
         print(f"{number} ({name}): {end_of}; saved fuzz-{number}.onnx", flush=True)
     return not status
@@ -163,6 +204,23 @@ def cases():
     return out
 
 
+def packs(folder):
+    """(name, model, its file of packed weights), for models of the corpus that pack some."""
+    out = []
+    for name in ("convolutions", "qdq_conv", "microsoft_quantised", "int4_blocks"):
+        path, pack = CORPUS / f"{name}.onnx", folder / "now" / "fresh.pack"
+        pack.unlink(missing_ok=True)
+        child = os.fork()   # packing threads here would be lost in later forks
+        if not child:
+            os._exit(call(path, None, 1, pack))
+        os.waitpid(child, 0)
+        if pack.exists():
+            out.append((name, path.read_bytes(), pack.read_bytes()))
+    if not out:
+        raise SystemExit("[fuzz] no model of the corpus wrote packed weights")
+    return out
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seconds", type=float)
@@ -175,7 +233,10 @@ def main():
         shutil.copy(path, args.folder / "now")
     corpus = [(path.stem, path.read_bytes()) for path in sorted(CORPUS.glob("*.onnx"))]
     found = sum(not run(data, None, k, name, args.folder) for k, (name, data) in enumerate(corpus))
-    counts = {"corpus": (len(corpus), found)}
+    damaged_packs = sorted(CORPUS.glob("*.pack"))
+    found += sum(not run((CORPUS / (p.name.split(".")[0] + ".onnx")).read_bytes(), None, k, p.stem, args.folder, p.read_bytes())
+                 for k, p in enumerate(damaged_packs))
+    counts = {"corpus": (len(corpus) + len(damaged_packs), found)}
     kept = []
     for name, data in corpus:
         m = onnx.ModelProto()
@@ -186,7 +247,16 @@ def main():
         kept.append((name, m, None))
     models = cases()
     ops = sorted({n.op_type for _, m, _ in models + kept for n in m.graph.node})
-    end, tried, found = time.monotonic() + args.seconds, 0, 0
+    fresh = packs(args.folder)
+    end, tried, found = time.monotonic() + args.seconds * 0.1, 0, 0
+    while time.monotonic() < end:
+        number = args.seed * 1_000_000 + tried
+        rng = random.Random(number)
+        name, model, pack = rng.choice(fresh)
+        tried += 1
+        found += not run(model, None, number, name, args.folder, damage_pack(rng, pack))
+    counts["packed weights"] = (tried, found)
+    end, tried, found = time.monotonic() + args.seconds * 0.9, 0, 0
     while time.monotonic() < end:
         number = args.seed * 1_000_000 + tried
         rng = random.Random(number)

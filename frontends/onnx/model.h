@@ -57,6 +57,7 @@ class MappedFile;
 
 struct Model {
   Graph graph;
+  std::vector<int> initializers;                     // slots of constants that the file has
   // Initializers that are inputs too: a call may give others. Their slots are those of `unfolded`, the graph as the file
   // has it, which is kept only where there are some.
   std::vector<Port> defaults;

@@ -127,8 +127,8 @@ class Beside {
       at += uint64_t(n);
     }
   }
-  void finish() {
-    if (::fsync(fd_) != 0) fail("write");
+  void finish(uint64_t bytes) {
+    if (::ftruncate(fd_, off_t(bytes)) != 0 || ::fsync(fd_) != 0) fail("write");
     if (::rename(name_.c_str(), path_.c_str()) != 0) fail("rename");
     renamed_ = true;
   }
@@ -156,16 +156,16 @@ Hash128 ModelIdentity::content() const {
   return *(content_ = h);
 }
 
-std::optional<Hash128> ModelIdentity::stamp() const {
-  if (files_.empty()) return std::nullopt;
+std::optional<Hash128> ModelIdentity::stamp(bool settled) const {
+  if (settled && files_.empty()) return std::nullopt;
   Hash128 h = other_;
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   for (const auto& file : files_) {
     const std::optional<FileStamp> s = file->stamp();
     // A change within the clock's grain of another has its time: what is that young may yet change unseen.
-    constexpr int64_t settled = 2;
-    if (!s || now.tv_sec - std::max(s->modified_seconds, s->changed_seconds) < settled) return std::nullopt;
+    constexpr int64_t old = 2;
+    if (!s || (settled && now.tv_sec - std::max(s->modified_seconds, s->changed_seconds) < old)) return std::nullopt;
     h = content_hash(bytes_of(*s), h);
   }
   return h;
@@ -180,8 +180,8 @@ struct Prepacked::Content {
 };
 
 Prepacked::Prepacked(std::filesystem::path path, bool read_only, ModelIdentity model, std::string options, Log log)
-    : path_(std::move(path)), read_only_(read_only), model_(std::move(model)), stamp_(model_.stamp()), options_(std::move(options)),
-      log_(std::move(log)) {
+    : path_(std::move(path)), read_only_(read_only), model_(std::move(model)), stamp_(model_.stamp()),
+      opened_(model_.stamp(false)), options_(std::move(options)), log_(std::move(log)) {
   std::error_code error;
   if (!read_only_ && std::filesystem::status(path_, error).type() == std::filesystem::file_type::not_found) return;
   const auto file = std::make_shared<MappedFile>(path_);
@@ -286,9 +286,9 @@ void Prepacked::restamp() {
 
 // ---- while plans are made ----------------------------------------------------------------------------
 
-void Prepacked::add_root(uint64_t storage, int slot, const Tensor& constant) {
+void Prepacked::add_root(const Tensor& constant, const std::string& name) {
   // With its place in the storage: folding under another memory limit may leave it elsewhere.
-  roots_.try_emplace(storage, fmt::format("{} {} {} at {} of {}", slot, to_string(constant.type()), to_string(constant.strides()),
+  roots_.try_emplace(constant.storage()->id(), fmt::format("{} {} {} at {} of {}", name, to_string(constant.type()), to_string(constant.strides()),
                                           constant.offset(), constant.storage()->bytes()));
 }
 
@@ -344,7 +344,7 @@ void Prepacked::update(const ConstantCache& cache, const std::set<uint64_t>& use
     }
     entries.emplace(*key, std::move(e));
   });
-  if (!fresh) return;
+  if (!fresh && (file_ || wrote_)) return;
   if (read_only_) {
     for (const auto& [key, e] : entries) stored_.insert(key);   // told once
     return say(1, "prepacked weights: {} bytes were packed that '{}' lacks", fresh, path_.string());
@@ -378,6 +378,9 @@ void Prepacked::write(const std::map<Hash128, Entry>& given) {
   h.n_entries = entries.size();
   if (h.n_entries > most_entries) fail<IoError>("onnx", "too many packed weights: expected at most {}, got {}", most_entries, h.n_entries);
   h.model = model_.content();
+  // What was packed may be of the content before: such a file would be believed.
+  if (model_.stamp(false) != opened_)
+    fail<IoError>("onnx", "model changed while a session reads it: expected its files as they were, got others");
   set_text(h.made_by, made_by());
   set_text(h.processor, processor());
   const auto aligned = [](uint64_t x, uint64_t to) { return (x + to - 1) / to * to; };
@@ -413,8 +416,9 @@ void Prepacked::write(const std::map<Hash128, Entry>& given) {
     s.check = hash_of(s);
   }
   file.write(bytes_of(s), stamp_at);
-  file.finish();
+  file.finish(end);
   stored_ = std::move(stored);
+  wrote_ = true;
   say(1, "prepacked weights: wrote {} to '{}', {} bytes", stored_.size(), path_.string(), end);
 }
 

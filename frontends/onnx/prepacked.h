@@ -6,7 +6,7 @@
 //   8192  table of entries, hashed by the header
 //   ...   data, each entry's at a multiple of 64 bytes
 //
-// What is known by a hash only: the model (its files, sizes given to dimensions, given initializers) and, per entry, which
+// What is known by a hash only: the model (its files, given initializers) and, per entry, which
 // constant of the model was packed, how, and under which numeric options. Files are made beside their place, synchronised
 // and renamed, so that readers see a whole one or none.
 #pragma once
@@ -30,8 +30,9 @@ class ModelIdentity {
   // `other`: what else belongs to the model.
   ModelIdentity(std::vector<std::shared_ptr<const MappedFile>> files, Hash128 other) : files_(std::move(files)), other_(other) {}
   Hash128 content() const;
-  // Device, inode, size and times of the files now; nothing where it says nothing (no files, or changed just now).
-  std::optional<Hash128> stamp() const;
+  // Device, inode, size and times of the files now. `settled`: nothing where these say nothing of the content (no files, or
+  // changed just now).
+  std::optional<Hash128> stamp(bool settled = true) const;
 
  private:
   std::vector<std::shared_ptr<const MappedFile>> files_;
@@ -47,13 +48,13 @@ class Prepacked {
   // `options`: numeric options, which packed weights of other sessions in the same file may have been made under.
   Prepacked(std::filesystem::path path, bool read_only, ModelIdentity model, std::string options, Log log);
 
-  // The model's constants, whose packed forms are kept; by position in the folded graph.
-  void add_root(uint64_t storage, int slot, const Tensor& constant);
+  // A constant of the model, whose packed forms are kept, by a name that means the same values in every process.
+  void add_root(const Tensor& constant, const std::string& name);
   // For ConstantCache::kept. ValueError where the file has another type than `make` gives, or bytes of another checksum: a
   // call is about to read them all. Not of what is kept as it is, such as tables that a call reads a few rows of.
   static constexpr std::string_view as_is = "as it is";
   Tensor find(uint64_t storage, const std::string& way, const std::function<Tensor()>& make) const;
-  // Writes the file anew if a plan reads packed weights (`used`: its storages) that the file lacks.
+  // Writes the file anew if a plan reads packed weights (`used`: its storages) that the file lacks, or there is none.
   void update(const ConstantCache& cache, const std::set<uint64_t>& used);
   // What tensors are mapped from; null for none.
   const std::shared_ptr<MappedFile>& file() const { return file_; }
@@ -79,9 +80,9 @@ class Prepacked {
   std::optional<Hash128> key_of(uint64_t storage, const std::string& way) const;
 
   std::filesystem::path path_;
-  bool read_only_, gave_up_ = false;
+  bool read_only_, wrote_ = false, gave_up_ = false;
   ModelIdentity model_;
-  std::optional<Hash128> stamp_;               // of the model when the session was made
+  std::optional<Hash128> stamp_, opened_;      // of the model when the session was made: settled, as it was
   std::string options_;
   Log log_;
   std::shared_ptr<MappedFile> file_;

@@ -497,6 +497,7 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
     m.default_slots = std::move(importer.default_slots);
     m.unfolded = std::make_shared<const Graph>(m.graph);
   }
+  for (const auto& [slot, value] : m.graph.constants) m.initializers.push_back(slot);
   if (fold) fold_constants(m.graph, fold_bytes(m, memory_limit));
   return m;
 }

@@ -90,7 +90,7 @@ struct Session::State {
   void keep_weights();
   void open_prepacked(Hash128 beside_files);
   void map_as_is(suan::Graph& g);
-  void update_prepacked(const Plan& plan);
+  void update_prepacked(const Planned& planned);
   void drop(Storage& weight);
 
   DecidingInputs deciding;                                // chosen under `planning`
@@ -262,10 +262,6 @@ void Session::State::drop(Storage& weight) {
 Hash128 hash_of_given(std::string_view bytes, const SessionOptions& options) {
   const auto of_text = [](const std::string& s, Hash128 h) { return content_hash(s, h); };
   Hash128 h = content_hash_parallel(bytes);
-  for (const auto* sizes : {&options.sizes, &options.sizes_by_denotation}) {
-    for (const auto& [name, size] : *sizes) h = of_text(fmt::format("{}={}", name, size), h);
-    h = of_text("", h);
-  }
   for (const auto& [name, t] : options.initializers) {
     const Tensor whole = Eval::eagerly([&] { return ops::contiguous(t); });
     h = of_text(fmt::format("{} {}", name, to_string(t.type())), h);
@@ -278,8 +274,14 @@ Hash128 hash_of_given(std::string_view bytes, const SessionOptions& options) {
 void Session::State::open_prepacked(Hash128 beside_files) {
   prepacked = std::make_unique<Prepacked>(options.prepacked, options.prepacked_read_only, ModelIdentity(model.files, beside_files),
                                           fmt::format("exact={} bf16={}", options.exact, options.bf16), options.log);
+  std::string sizes;   // what is folded may follow from them
+  for (const auto* given : {&options.sizes, &options.sizes_by_denotation}) {
+    for (const auto& [name, size] : *given) sizes += fmt::format(" {}:{}={}", name.size(), name, size);
+    sizes += ';';
+  }
+  const std::set<int> initializers(model.initializers.begin(), model.initializers.end());
   for (const auto& [slot, v] : model.graph.constants)
-    if (v.is_tensor()) prepacked->add_root(v.tensor().storage()->id(), slot, v.tensor());
+    if (v.is_tensor()) prepacked->add_root(v.tensor(), fmt::format("{}{}", slot, initializers.count(slot) ? "" : sizes));
   if (prepacked->file()) files.push_back(prepacked->file());
   constants.kept = [this](uint64_t storage, const std::string& way, const std::function<Tensor()>& make) {
     return prepacked->find(storage, way, make);
@@ -299,9 +301,10 @@ void Session::State::map_as_is(suan::Graph& g) {
       t = constants.find(t, std::string(Prepacked::as_is), [t = t] { return apply(op("copy"), {t}); });
 }
 
-void Session::State::update_prepacked(const Plan& plan) {
+void Session::State::update_prepacked(const Planned& planned) {
   std::set<uint64_t> used;
-  for (const auto& [v, t] : plan.graph().constants) used.insert(t.storage()->id());
+  if (planned.pool)
+    for (const auto& [v, t] : planned.pool->plan().graph().constants) used.insert(t.storage()->id());
   prepacked->update(constants, used);
 }
 
@@ -501,7 +504,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
     }
   }
   if (made->pool && translated > translations) let_go_unused(made->pool->plan());
-  if (made->pool && prepacked) update_prepacked(made->pool->plan());
+  if (prepacked) update_prepacked(*made);
   no_cache.reset();
   if (packed_bytes > much) trim_memory();
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();

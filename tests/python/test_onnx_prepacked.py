@@ -116,6 +116,24 @@ def test_numeric_options_share_a_file(model, tmp_path):
         assert out == call(model, **options)[0] and not said(log, "lacks")
 
 
+def test_given_sizes_share_a_file(model, tmp_path):
+    pack = tmp_path / "w.pack"
+    call(model, prepacked=pack)
+    before = pack.read_bytes()
+    out, log = call(model, prepacked=pack, sizes={"n": 2, "h": 12})
+    assert out == call(model)[0] and not warned(log) and not said(log, "wrote") and pack.read_bytes() == before
+
+
+def test_a_model_without_weights_has_a_file_too(tmp_path):
+    """So that sessions that only read need not know which models pack something."""
+    model, pack = CORPUS / "old_opset.onnx", tmp_path / "w.pack"
+    session = suan.onnx.load(model, prepacked=pack)
+    inputs = [np.ones([2 if not isinstance(d, int) else d for d in p.shape], "f4") for p in session.inputs]
+    session(*inputs)
+    suan.onnx.load(model, prepacked=pack, prepacked_read_only=True)(*inputs)
+    assert File(pack.read_bytes()).records == []
+
+
 def test_other_shapes_add_what_they_pack(model, tmp_path):
     pack = tmp_path / "w.pack"
     large = np.concatenate([IMAGE] * 3, axis=2)[:, :, :, :9]
@@ -217,7 +235,18 @@ def test_external_data_and_given_initializers_belong_to_the_model(model, tmp_pat
     assert out == call(model, initializers=given)[0] != first
     assert not warned(call(model, prepacked=tmp_path / "g.pack", initializers=given)[1])
     assert warned(call(model, prepacked=tmp_path / "g.pack")[1])
-    assert warned(call(model, prepacked=tmp_path / "g.pack", sizes={"n": 2})[1])
+
+
+def test_a_model_written_to_while_a_session_reads_it(model, tmp_path):
+    """What is packed may be of the content before or after: nothing is written."""
+    pack = tmp_path / "w.pack"
+    log = []
+    session = suan.onnx.load(model, prepacked=pack, log=lambda *a: log.append(a))
+    with open(model, "r+b") as f:
+        f.write(another_weight().SerializeToString())
+    os.utime(model, (1, 1))
+    session.run({"x": IMAGE, "ids": TOKENS})
+    assert len(warned(log)) == 1 and "changed while a session reads it" in warned(log)[0] and not pack.exists()
 
 
 @pytest.mark.parametrize("field, value, text", [
@@ -409,7 +438,7 @@ def mapped(path):
             inside = line.rstrip().endswith(str(path))
         elif inside and line.startswith("Rss:"):
             resident += int(line.split()[1]) * 1024
-        elif inside and line.startswith(("Private_Dirty:", "Anonymous:")):
+        elif inside and line.startswith("Anonymous:"):
             private += int(line.split()[1]) * 1024
     return resident, private
 
