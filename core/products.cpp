@@ -118,7 +118,7 @@ class Convolutions {
                dilation = or_filled(n.attrs.dims(3), dims, 1);
     Dims taps, low, high, first;   // of a phase: taps, padding on both sides, what is cut off its result
     Shape positions;
-    int64_t steps = 1;
+    int64_t steps = 1, made_taps = 1, all_taps = 1;
     for (int d = 0; d < dims; ++d) {
       const int64_t s = stride[d], kernel = w.dim(2 + d), begin = pad[d] / s, end = (pad[d] + y[2 + d] - 1) / s;
       taps.push_back((kernel + s - 1) / s);
@@ -126,9 +126,13 @@ class Convolutions {
       high.push_back(end - (x[2 + d] - 1));
       first.push_back(pad[d] - begin * s);
       positions.push_back(end - begin + 1);
-      steps *= s;
+      steps *= s, made_taps *= s * taps[d], all_taps *= kernel;
       if (dilation[d] != 1 || low[d] < 0 || high[d] < 0 || high[d] >= taps[d]) return false;
     }
+    // Windows that touch without overlapping, and those that would be filled with zeros, are faster as they are, but for
+    // a few channels.
+    constexpr int64_t few = 8;
+    if (steps > 1 && to >= few && (made_taps == steps || 2 * made_taps > 3 * all_taps)) return false;
     // [from, to, kernel...] as [to × phases, from, taps...], the window turned around; taps beyond the kernel are zero.
     const Tensor filters = cache_.find(w, fmt::format("phases of {}", to_string(stride)), [&] {
       Shape shape{to * steps, from};
