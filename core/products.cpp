@@ -104,6 +104,25 @@ class Convolutions {
     return true;
   }
 
+  // A transposed convolution of one pixel: the window times what the pixel holds.
+  bool one_pixel(const Node& n, const Tensor& w, const Shape& x, const Shape& y, const Dims& pad, const Dims& dilation) {
+    const int dims = x.size() - 2;
+    int64_t out = w.dim(1);
+    for (int d = 0; d < dims; ++d) {
+      if (x[2 + d] != 1 || dilation[d] != 1 || pad[d] + y[2 + d] > w.dim(2 + d)) return false;
+      out *= y[2 + d];
+    }
+    const Tensor rows = cache_.find(w, fmt::format("rows of the window from {} {}", to_string(pad), to_string(y)), [&] {
+      Tensor t = w;
+      for (int d = 0; d < dims; ++d) t = apply(op("slice"), {t}, {int64_t(2 + d), pad[d], pad[d] + y[2 + d], int64_t(1)});
+      t = apply(op("reshape"), {t.is_contiguous() ? t : apply(op("copy"), {t})}, {Shape{w.dim(0), out}});
+      return apply(op("copy"), {apply(op("transpose"), {t}, {int64_t(0), int64_t(1)})});
+    });
+    const ValueId pixel = add("reshape", {b_[n.in[0]]}, {Shape{x[0], x[1]}}, n.source);
+    b_.replace(n.out[0], add("reshape", {add("linear", {pixel, b_.to.add_constant(rows)}, {}, n.source)}, {y}, n.source));
+    return true;
+  }
+
   // A transposed convolution of stride s: its results at positions s apart are a convolution with every s-th tap, so all
   // are the channels of one convolution, laid side by side afterwards.
   bool phases(const Node& n) {
@@ -116,6 +135,7 @@ class Convolutions {
     const int64_t from = w.dim(0), to = w.dim(1);
     const Dims stride = or_filled(n.attrs.dims(1), dims, 1), pad = or_filled(n.attrs.dims(2), 2 * dims, 0),
                dilation = or_filled(n.attrs.dims(3), dims, 1);
+    if (one_pixel(n, w, x, y, pad, dilation)) return true;
     Dims taps, low, high, first;   // of a phase: taps, padding on both sides, what is cut off its result
     Shape positions;
     int64_t steps = 1, made_taps = 1, all_taps = 1;
