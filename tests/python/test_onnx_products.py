@@ -46,6 +46,7 @@ def compared(data, x):
     ((3, 20, 7), (5,), {"strides": [4]}),                      # what no window reaches
     ((1, 6, 3, 3), (3, 3), {"strides": [3, 3], "pads": [1, 1, 0, 0]}),
     ((1, 6, 2, 3, 2), (2, 3, 2), {}),
+    ((2, 24, 1, 1), (1, 1), {}),                               # as squeeze and excitation has them
 ])
 def test_a_convolution_of_one_position_is_a_product(shape, kernel, attrs):
     weights = {"w": drawn(32, shape[1], *kernel, seed=1), "b": drawn(32, seed=2)}
@@ -141,6 +142,17 @@ def test_max_pool_without_places_gives_the_same_values(kernel, attrs):
     alone, _ = ran(suan.onnx.Session(model([("MaxPool", ["x"], ["y"], attrs)], x.shape, {})), {"x": x})
     placed, _ = ran(suan.onnx.Session(model([("MaxPool", ["x"], ["y", "z"], attrs)], x.shape, {}, ("y", "z"))), {"x": x})
     assert np.array_equal(alone[0].view("u4"), placed[0].view("u4"))
+
+
+def test_convolutions_of_halves():
+    x = drawn(2, 24, 9, 8).astype("f2")
+    weights = {"w": drawn(40, 24, 3, 3, seed=1).astype("f2") / 16, "b": drawn(40, seed=2).astype("f2")}
+    data = model([("Cast", ["x"], ["h"], {"to": T.FLOAT16}), ("Conv", ["h", "w", "b"], ["c"], {"pads": [1] * 4}), ("Cast", ["c"], ["y"], {"to": T.FLOAT})],
+                 x.shape, weights)
+    got, ops = ran(suan.onnx.Session(data), {"x": x.astype("f4")})
+    want, _ = ran(suan.onnx.Session(data, exact=True), {"x": x.astype("f4")})
+    np.testing.assert_allclose(got[0], want[0], rtol=2e-3, atol=1e-3)
+    assert "conv" not in ops, ops
 
 
 def test_open_sizes():
