@@ -166,3 +166,17 @@ def test_open_sizes():
         x = drawn(n, 1, 320, seed=n)
         a, b = session.run({"x": x})[0].numpy(), exact.run({"x": x})[0].numpy()
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+
+
+def test_hard_swish_leaves_the_registers_with_the_sums():
+    """The same bits as the formula on the convolution's own result."""
+    x, weights = 4 * drawn(1, 8, 9, 7), {"w": drawn(40, 8, 3, 3, seed=1), "b": drawn(40, seed=2)}
+    x[0, 0, 0, 0] = np.nan
+    conv = ("Conv", ["x", "w", "b"], ["c"], {"pads": [1] * 4})
+    plain, _ = ran(suan.onnx.Session(model([conv], x.shape, weights, ("c",)), exact=True), {"x": x})
+    nodes = [conv, ("HardSwish", ["c"], ["y"])]
+    got, ops = ran(suan.onnx.Session(model(nodes, x.shape, weights), exact=True), {"x": x})
+    c = plain[0]
+    want = c * np.clip(c * np.float32(1 / 6) + np.float32(0.5), np.float32(0), np.float32(1))
+    assert np.array_equal(got[0], want, equal_nan=True) and np.isnan(got[0]).any()
+    assert ops.count("fused_epilogue") == 1 and "fused_elementwise" not in ops
