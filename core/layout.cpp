@@ -1,6 +1,7 @@
 // Convolutions with constant weights move to blocks of 16 channels, [batch, blocks, height, width, 16], together
 // with what lies between them: element-wise nodes, poolings, concatenations of channels. A blocked value is an
-// ordinary tensor of five dimensions, so no kernel but the convolution's knows of it. Every bit stays: the
+// ordinary tensor of five dimensions, so no kernel but the convolution's knows of it. One spatial dimension is a height
+// of 1. Every bit stays: the
 // blocked kernel adds in conv's order. Channels that do not fill the last block leave lanes that nobody reads.
 // Where bits may change, 3×3 convolutions of stride 1 take Winograd's way, with weights transformed here.
 // With `pairs`, where the processor has them, convolutions are made for bfloat16 (conv_pairs), and what lies between
@@ -42,6 +43,22 @@ class Layouts {
   bool is_blocked(ValueId v) const { return v != no_value && blocked_.count(v); }
   bool is_constant(ValueId v) const { return v != no_value && g_.constants.count(v); }
   static int64_t blocks(int64_t channels) { return (channels + lanes - 1) / lanes; }
+  // As an image: [..., size] as [..., 1, size], for values of three dimensions.
+  static Shape with_height(Shape s, int rank) {
+    if (rank == 3 && s.size() >= 2) s.insert(s.size() - 1, 1);
+    return s;
+  }
+  Shape image(ValueId v) const { return with_height(type(v).shape, type(v).shape.size()); }
+  static bool has_images(const Shape& s) { return s.size() == 3 || s.size() == 4; }
+  static Dims two_of(const Dims& d) { return d.size() == 1 ? Dims{1, d[0]} : d; }
+  static Dims padded_height(const Dims& d) { return d.size() == 2 ? Dims{0, d[0], 0, d[1]} : d; }
+  // Of a convolution: strides, padding and dilation of two dimensions.
+  struct Window {
+    Dims strides, padding, dilation;
+    explicit Window(const Attrs& a)
+        : strides(two_of(a.dims(0))), padding(padded_height(a.dims(1))), dilation(two_of(a.dims(2))) {}
+  };
+
   static Shape blocked_shape(const Shape& s) { return {s[0], blocks(s[1]), s[2], s[3], lanes}; }
 
   ValueId append(const OpDef& op, std::vector<ValueId> in, const Attrs& attrs, SourceMark source = {}) {
@@ -69,12 +86,13 @@ class Layouts {
   ValueId plain(ValueId v) {
     if (v == no_value || b_[v] != no_value) return b_[v];
     static const OpDef &reshape = op("reshape"), &permute = op("permute"), &copy = op("copy"), &slice = op("slice");
-    const Shape& s = type(v).shape;
+    const Shape s = image(v);
     ValueId x = blocked_.at(v);
     const int64_t padded = blocks(s[1]) * lanes;
     if (s[2] * s[3] != 1) x = append(copy, {append(permute, {x}, {Dims{0, 1, 4, 2, 3}})}, {});
     x = append(reshape, {x}, {Shape{s[0], padded, s[2], s[3]}});
     if (padded != s[1]) x = append(copy, {append(slice, {x}, {int64_t(1), int64_t(0), s[1], int64_t(1)})}, {});
+    if (type(v).shape.size() == 3) x = append(reshape, {x}, {type(v).shape});
     x = cast(x, type(v).dtype);
     b_.replace(v, x);
     return x;
@@ -87,9 +105,10 @@ class Layouts {
     const DType dtype = as_bf16 ? DType::bf16 : type(v).dtype;
     if (auto it = blocked_.find(v); it != blocked_.end()) return cast(it->second, dtype);
     static const OpDef &reshape = op("reshape"), &permute = op("permute"), &copy = op("copy"), &pad = op("pad_constant");
-    const Shape& s = type(v).shape;
+    const Shape s = image(v);
     ValueId x = cast(plain(v), dtype);
     const int64_t padded = blocks(s[1]) * lanes;
+    if (type(v).shape.size() == 3 && padded != s[1]) x = append(reshape, {x}, {s});
     if (padded != s[1]) x = append(pad, {x}, {std::vector<int64_t>{0, 0, 0, 0, 0, padded - s[1]}});
     if (s[2] * s[3] == 1) {
       x = append(reshape, {x}, {blocked_shape(s)});
@@ -126,9 +145,10 @@ class Layouts {
   Tensor packed_pairs(ValueId v) {
     const Tensor& w = g_.constants.at(v);
     return cache_.find(w, "pairs", [w] {
-      const int64_t out = w.dim(0), in = w.dim(1), taps = w.dim(2) * w.dim(3), n = blocks(out);
+      const int64_t out = w.dim(0), in = w.dim(1), taps = w.numel() / (out * in), n = blocks(out);
       const int64_t two = in == 1 ? 1 : 2, even = (in + two - 1) / two * two;
       Tensor x = apply(op("cast"), {w}, {DType::bf16});
+      if (w.rank() == 3) x = apply(op("reshape"), {x}, {Shape{out, in, 1, taps}});
       if (n * lanes != out || even != in)
         x = apply(op("pad_constant"), {x, Tensor()}, {std::vector<int64_t>{0, 0, 0, 0, 0, even - in, 0, n * lanes - out}});
       x = apply(op("reshape"), {x}, {Shape{n, lanes, even / two, two, taps}});
@@ -150,25 +170,27 @@ class Layouts {
   // As conv_pairs, if the processor is fast at it. An input without its neighbour would meet a lane that is none.
   bool in_pairs(const Node& n, bool as_is, bool depthwise, int64_t groups) {
     static const OpDef& conv_pairs = op("conv_pairs");
-    const TensorType &x = type(n.in[0]), &w = type(n.in[1]), &y = type(n.out[0]);
-    const int64_t per = w.shape[1];
+    const Shape x = image(n.in[0]), w = image(n.in[1]), y = image(n.out[0]);
+    const Window window(n.attrs);
+    const Device device = type(n.in[0]).device;
+    const int64_t per = w[1];
     if (!pairs_ || (!as_is && !depthwise && per % 2)) return false;
     if (per == 1 && !depthwise) return false;   // its weights would look like a depthwise window's
-    const Attrs attrs{Dims{w.shape[2], w.shape[3]}, n.attrs[0], n.attrs[1], n.attrs[2], groups};
+    const Attrs attrs{Dims{w[2], w[3]}, window.strides, window.padding, window.dilation, groups};
     const Tensor weight = packed_pairs(n.in[1]);
-    std::vector<TensorType> in{{DType::bf16, as_is ? x.shape : blocked_shape(x.shape), x.device}, weight.type()};
+    std::vector<TensorType> in{{DType::bf16, as_is ? x : blocked_shape(x), device}, weight.type()};
     const bool biased = n.in.size() > 2 && n.in[2] != no_value;
     const ValueId bias = biased ? packed(n.in[2]) : no_value;
     if (biased) in.push_back(b_.to.values[size_t(bias)].type);
-    const TensorType out{DType::bf16, blocked_shape(y.shape), y.device};
+    const TensorType out{DType::bf16, blocked_shape(y), device};
     if (!kernel_takes(conv_pairs, attrs, in, {&out, 1})) return false;
-    if (const int tile = exact_ || as_is ? 0 : winograd_tile(w.shape, y.shape, n.attrs)) {
+    if (const int tile = exact_ || as_is ? 0 : winograd_tile(w, y, window, groups)) {
       std::vector<ValueId> from{blocked(n.in[0], true), b_.to.add_constant(transformed_pairs(n.in[1], tile))};
       if (biased) from.push_back(bias);
-      set(n.out[0], append(op("conv_winograd_pairs"), from, {n.attrs[1]}, n.source));
+      set(n.out[0], append(op("conv_winograd_pairs"), from, {window.padding}, n.source));
       return true;
     }
-    std::vector<ValueId> from{as_is ? cast(plain(n.in[0]), DType::bf16) : blocked(n.in[0], true), b_.to.add_constant(weight)};
+    std::vector<ValueId> from{as_is ? cast(as_image(n.in[0]), DType::bf16) : blocked(n.in[0], true), b_.to.add_constant(weight)};
     if (biased) from.push_back(bias);
     set(n.out[0], append(conv_pairs, from, attrs, n.source));
     return true;
@@ -215,12 +237,12 @@ class Layouts {
 
   // The side of Winograd's tiles for such weights and results, 0 for none. Four times the weights are read for tiles of
   // 4, 16/9 for tiles of 2: a small picture would wait for many.
-  int winograd_tile(const Shape& w, const Shape& y, const Attrs& attrs) {
+  int winograd_tile(const Shape& w, const Shape& y, const Window& window, int64_t groups) {
     const auto ones = [](const Dims& d) { return std::all_of(d.begin(), d.end(), [](int64_t v) { return v == 1; }); };
     constexpr int64_t few = 128 * 128, most = 512 * 512, small = 7, large = 20;
     const int64_t pairs = w[0] * w[1];
-    if (w[2] != 3 || w[3] != 3 || w[1] < lanes || w[0] < lanes || pairs > most || attrs.integer(3) != 1 ||
-        !ones(attrs.dims(0)) || !ones(attrs.dims(2)))
+    if (w[2] != 3 || w[3] != 3 || w[1] < lanes || w[0] < lanes || pairs > most || groups != 1 ||
+        !ones(window.strides) || !ones(window.dilation))
       return 0;
     if (pairs <= few) return 4;
     if (compared_) compared_->insert(compared_->end(), {{y[2], small}, {y[3], small}, {y[2], large}, {y[3], large}});
@@ -228,15 +250,21 @@ class Layouts {
     return y[2] < large && y[3] < large ? 2 : 4;
   }
 
+  ValueId as_image(ValueId v) {
+    const ValueId x = plain(v);
+    return type(v).shape.size() == 3 ? append(op("reshape"), {x}, {image(v)}) : x;
+  }
+
   bool convolution(const Node& n) {
     static const OpDef &conv = op("conv"), &conv_blocked = op("conv_blocked");
     if (n.op != &conv || !is_constant(n.in[1])) return false;
     const bool biased = n.in.size() > 2 && n.in[2] != no_value;
     if (biased && !is_constant(n.in[2])) return false;
-    const TensorType &x = type(n.in[0]), &w = type(n.in[1]), &y = type(n.out[0]);
-    if (x.dtype != DType::f32 || x.shape.size() != 4 || numel(y.shape) == 0) return false;
+    if (type(n.in[0]).dtype != DType::f32 || !has_images(type(n.in[0]).shape) || numel(type(n.out[0]).shape) == 0) return false;
+    const Shape w = image(n.in[1]), y = image(n.out[0]);
+    const Window window(n.attrs);
     int64_t groups = n.attrs.integer(3);
-    const int64_t out = w.shape[0], per = w.shape[1], taps = w.shape[2] * w.shape[3];
+    const int64_t out = w[0], per = w[1], taps = w[2] * w[3];
     constexpr int64_t most_taps = 64;
     if (taps > most_taps) return false;
     const bool depthwise = groups > 1 && per == 1 && out == groups;
@@ -246,16 +274,16 @@ class Layouts {
     const bool as_is = groups == 1 && !is_blocked(n.in[0]) && 5 * per < 3 * lanes;
     if (depthwise) groups = blocks(groups) * lanes;
     if (in_pairs(n, as_is, depthwise, groups)) return true;
-    if (const int tile = exact_ || as_is ? 0 : winograd_tile(w.shape, y.shape, n.attrs)) {
+    if (const int tile = exact_ || as_is ? 0 : winograd_tile(w, y, window, groups)) {
       std::vector<ValueId> in{blocked(n.in[0]), transformed(n.in[1], tile)};
       if (biased) in.push_back(packed(n.in[2]));
-      set(n.out[0], append(op("conv_winograd"), in, {n.attrs[1]}, n.source));
+      set(n.out[0], append(op("conv_winograd"), in, {window.padding}, n.source));
       return true;
     }
-    std::vector<ValueId> in{as_is ? plain(n.in[0]) : blocked(n.in[0]), packed(n.in[1])};
+    std::vector<ValueId> in{as_is ? as_image(n.in[0]) : blocked(n.in[0]), packed(n.in[1])};
     if (biased) in.push_back(packed(n.in[2]));
     set(n.out[0], append(conv_blocked, in,
-                         {Dims{w.shape[2], w.shape[3]}, n.attrs[0], n.attrs[1], n.attrs[2], groups}, n.source));
+                         {Dims{w[2], w[3]}, window.strides, window.padding, window.dilation, groups}, n.source));
     return true;
   }
 
@@ -264,10 +292,11 @@ class Layouts {
     static const OpDef &max_pool = op("max_pool"), &avg_pool = op("avg_pool");
     if ((n.op != &max_pool && n.op != &avg_pool) || !is_blocked(n.in[0])) return false;
     if (n.op == &max_pool && uses_[size_t(n.out[1])] > 0) return false;
-    const auto with = [](const Dims& d, int64_t last) {
+    const auto with = [](const Dims& given, int64_t last) {
+      const Dims d = two_of(given);
       return d.empty() ? d : Dims{d[0], d[1], last};
     };
-    const Dims& p = n.attrs.dims(2);
+    const Dims p = padded_height(n.attrs.dims(2));
     std::vector<Attr> attrs = n.attrs.values();
     attrs[0] = with(n.attrs.dims(0), 1);
     attrs[1] = with(n.attrs.dims(1), 1);
@@ -280,8 +309,9 @@ class Layouts {
   bool rows(const Node& n) {
     if (!(n.op->flags & op_elementwise) || n.out.size() != 1 || !mergeable(*n.op)) return false;
     if (std::none_of(n.in.begin(), n.in.end(), [&](ValueId v) { return is_blocked(v); })) return false;
-    const Shape& out = type(n.out[0]).shape;
-    if (out.size() != 4) return false;
+    if (!has_images(type(n.out[0]).shape)) return false;
+    const int rank = type(n.out[0]).shape.size();
+    const Shape out = image(n.out[0]);
     // Whole values, one for each channel (of an image), or one in all.
     const auto per_channel = [&](const Shape& s) {
       const int at = s.size() - 3;
@@ -289,7 +319,7 @@ class Layouts {
     };
     for (ValueId v : n.in) {
       if (v == no_value) continue;
-      const Shape& s = type(v).shape;
+      const Shape s = with_height(type(v).shape, rank);
       if (s == out || numel(s) == 1) continue;
       if (!per_channel(s) || (!is_blocked(v) && out[1] % lanes)) return false;
     }
@@ -300,7 +330,7 @@ class Layouts {
     std::vector<ValueId> in;
     for (ValueId v : n.in) {
       if (v == no_value) { in.push_back(v); continue; }
-      const Shape& s = type(v).shape;
+      const Shape s = with_height(type(v).shape, rank);
       if (s == out || is_blocked(v)) in.push_back(blocked(v, as_bf16));
       else if (numel(s) == 1) in.push_back(given(v));
       else in.push_back(append(op("reshape"), {given(v)}, {Shape{s.size() == 4 ? s[0] : 1, out[1] / lanes, 1, 1, lanes}}));
@@ -313,7 +343,7 @@ class Layouts {
     static const OpDef& cat = op("cat");
     if (n.op != &cat) return false;
     const int rank = type(n.out[0]).shape.size();
-    if (rank != 4 || normalize_axis("cat", n.attrs.integer(0), rank) != 1) return false;
+    if (!has_images(type(n.out[0]).shape) || normalize_axis("cat", n.attrs.integer(0), rank) != 1) return false;
     for (ValueId v : n.in)
       if (!is_blocked(v) || type(v).shape[1] % lanes) return false;
     const bool as_bf16 = std::all_of(n.in.begin(), n.in.end(), [&](ValueId v) { return narrow(v); });

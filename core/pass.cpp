@@ -114,12 +114,27 @@ bool fold_permutes(Rebuild& b, const Node& n, const TensorType& to) {
   return true;
 }
 
+// index by one constant place is a slice, which is a view: a step of an unrolled net, the last state of a sequence.
+bool fold_index(Rebuild& b, const Node& n, const Shape& from) {
+  static const OpDef &index = op("index"), &slice = op("slice");
+  if (n.op != &index || n.in.size() != 2 || n.attrs.dims(0).size() != 1) return false;
+  const auto c = b.to.constants.find(b[n.in[1]]);
+  if (c == b.to.constants.end() || c->second.dtype() != DType::i64 || c->second.rank() != 1 || c->second.numel() != 1) return false;
+  const int axis = normalize_axis("index", n.attrs.dims(0)[0], from.size());
+  const int64_t given = *c->second.data<int64_t>(), at = given < 0 ? given + from[axis] : given;
+  if (at < 0 || at >= from[axis]) return false;   // the kernel's error
+  const int k = b.to.append(slice, {b[n.in[0]]}, {int64_t(axis), at, at + 1, int64_t(1)}, n.source);
+  b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
+  return true;
+}
+
 bool fold_view(Rebuild& b, const Graph& g, const Node& n) {
   static const OpDef &reshape = op("reshape"), &permute = op("permute"), &expand = op("expand"),
                      &cast = op("cast");
   const OpDef& def = *n.op;
   if (n.in.empty() || n.in[0] == no_value || n.out.size() != 1) return false;
   const TensorType &from = g.values[size_t(n.in[0])].type, &to = g.values[size_t(n.out[0])].type;
+  if (fold_index(b, n, from.shape)) return true;
   auto forward = [&] { b.replace(n.out[0], b[n.in[0]]); return true; };
   if ((&def == &reshape || &def == &expand || &def == &cast) && from == to) return forward();
   if (&def == &permute) {

@@ -2,6 +2,7 @@
 // another order, so this is a numeric option.
 //  - A convolution whose result is one position multiplies whole images: linear, with the window's part that meets them.
 //  - A transposed convolution is a plain one of more channels, whose results are laid side by side.
+//  - A convolution of halves is one of float32, rounded at its end.
 //  - Long windows of one channel (a Fourier transform or filter bank as a convolution) are rows of a product.
 //  - A net that was unrolled over time multiplies each step's input by one weight, a row at a time. Where these inputs
 //    do not wait for one another, their rows are joined and the weight is read once.
@@ -45,7 +46,21 @@ class Convolutions {
     const auto w = g_.constants.find(n.in[1]);
     const TensorType &x = type(n.in[0]), &y = type(n.out[0]);
     if (w == g_.constants.end() || !is_floating(y.dtype) || numel(x.shape) == 0 || numel(y.shape) == 0) return false;
-    return one_position(n, w->second, x.shape, y.shape) || long_windows(n, w->second, x.shape, y.shape);
+    return one_position(n, w->second, x.shape, y.shape) || long_windows(n, w->second, x.shape, y.shape) || widened(n, w->second);
+  }
+
+  // Sums of halves are float32 anyway: as a float32 convolution it gets that one's blocks of channels.
+  bool widened(const Node& n, const Tensor& w) {
+    const TensorType& x = type(n.in[0]);
+    const bool biased = n.in.size() > 2 && n.in[2] != no_value;
+    if (x.dtype != DType::f16 || !x.device.is_cpu() || x.shape.size() > 4 || (biased && !g_.constants.count(n.in[2]))) return false;
+    const auto wide = [&](const Tensor& t) {
+      return b_.to.add_constant(cache_.find(t, "f32", [t] { return apply(op("cast"), {t}, {DType::f32}); }));
+    };
+    std::vector<ValueId> in{add("cast", {b_[n.in[0]]}, {DType::f32}, n.source), wide(w)};
+    if (biased) in.push_back(wide(g_.constants.at(n.in[2])));
+    b_.replace(n.out[0], add("cast", {add("conv", std::move(in), n.attrs, n.source)}, {x.dtype}, n.source));
+    return true;
   }
 
   // x times rows of the weight, with the convolution's bias.
@@ -59,16 +74,15 @@ class Convolutions {
     const int dims = x.size() - 2;
     const Dims pad = or_filled(n.attrs.dims(1), 2 * dims, 0), dilation = or_filled(n.attrs.dims(2), dims, 1);
     Dims first, count;   // the taps that meet the image, along each dimension
-    int64_t taps = 1, all = 1, inside = 1;
+    int64_t taps = 1, inside = 1;
     for (int d = 0; d < dims; ++d) {
       const int64_t size = x[2 + d], kernel = w.dim(2 + d);
       if (y[2 + d] != 1 || (dilation[d] != 1 && kernel != 1)) return false;
       first.push_back(pad[d]);
       count.push_back(std::min(kernel - pad[d], size));
       if (count[d] < 1) return false;
-      taps *= count[d], all *= kernel, inside *= size;
+      taps *= count[d], inside *= size;
     }
-    if (all == 1) return false;   // of one tap: blocks of channels do as well
     const int64_t out = w.dim(0), k = w.dim(1) * taps;
     std::string what = "rows of taps";
     for (int d = 0; d < dims; ++d) what += fmt::format(" {}+{}", first[d], count[d]);
@@ -104,6 +118,25 @@ class Convolutions {
     return true;
   }
 
+  // A transposed convolution of one pixel: the window times what the pixel holds.
+  bool one_pixel(const Node& n, const Tensor& w, const Shape& x, const Shape& y, const Dims& pad, const Dims& dilation) {
+    const int dims = x.size() - 2;
+    int64_t out = w.dim(1);
+    for (int d = 0; d < dims; ++d) {
+      if (x[2 + d] != 1 || dilation[d] != 1 || pad[d] + y[2 + d] > w.dim(2 + d)) return false;
+      out *= y[2 + d];
+    }
+    const Tensor rows = cache_.find(w, fmt::format("rows of the window from {} {}", to_string(pad), to_string(y)), [w, pad, y, dims, out] {
+      Tensor t = w;
+      for (int d = 0; d < dims; ++d) t = apply(op("slice"), {t}, {int64_t(2 + d), pad[d], pad[d] + y[2 + d], int64_t(1)});
+      t = apply(op("reshape"), {t.is_contiguous() ? t : apply(op("copy"), {t})}, {Shape{w.dim(0), out}});
+      return apply(op("copy"), {apply(op("transpose"), {t}, {int64_t(0), int64_t(1)})});
+    });
+    const ValueId pixel = add("reshape", {b_[n.in[0]]}, {Shape{x[0], x[1]}}, n.source);
+    b_.replace(n.out[0], add("reshape", {add("linear", {pixel, b_.to.add_constant(rows)}, {}, n.source)}, {y}, n.source));
+    return true;
+  }
+
   // A transposed convolution of stride s: its results at positions s apart are a convolution with every s-th tap, so all
   // are the channels of one convolution, laid side by side afterwards.
   bool phases(const Node& n) {
@@ -116,9 +149,10 @@ class Convolutions {
     const int64_t from = w.dim(0), to = w.dim(1);
     const Dims stride = or_filled(n.attrs.dims(1), dims, 1), pad = or_filled(n.attrs.dims(2), 2 * dims, 0),
                dilation = or_filled(n.attrs.dims(3), dims, 1);
+    if (one_pixel(n, w, x, y, pad, dilation)) return true;
     Dims taps, low, high, first;   // of a phase: taps, padding on both sides, what is cut off its result
     Shape positions;
-    int64_t steps = 1;
+    int64_t steps = 1, made_taps = 1, all_taps = 1;
     for (int d = 0; d < dims; ++d) {
       const int64_t s = stride[d], kernel = w.dim(2 + d), begin = pad[d] / s, end = (pad[d] + y[2 + d] - 1) / s;
       taps.push_back((kernel + s - 1) / s);
@@ -126,9 +160,13 @@ class Convolutions {
       high.push_back(end - (x[2 + d] - 1));
       first.push_back(pad[d] - begin * s);
       positions.push_back(end - begin + 1);
-      steps *= s;
+      steps *= s, made_taps *= s * taps[d], all_taps *= kernel;
       if (dilation[d] != 1 || low[d] < 0 || high[d] < 0 || high[d] >= taps[d]) return false;
     }
+    // Windows that touch without overlapping, and those that would be filled with zeros, are faster as they are, but for
+    // a few channels.
+    constexpr int64_t few = 8;
+    if (steps > 1 && to >= few && (made_taps == steps || 2 * made_taps > 3 * all_taps)) return false;
     // [from, to, kernel...] as [to × phases, from, taps...], the window turned around; taps beyond the kernel are zero.
     const Tensor filters = cache_.find(w, fmt::format("phases of {}", to_string(stride)), [w, stride, taps, dims, from, to, steps] {
       Shape shape{to * steps, from};

@@ -34,7 +34,7 @@ struct Side {              // an operand of the program
 
 // The rows as a Finish: numbers of sides, -1 for none.
 struct Ending {
-  int add = -1, low = -1, high = -1;
+  int add = -1, low = -1, high = -1, scale = -1, shift = -1;
   bool relu = false;
 };
 
@@ -80,8 +80,8 @@ bool classify(const Shape& shape, const Shape& to, int64_t row, Side& s) {
   return false;
 }
 
-// The body's nodes from `first` on as a chain from the tile, in[0]: add of a whole operand, then relu or bounds of one
-// value each. All of it is of one dtype.
+// The body's nodes from `first` on as a chain from the tile, in[0]: add of a whole operand, then relu, bounds of one value
+// each or a hard swish, which is the last. All of it is of one dtype.
 std::optional<Ending> ending_of(const Graph& body, std::span<const ValueId> in, size_t first,
                                 std::span<const ValueId> out, const std::vector<Side>& sides, int64_t row) {
   const DType dtype = body.values[size_t(in[0])].type.dtype;
@@ -93,7 +93,36 @@ std::optional<Ending> ending_of(const Graph& body, std::span<const ValueId> in, 
     const auto found = std::find(in.begin() + 1, in.end(), v);
     return found == in.end() ? -1 : int(found - in.begin()) - 1;
   };
+  const auto is_one = [&](int k) {
+    return k >= 0 && sides[size_t(k)].row_stride == 0 && sides[size_t(k)].col_stride == 0;
+  };
+  // x * minimum(maximum(x * scale + shift, low), high), from node k on to the end.
+  const auto hard_swish = [&](size_t k) {
+    constexpr const char* names[] = {"mul", "add", "maximum", "minimum", "mul"};
+    if (dtype != DType::f32 || k + std::size(names) != body.nodes.size() || e.low >= 0 || e.high >= 0) return false;
+    int* const numbers[] = {&e.scale, &e.shift, &e.low, &e.high};
+    ValueId gate = at;
+    for (size_t i = 0; i < std::size(names); ++i, ++k) {
+      const Node& n = body.nodes[k];
+      if (n.op->name != names[i] || n.in.size() != 2 || !of_one(n.out[0])) return false;
+      const bool second = n.in[0] != gate;
+      if (second && (n.in[1] != gate || (i != 4 && i > 1))) return false;   // a bound comes second
+      if (i == 4) return n.in[second ? 0 : 1] == at;
+      *numbers[i] = side(n.in[second ? 0 : 1]);
+      if (!is_one(*numbers[i])) return false;
+      gate = n.out[0];
+    }
+    return false;
+  };
   for (size_t k = first; k < body.nodes.size(); ++k) {
+    if (!e.relu && body.nodes.size() - k == 5) {
+      const Ending before = e;
+      if (hard_swish(k)) {
+        at = body.nodes.back().out[0];
+        break;
+      }
+      e = before;
+    }
     const Node& n = body.nodes[k];
     if (e.relu || n.in.empty() || !of_one(n.out[0])) return {};
     const bool unbounded = e.low < 0 && e.high < 0;
@@ -268,7 +297,10 @@ void run(const void* state, const KernelArgs& a) {
     if (e.add >= 0 && narrow) finish.add_bf16 = static_cast<const uint16_t*>(sides[e.add]);
     if (e.add >= 0 && !narrow) finish.add = static_cast<const float*>(sides[e.add]);
     finish.relu = e.relu;
-    finish.bounded = e.low >= 0 || e.high >= 0;
+    finish.gated = e.scale >= 0;
+    finish.bounded = !finish.gated && (e.low >= 0 || e.high >= 0);
+    finish.scale = value(e.scale, 1);
+    finish.shift = value(e.shift, 0);
     finish.low = value(e.low, -infinity);
     finish.high = value(e.high, infinity);
     return s.finished(s.anchor.state.get(), {in, out, workspace}, finish);

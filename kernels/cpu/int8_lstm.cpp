@@ -31,11 +31,15 @@ void run(const void* state, const KernelArgs& x) {
     const float* scale = at(4) + d * columns;
     const int8_t* zero = static_cast<const int8_t*>(x.in[5]) + d * columns;
     const bool centred = std::any_of(zero, zero + columns, [](int8_t z) { return z != 0; });
-    uint8_t* q = quantised + (d * s.batch + first) * s.lda;
+    uint8_t *ones = quantised + (d * s.batch + first + task) * s.lda, *q = ones + s.lda;
     float *h = static_cast<float*>(x.out[1]) + of_state, *c = static_cast<float*>(x.out[2]) + of_state;
     std::copy_n(at(1) + of_state, n * s.hidden, h);
     std::copy_n(at(2) + of_state, n * s.hidden, c);
-    std::fill_n(q, n * s.lda, uint8_t{0});   // what pads a row to a multiple of four stays zero
+    // Sums of the weight's columns: its product with a row of ones, which goes before the states of the first step. What
+    // pads a row to a multiple of four stays zero.
+    int32_t* column_sums = reinterpret_cast<int32_t*>(quantised + s.directions * (s.batch + s.chunks) * s.lda) + task * columns;
+    std::fill_n(ones, (n + 1) * s.lda, uint8_t{0});
+    std::fill_n(ones, s.hidden, uint8_t{1});
     Steps steps[int8_max_rows];
     int32_t row_sums[int8_max_rows] = {};
     for (int64_t k = 0; k < s.steps; ++k) {
@@ -46,22 +50,25 @@ void run(const void* state, const KernelArgs& x) {
         if (centred) row_sums[i] = sum_of_bytes(q + i * s.lda, s.hidden);
       }
       float* y = static_cast<float*>(x.out[0]) + ((t * s.directions + d) * s.batch + first) * s.hidden;
+      const int64_t before = k == 0;   // the ones
       const auto of_group = [&](int64_t g) {
         alignas(64) float tile[int8_max_rows * columns_of_group];
-        int8_multiply(q, s.lda, n, s.hidden, panels + g * 2 * panel_bytes, columns_of_group,
-                      [&](const int32_t* sums, const int32_t* column_sums, int64_t row0, int64_t rows, int64_t col0, int64_t) {
+        int8_multiply(q - before * s.lda, s.lda, n + before, s.hidden, panels + g * 2 * panel_bytes, columns_of_group,
+                      [&](const int32_t* sums, const int32_t*, int64_t row0, int64_t rows, int64_t col0, int64_t) {
+                        if (before && row0 == 0) std::copy_n(sums, int8_panel, column_sums + g * columns_of_group + col0);
                         for (int64_t j = 0; j < int8_panel; j += 16) {
                           const int64_t col = g * columns_of_group + col0 + j;
-                          const u32x16 of_column = bits_as<u32x16>(load(column_sums + j));
+                          const u32x16 of_column = bits_as<u32x16>(load(column_sums + col));
                           u32x16 zb{};
                           if (centred) {
                             alignas(64) int32_t wide[16];
                             for (int l = 0; l < 16; ++l) wide[l] = zero[col + l];
                             zb = bits_as<u32x16>(load(wide));
                           }
-                          for (int64_t i = row0; i < row0 + rows; ++i) {
+                          for (int64_t r = std::max(row0, before); r < row0 + rows; ++r) {
+                            const int64_t i = r - before;
                             const uint32_t za = steps[i].zero;
-                            u32x16 sum = bits_as<u32x16>(load(sums + (i - row0) * int8_panel + j)) - of_column * za;
+                            u32x16 sum = bits_as<u32x16>(load(sums + (r - row0) * int8_panel + j)) - of_column * za;
                             if (centred) sum += zb * (uint32_t(s.hidden) * za - uint32_t(row_sums[i]));
                             const float* gate = at(0) + ((t * s.batch + first + i) * s.directions + d) * columns + col;
                             store(tile + i * columns_of_group + col0 + j,
@@ -104,7 +111,7 @@ Prepared prepare(const KernelDesc& d) {
   s->rows = std::clamp<int64_t>((all + 15) / 16, fewest, int8_max_rows);
   s->chunks = (s->batch + s->rows - 1) / s->rows;
   s->lda = (int8_row_bytes(s->hidden) + 63) / 64 * 64;
-  return {run, s, s->directions * s->batch * s->lda};
+  return {run, s, s->directions * ((s->batch + s->chunks) * s->lda + s->chunks * s->groups * columns_of_group * int64_t(sizeof(int32_t)))};
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/cpu/lib/pooling.h"
 #include "kernels/cpu/lib/vec.h"
@@ -114,7 +115,8 @@ struct Make {
       T* v = values + plane * p.out_size();
       int64_t* at = indices ? indices + plane * p.out_size() : nullptr;
       if (!at && p.kernel[2] == 1 && p.stride[2] == 1 && p.in[2] == p.out[2]) lanes(p, from, v);
-      else if (m.two_by_two && at) quarters(p, from, v, at);
+      else if (!at) whole_rows(p, from, v);
+      else if (m.two_by_two) quarters(p, from, v, at);
       else windows(p, from, v, at);
     });
   }
@@ -158,6 +160,34 @@ struct Make {
   static SUAN_INLINE void put(T* p, V v) {
     if constexpr (std::is_same_v<T, Bf16>) store_u16(&p->bits, narrow(bits_as<u32x16>(v) >> 16));
     else store(p, v);
+  }
+
+  // Values alone: a row of results meets one tap after another.
+  static void whole_rows(const Pooling& p, const T* x, T* v) {
+    const int64_t n = p.out[2], stride = p.stride[2], width = p.in[2];
+    const auto meet = [&](const T* from, int64_t first, int64_t last, auto step) {
+      for (int64_t k = first; k < last; ++k) {
+        const T c = from[k * step];
+        v[k] = (c > v[k]) | (c != c) ? c : v[k];
+      }
+    };
+    for (int64_t i = 0; i < p.out[0]; ++i)
+      for (int64_t j = 0; j < p.out[1]; ++j, v += n) {
+        const Pooling::Taps a = p.taps(0, i), b = p.taps(1, j);
+        std::fill_n(v, n, -std::numeric_limits<T>::infinity());
+        for (int64_t r = a.first; r < a.last; ++r)
+          for (int64_t s = b.first; s < b.last; ++s) {
+            const T* row = x + ((a.start + r * p.dilation[0]) * p.in[1] + b.start + s * p.dilation[1]) * width;
+            for (int64_t t = 0; t < p.kernel[2]; ++t) {
+              const int64_t at = t * p.dilation[2] - p.low[2];   // of the first window's tap
+              const int64_t first = at < 0 ? (-at + stride - 1) / stride : 0;
+              const int64_t last = at < width ? std::min(n, (width - 1 - at) / stride + 1) : 0;
+              if (stride == 1) meet(row + at, first, last, std::integral_constant<int64_t, 1>());
+              else if (stride == 2) meet(row + at, first, last, std::integral_constant<int64_t, 2>());
+              else meet(row + at, first, last, stride);
+            }
+          }
+      }
   }
 
   static void quarters(const Pooling& p, const T* x, T* v, int64_t* at) {

@@ -5,13 +5,14 @@
 
 namespace suan::cpu::SUAN_ISA {
 
-// + add, then relu, or maximum with low and minimum with high. Of f32, or of bf16 (conv_pairs, conv_winograd_pairs), which is added as it
+// + add, then relu, or maximum with low and minimum with high, or (gated, of f32 alone) x times what x * scale + shift is
+// after these: hard swish. Of f32, or of bf16 (conv_pairs, conv_winograd_pairs), which is added as it
 // would be after a rounding of the sums.
 struct Finish {
   const float* add = nullptr;          // laid out as output 0
   const uint16_t* add_bf16 = nullptr;  // the same for results of bf16
-  bool relu = false, bounded = false;
-  float low = 0, high = 0;
+  bool relu = false, bounded = false, gated = false;
+  float low = 0, high = 0, scale = 0, shift = 0;
 };
 
 // The run of conv_blocked, conv_winograd or one of their pairs with a finish in place of an epilogue.

@@ -26,10 +26,18 @@ struct Bounded {
   }
 };
 
+struct Gated {
+  Bounded bounds;
+  Vector<float> scale, shift;
+  Vector<float> operator()(Vector<float> x) const { return x * bounds(x * scale + shift); }
+};
+
 // f(kind) with what `finish` asks for, f(AsIs) without one.
 template <class F>
 [[gnu::always_inline]] inline void with_finish(const Finish* finish, F f) {
   if (finish && finish->relu) f(Relu{});
+  else if (finish && finish->gated)
+    f(Gated{{broadcast(finish->low), broadcast(finish->high)}, broadcast(finish->scale), broadcast(finish->shift)});
   else if (finish && finish->bounded) f(Bounded{broadcast(finish->low), broadcast(finish->high)});
   else f(AsIs{});
 }
