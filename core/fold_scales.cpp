@@ -5,6 +5,20 @@
 namespace suan {
 namespace {
 
+// w with its channels scaled. Where what is packed is told, it is made when it is read and can be dropped: most weights are
+// packed next, and then nobody reads this one again.
+Tensor scaled(const Tensor& w, const Tensor& scale, const ConstantCache& cache) {
+  constexpr int64_t least_deferred = 16 << 10;
+  static const OpDef& mul = op("mul");
+  const TensorType type = w.type();
+  if (!cache.packed || type.bytes() < least_deferred) return apply(mul, {w, scale});
+  return Tensor::over(Storage::deferred(type.bytes(), [w, scale, type](std::byte* to) {
+    ContextScope scope;
+    context() = Context{.grad_enabled = false};
+    apply_into(mul, {w, scale}, {}, Tensor::over(Storage::external({}, to, type.bytes(), {}), Layout(type.shape), type.dtype));
+  }), Layout(type.shape), type.dtype);
+}
+
 class Scales {
  public:
   Scales(const Graph& g, ConstantCache& cache) : g_(g), b_(g), cache_(cache), uses_(g.use_counts()) {}
@@ -54,7 +68,7 @@ class Scales {
       };
       ValueId weight = made.in[1], shift = bias;
       if (n.op == &mul) {
-        weight = b_.to.add_constant(cache_.find(*w, key("scaled by"), [&] { return apply(mul, {*w, over(w->rank())}); }));
+        weight = b_.to.add_constant(cache_.find(*w, key("scaled by"), [&] { return scaled(*w, over(w->rank()), cache_); }));
         if (bias != no_value)
           shift = b_.to.add_constant(cache_.find(*constant(bias), key("scaled by"), [&] { return apply(mul, {*constant(bias), over(1)}); }));
       } else if (bias != no_value) {

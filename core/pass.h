@@ -54,12 +54,13 @@ class ConstantCache {
       ContextScope scope;
       context() = Context{.grad_enabled = false};
       made = make();
-      if (packed) packed(from);
+      if (packed) packed(from, key.first);
       if (made.storage()->id() != from.storage()->id()) origin_[made.storage()->id()] = key;
     }
     return made;
   }
-  std::function<void(const Tensor& from)> packed;   // told each time, so that what was read can leave memory
+  // Told each time, so that what was read can leave memory: what something was made from, and the storage that comes from.
+  std::function<void(const Tensor& from, uint64_t first)> packed;
   // What only the cache holds goes: steps on the way, constants of programs that are gone.
   void drop_unused() {
     for (auto it = made_.begin(); it != made_.end();) {

@@ -91,6 +91,7 @@ struct Session::State {
   bool read_by_others = false;
   uint64_t n_planned = 0;                                 // under `planning`
   int64_t packed_bytes = 0;                               // under `planning`: by the plan that is being made
+  int64_t packed_since_let_go = 0;                        // under `planning`
   void keep_weights();
   void drop(Storage& weight);
 
@@ -135,6 +136,7 @@ struct Session::State {
   suan::Graph record(const Key& key, Planned& planned, Eval&& eval, bool open_sizes);
   void lay_out(suan::Graph g, Planned& planned) const;
   void let_go_unused(const Plan& plan);
+  void let_go_after(int64_t packed);
   std::shared_ptr<Planned> translate(const Key& key);
   std::shared_ptr<Planned> from_open(const Key& key);
   const OpenProgram* open(const Key& key, const std::vector<int64_t>& closed);
@@ -238,7 +240,10 @@ suan::Graph Session::State::record(const Key& key, Planned& planned, Eval&& eval
 
 void Session::State::lay_out(suan::Graph g, Planned& planned) const {
   if (interpret_requested()) planned.graph = g;
-  for (const auto& [v, t] : g.constants) t.storage()->keep();
+  for (const auto& [v, t] : g.constants) {
+    t.storage()->keep();
+    t.raw();   // now: what it is made from may be dropped as soon as another shape is planned
+  }
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
   auto plan = std::make_shared<const Plan>(std::move(g), plan_options);
   check_peak(*plan);
@@ -252,6 +257,14 @@ void Session::State::let_go_unused(const Plan& plan) {
   for (const MappedWeight& w : *model.mapped)
     if (!read.count(w.storage)) w.file->let_go(w.bytes);
   for (const Ref<Storage>& s : model.deferred) drop(*s);
+}
+
+// What is packed may have been made of other weights than the cache knows of: now and then all pages of the files leave.
+void Session::State::let_go_after(int64_t packed) {
+  constexpr int64_t often = 256 << 10;
+  if ((packed_since_let_go += packed) < often) return;
+  packed_since_let_go = 0;
+  for (const auto& file : files) file->let_go(file->bytes());
 }
 
 void Session::State::keep_weights() {
@@ -585,13 +598,14 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   fix_sizes();
   find_symbols();
   for (const Ref<Storage>& s : model.deferred) drop(*s);   // what folding read
-  constants.packed = [this](const Tensor& from) {
+  constants.packed = [this](const Tensor& from, uint64_t first) {
     packed_bytes += from.type().bytes();
     drop(*from.storage());
     for (const Ref<Storage>& s : model.deferred)   // also what it was made from
       if (!s->is_absent()) drop(*s);
     for (const MappedWeight& w : *model.mapped)   // a page that is read again comes back
-      if (w.storage == from.storage()->id()) w.file->let_go(w.bytes);
+      if (w.storage == first) w.file->let_go(w.bytes);
+    let_go_after(from.type().bytes());
   };
   say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",
       std::chrono::duration<double>(Clock::now() - began).count() * 1e3, model.graph.nodes.size(), model.weight_bytes,
