@@ -89,7 +89,6 @@ struct Session::State {
   // are packed, under `planning`. Who reads them without that lock says so first: from then on all stay.
   std::mutex reading;                                     // of the next
   bool read_by_others = false;
-  uint64_t n_planned = 0;                                 // under `planning`
   int64_t packed_bytes = 0;                               // under `planning`: by the plan that is being made
   int64_t packed_since_let_go = 0;                        // under `planning`
   void keep_weights();
@@ -533,6 +532,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
   no_cache.reset();
   if (packed_bytes > much) trim_memory();
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  bool evicts = false;
   {
     std::lock_guard lock(mutex);
     planning_seconds += seconds;
@@ -540,11 +540,11 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
       say(2, "the content of input {} keeps changing: it gets a plan only where it comes again, other calls run node by node",
           deciding_names());
     plans.push_front(made);
+    evicts = plans.size() > std::max<size_t>(options.max_plans, 1);
     while (plans.size() > std::max<size_t>(options.max_plans, 1)) plans.pop_back();
   }
   // Inputs, results and plans of ever other sizes leave holes in the C library's heap, which only grows otherwise.
-  constexpr uint64_t shapes_a_trim = 32;
-  if (++n_planned % shapes_a_trim == 0) malloc_trim(0);
+  if (evicts) malloc_trim(0);
   one.unlock();
   if (options.log) {
     std::string text;
