@@ -5,6 +5,20 @@
 namespace suan {
 namespace {
 
+// w with its channels scaled; if `defer`, made when it is read, and it can be dropped: most weights are packed next, and then
+// nobody reads this one again.
+Tensor scaled(const Tensor& w, const Tensor& scale, bool defer) {
+  constexpr int64_t least_deferred = 16 << 10;
+  static const OpDef& mul = op("mul");
+  const TensorType type = w.type();
+  if (!defer || context().dry || type.bytes() < least_deferred) return apply(mul, {w, scale});
+  return Tensor::over(Storage::deferred(type.bytes(), [w, scale, type](std::byte* to) {
+    ContextScope scope;
+    context() = Context{.grad_enabled = false};
+    apply_into(mul, {w, scale}, {}, Tensor::over(Storage::external({}, to, type.bytes(), {}), Layout(type.shape), type.dtype));
+  }), Layout(type.shape), type.dtype);
+}
+
 class Scales {
  public:
   Scales(const Graph& g, ConstantCache& cache) : g_(g), b_(g), cache_(cache), uses_(g.use_counts()) {}
@@ -55,7 +69,7 @@ class Scales {
       const OpDef* const by = n.op;
       ValueId weight = made.in[1], shift = bias;
       if (n.op == &mul) {
-        weight = b_.to.add_constant(cache_.find(*w, key("scaled by"), [w = *w, over] { return apply(mul, {w, over(w.rank())}); }));
+        weight = b_.to.add_constant(cache_.find(*w, key("scaled by"), [w = *w, over, defer = bool(cache_.packed)] { return scaled(w, over(w.rank()), defer); }));
         if (bias != no_value)
           shift = b_.to.add_constant(cache_.find(*constant(bias), key("scaled by"), [b = *constant(bias), over] { return apply(mul, {b, over(1)}); }));
       } else if (bias != no_value) {

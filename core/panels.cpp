@@ -1,8 +1,12 @@
 // Products of float32 values with a constant weight take it in panels, packed once for all plans. Every bit stays if exact:
 // sums are those of the plain product; else large ones may go by Strassen's algorithm. Products of bfloat16 take it in
 // pairs, where the processor has them, and are rounded from another order of the same sums.
+#include <algorithm>
+#include <cstring>
+
 #include "core/apply.h"
 #include "core/dispatch.h"
+#include "core/panels.h"
 #include "core/pass.h"
 
 namespace suan {
@@ -46,6 +50,31 @@ bool pair_up(const Graph& g, Rebuild& b, ConstantCache& cache, const Node& n, bo
   return true;
 }
 
+// Weight [out, in] as linear_panels takes it. A large one that lies in a file is read by some rows at a time: it and its
+// panels would be twice as much.
+Tensor in_panels(const Tensor& w) {
+  static const OpDef& panels = op("weight_panels");
+  constexpr int64_t large = 4 << 20, some = 1 << 20;
+  const int64_t out = w.dim(0), in = w.dim(1), row = bytes_for(w.dtype(), in);
+  if (context().dry || w.type().bytes() < large || !w.is_contiguous() || w.storage()->bytes() != w.type().bytes() || !w.storage()->is_absent())
+    return apply(panels, {w});
+  const int64_t step = std::min(std::max<int64_t>(some / row / panel_width, 1) * panel_width, out), depth = panel_depth(in);
+  const Tensor rows = Tensor::empty({w.dtype(), {step, in}, {}});
+  if (!w.storage()->read_part(rows.raw(), 0, step * row)) return apply(panels, {w});
+  const Tensor made = Tensor::empty({w.dtype(), {panel_columns(out) * in}, {}});
+  for (int64_t at = 0; at < out; at += step) {
+    const int64_t n = std::min(step, out - at), columns = panel_columns(n);
+    if (at > 0) w.storage()->read_part(rows.raw(), at * row, n * row);
+    const Tensor part = apply(panels, {n == step ? rows : apply(op("slice"), {rows}, {int64_t(0), int64_t(0), n, int64_t(1)})});
+    for (int64_t k = 0; k < in; k += depth) {   // blocks of inputs, of these columns here and of all there
+      const int64_t here = std::min(depth, in - k);
+      std::memcpy(made.raw() + bytes_for(w.dtype(), k * panel_columns(out) + at * here), part.raw() + bytes_for(w.dtype(), k * columns),
+                  size_t(bytes_for(w.dtype(), columns * here)));
+    }
+  }
+  return made;
+}
+
 }  // namespace
 
 int panels_pass(Graph& g, ConstantCache& cache, bool exact) {
@@ -73,7 +102,7 @@ int panels_pass(Graph& g, ConstantCache& cache, bool exact) {
     }
     // One storage may be several constants, of other shapes.
     const Tensor packed = cache.find(w, fmt::format("panels {} {}{}", out, in, product ? " of columns" : ""), [w, product] {
-      return apply(op("weight_panels"), {product ? apply(op("transpose"), {w}, {int64_t(0), int64_t(1)}) : w});
+      return product ? apply(op("weight_panels"), {apply(op("transpose"), {w}, {int64_t(0), int64_t(1)})}) : in_panels(w);
     });
     std::vector<ValueId> operands = b.mapped(n.in);
     operands[1] = b.to.add_constant(packed);

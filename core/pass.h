@@ -57,14 +57,15 @@ class ConstantCache {
       ContextScope scope;
       context() = Context{.grad_enabled = false};
       made = make();
-      if (packed) packed(from);
+      if (packed) packed(from, key.first);
     }
     if (fresh || kept) {
       if (made.storage()->id() != from.storage()->id()) origin_[made.storage()->id()] = key;
     }
     return made;
   }
-  std::function<void(const Tensor& from)> packed;   // told each time, so that what was read can leave memory
+  // Told each time, so that what was read can leave memory: what something was made from, and the storage that comes from.
+  std::function<void(const Tensor& from, uint64_t first)> packed;
   // What an earlier process made of a storage, on a way that names all steps; undefined where it is not known.
   std::function<Tensor(uint64_t storage, const std::string& way, const std::function<Tensor()>& make)> kept;
   template <class F>

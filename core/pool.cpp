@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
@@ -380,17 +381,18 @@ void set_num_threads(int n, bool pin_to_cpus) {
 
 int thread_index() { return current_index; }
 
+// Mapped by itself, so that it takes as much memory as was ever written to.
 std::byte* thread_scratch() {
-  struct Free {
-    void operator()(std::byte* p) const { std::free(p); }
+  struct Unmap {
+    void operator()(std::byte* p) const { ::munmap(p, thread_scratch_bytes); }
   };
-  thread_local std::unique_ptr<std::byte, Free> buffer;
+  thread_local std::unique_ptr<std::byte, Unmap> buffer;
   if (!buffer) {
-    buffer.reset(static_cast<std::byte*>(std::aligned_alloc(4096, thread_scratch_bytes)));
-    if (!buffer) {
+    void* p = ::mmap(nullptr, thread_scratch_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
       fail<OutOfMemory>("thread_scratch", "no memory: expected {} bytes, got none",
                         thread_scratch_bytes);
-    }
+    buffer.reset(static_cast<std::byte*>(p));
   }
   return buffer.get();
 }

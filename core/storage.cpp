@@ -66,12 +66,16 @@ Ref<Storage> Storage::dry(Device device, int64_t bytes) {
   return s;
 }
 
-Ref<Storage> Storage::external(Device device, void* data, int64_t bytes, std::function<void()> release) {
+struct Storage::External {
+  std::function<void()> release, let_go;
+};
+
+Ref<Storage> Storage::external(Device device, void* data, int64_t bytes, std::function<void()> release, std::function<void()> let_go) {
   Ref<Storage> s(new (object_allocate(0)) Storage);
   s->device_ = device;
   s->id_ = next_id();
   if (release) external_begins(s->id_);
-  s->release_ = new std::function<void()>(std::move(release));
+  s->external_ = new External{std::move(release), std::move(let_go)};
   s->data_ = static_cast<std::byte*>(data);
   s->bytes_ = bytes;
   return s;
@@ -81,17 +85,19 @@ Ref<Storage> Storage::external(Device device, void* data, int64_t bytes, std::fu
 struct Storage::Deferred {
   std::mutex mutex;
   std::function<void(std::byte*)> fill;
+  std::function<void(std::byte*, int64_t, int64_t)> part;
   bool kept = false;
 };
 
-Ref<Storage> Storage::deferred(int64_t bytes, std::function<void(std::byte*)> fill) {
+Ref<Storage> Storage::deferred(int64_t bytes, std::function<void(std::byte*)> fill,
+                               std::function<void(std::byte*, int64_t, int64_t)> part) {
   void* p = ::mmap(nullptr, size_t(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) fail<OutOfMemory>("allocate", "no memory: expected {} bytes, got the system's limit", bytes);
   Ref<Storage> s(new (object_allocate(0)) Storage);
   s->id_ = next_id();
   s->data_ = static_cast<std::byte*>(p);
   s->bytes_ = bytes;
-  s->deferred_ = new Deferred{{}, std::move(fill)};
+  s->deferred_ = new Deferred{{}, std::move(fill), std::move(part)};
   s->absent_ = true;
   return s;
 }
@@ -103,6 +109,12 @@ void Storage::make() const {
     fail<OutOfMemory>("allocate", "no memory: expected {} bytes, got the system's limit", bytes_);
   deferred_->fill(data_);
   absent_.store(false, std::memory_order_release);
+}
+
+bool Storage::read_part(std::byte* to, int64_t from, int64_t bytes) const {
+  if (!deferred_ || !deferred_->part || !is_absent()) return false;
+  deferred_->part(to, from, bytes);
+  return true;
 }
 
 void Storage::drop() {
@@ -120,13 +132,17 @@ void Storage::keep() {
   deferred_->kept = true;
 }
 
+void Storage::let_go() const {
+  if (external_ && external_->let_go) external_->let_go();
+}
+
 void Storage::destroy(Storage* s) {
-  if (s->release_) {
-    if (*s->release_) {
+  if (s->external_) {
+    if (s->external_->release) {
       external_ends(s->id_);
-      (*s->release_)();
+      s->external_->release();
     }
-    delete s->release_;
+    delete s->external_;
   } else if (s->deferred_) {
     ::munmap(s->data_, size_t(s->bytes_));
     delete s->deferred_;

@@ -19,10 +19,13 @@ class Storage : public RefCounted<Storage> {
   // No bytes behind it: what a dry recording produces. Reading it is a StateError.
   static Ref<Storage> dry(Device device, int64_t bytes);
   // Memory that someone else owns (NumPy, DLPack, a mapped file); release runs when the last user goes.
-  static Ref<Storage> external(Device device, void* data, int64_t bytes, std::function<void()> release);
+  // `let_go`: for let_go().
+  static Ref<Storage> external(Device device, void* data, int64_t bytes, std::function<void()> release, std::function<void()> let_go = {});
   // The host's memory with an address from the start, whose bytes `fill` writes when Tensor::raw() first asks for them, and
   // again after drop(). `fill` may be called on any thread. The allocator does not count such memory.
-  static Ref<Storage> deferred(int64_t bytes, std::function<void(std::byte*)> fill);   // OutOfMemory
+  // `part` writes so many bytes from an offset on elsewhere, for read_part().
+  static Ref<Storage> deferred(int64_t bytes, std::function<void(std::byte*)> fill,
+                               std::function<void(std::byte* to, int64_t from, int64_t bytes)> part = {});   // OutOfMemory
 
   std::byte* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
@@ -30,10 +33,14 @@ class Storage : public RefCounted<Storage> {
   bool is_dry() const { return data_ == nullptr && bytes_ > 0; }
   bool is_absent() const { return absent_.load(std::memory_order_acquire); }
   void make() const;   // what is absent; OutOfMemory
+  // A part of what is absent, which it stays; false where it is there, or cannot be read so.
+  bool read_part(std::byte* to, int64_t from, int64_t bytes) const;
   // Gives the memory of a deferred storage back, which nobody may be reading. Once keep() was called, and for other
   // storages, nothing happens.
   void drop();
   void keep();
+  // Pages of a mapped file leave memory until somebody reads them, at any time; nothing for other storages.
+  void let_go() const;
   uint64_t id() const { return id_; }  // never reused: what a recording knows a storage by
   uint32_t version() const { return version_; }
   const SourceMark& last_write() const { return last_write_; }
@@ -61,7 +68,8 @@ class Storage : public RefCounted<Storage> {
   bool is_literal_ = false;
   mutable std::atomic<bool> absent_{false};
   SourceMark last_write_;
-  std::function<void()>* release_ = nullptr;
+  struct External;
+  External* external_ = nullptr;
   alignas(16) std::byte literal_[16] = {};
   struct Deferred;
   Deferred* deferred_ = nullptr;

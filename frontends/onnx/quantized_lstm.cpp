@@ -1,5 +1,8 @@
 // Microsoft's LSTM with 8-bit weights. x is rounded to 8 bits as a whole and the state row by row before each product
 // (ONNX Runtime rounds the state of some rows together, as its threads have it).
+#include <algorithm>
+#include <cstring>
+
 #include "frontends/onnx/int8.h"
 
 namespace suan::onnx {
@@ -24,6 +27,38 @@ struct Weights {
   Tensor packed, scale, zero;
 };
 
+// A weight [directions, rows, 4 * hidden] packed for products, all directions side by side. A constant goes there by one
+// group of columns at a time, and its pages of the file leave memory.
+Tensor packed_in_order(const Tensor& w, int64_t hidden) {
+  static const OpDef &pack = SUAN_OP("int8_pack"), &cat = SUAN_OP("cat");
+  const int64_t directions = w.dim(0), rows = w.dim(1), groups = (hidden + group - 1) / group, columns = 4 * group;
+  if (w.is_dry()) {
+    const Tensor ordered = reshape(in_op_order(w, hidden), {directions, rows, groups * columns});
+    Tensors packed;
+    for (int64_t d = 0; d < directions; ++d) packed.push_back(apply(pack, {squeeze(slice(ordered, 0, d, d + 1), 0)}));
+    return packed.size() == 1 ? packed[0] : apply(cat, packed, {int64_t(0)});
+  }
+  const Tensor from = contiguous(w), some = Tensor::empty({w.dtype(), {rows, columns}, {}});
+  Tensor all;
+  for (int64_t d = 0; d < directions; ++d)
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t live = std::min(group, hidden - g * group);
+      std::byte* to = some.raw();
+      if (live < group) std::memset(to, 0, size_t(rows * columns));
+      for (int64_t r = 0; r < rows; ++r, to += columns)
+        for (int64_t gate = 0; gate < 4; ++gate) {
+          constexpr int64_t read[4] = {0, 2, 3, 1};   // ONNX's input, output, forget, cell as input, forget, cell, output
+          std::memcpy(to + gate * group, from.raw() + ((d * rows + r) * 4 + read[gate]) * hidden + g * group, size_t(live));
+        }
+      const Tensor panels = apply(pack, {some});
+      const int64_t n = panels.dim(0), at = (d * groups + g) * n;
+      if (!all) all = Tensor::empty({panels.dtype(), {directions * groups * n, panels.dim(1), panels.dim(2), panels.dim(3)}, {}});
+      apply_into(SUAN_OP("copy"), {panels}, {}, slice(all, 0, at, at + n));
+    }
+  w.storage()->let_go();
+  return all;
+}
+
 Weights weights_of(Call& c) {
   const int64_t directions = c[1].dim(0), hidden = c[2].dim(1);
   auto along = [&](const Tensor& p) {   // [directions] or [directions, 4 * hidden], by column
@@ -31,21 +66,17 @@ Weights weights_of(Call& c) {
   };
   auto flat = [](const Tensor& t) { return reshape(t, {t.numel()}); };
   Weights w;
-  const Tensor input = in_op_order(c[1], hidden);
-  const int64_t columns = input.dim(1);
-  w.input = reshape(permute(reshape(input, {directions, c[1].dim(1), columns}), {1, 0, 2}), {c[1].dim(1), directions * columns});
+  w.input = packed_in_order(c[1], hidden);
   w.input_scale = flat(along(c[8]));
   w.input_zero = flat(along(c[9]));
   if (c.has(3)) w.bias = flat(in_op_order(slice(c[3], 1, 0, 4 * hidden) + slice(c[3], 1, 4 * hidden, 8 * hidden), hidden));
-  const Tensor recurrent = reshape(in_op_order(c[2], hidden), {directions, hidden, columns});
-  Tensors packed;
-  for (int64_t d = 0; d < directions; ++d)
-    packed.push_back(unsqueeze(apply(SUAN_OP("int8_pack"), {squeeze(slice(recurrent, 0, d, d + 1), 0)}), 0));
-  w.packed = packed.size() == 1 ? packed[0] : apply(SUAN_OP("cat"), packed, {int64_t(0)});
+  w.packed = packed_in_order(c[2], hidden);
+  w.packed = reshape(w.packed, {directions, w.packed.dim(0) / directions, w.packed.dim(1), w.packed.dim(2), w.packed.dim(3)});
   w.scale = along(c[10]);
   w.zero = along(c[11]);
-  if (w.zero.dtype() == DType::u8) w.zero = cast(cast(w.zero, DType::i32) - Tensor::scalar_int(128, DType::i32), DType::i8);   // as packed
-  for (Tensor* t : {&w.input, &w.input_scale, &w.input_zero, &w.bias, &w.packed, &w.scale, &w.zero})
+  for (Tensor* t : {&w.input_zero, &w.zero})
+    if (t->dtype() == DType::u8) *t = cast(cast(*t, DType::i32) - Tensor::scalar_int(128, DType::i32), DType::i8);   // as packed
+  for (Tensor* t : {&w.input_scale, &w.input_zero, &w.bias, &w.packed, &w.scale, &w.zero})
     if (*t) *t = contiguous(*t);
   return w;
 }
@@ -101,7 +132,9 @@ Values build_dynamic_quantize_lstm(Call& c) {
                                                 : std::make_shared<const Weights>(weights_of(c));
   const int64_t steps = x.dim(0), batch = x.dim(1);
   const Tensors q = apply_all(SUAN_OP("dynamic_quantize"), {x});
-  const Tensor from_x = int8_product(q[0], all->input, q[2], all->input_zero, all->bias, all->input_scale * q[1], {}, DType::f32);
+  const int64_t columns = directions * ((hidden + group - 1) / group) * 4 * group;
+  const Tensor from_x = apply(SUAN_OP("int8_matmul"), {q[0], all->input, q[2], all->input_zero, all->bias, all->input_scale * q[1], Tensor()},
+                              {DType::f32, columns});
   const Tensor zero = full(Shape{directions, batch, hidden}, 0, DType::f32);
   const Tensors out = apply_all(SUAN_OP("int8_lstm"), {reshape(from_x, {steps, batch, directions, from_x.dim(2) / directions}),
                                                        c.has(5) ? c[5] : zero, c.has(6) ? c[6] : zero, all->packed, all->scale, all->zero},

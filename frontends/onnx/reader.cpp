@@ -54,26 +54,25 @@ struct Scope {
 
 class Importer {
  public:
-  Importer(TensorReader& tensors, const ::onnx::ModelProto& proto, int64_t memory_limit, const Given& given)
-      : tensors_(tensors), proto_(proto), given_(given) {
+  // `bytes`: the model with what was cut out of `proto`.
+  Importer(TensorReader& tensors, const ::onnx::ModelProto& proto, std::string_view bytes, int64_t memory_limit, const Given& given)
+      : tensors_(tensors), proto_(proto), bytes_(bytes), given_(given) {
     for (const FunctionProto& f : proto.functions())
       if (!functions_.emplace(plain_domain(f.domain()) + "." + f.name() + "." + f.overload(), &f).second)
         fail<ValueError>("onnx", "function '{}' is defined twice: expected one body, got another", f.name());
     items_left_ = max_extra_items + int64_t(proto.ByteSizeLong());
     sparse_left_ = std::min(memory_limit, std::max(least_sparse_bytes, 64 * int64_t(proto.ByteSizeLong())));
   }
-  void graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const Skeleton* cuts,
-             std::string_view bytes, const AttrMap* arguments);
+  void graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const Cuts* cuts, const AttrMap* arguments);
   std::map<std::string, int> counts;
   std::vector<Port> defaults;
   std::vector<int> default_slots;
 
  private:
   using Ports = std::map<std::string, Port, std::less<>>;
-  using Raw = std::map<std::pair<int, int>, std::string_view>;   // what was cut out, by node and attribute
-  void node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared, const Raw& raw, int index);
+  void node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared, const Cuts* cuts, int index);
   void nodes(Scope& scope, const google::protobuf::RepeatedPtrField<NodeProto>& list, const Opsets& opsets,
-             const AttrMap* arguments, const Ports& declared, const Raw& raw = {});
+             const AttrMap* arguments, const Ports& declared, const Cuts* cuts = nullptr);
   Value tensor(const ::onnx::TensorProto& t, std::string_view raw = {}) try {
     return tensors_.read(t, raw);
   } catch (const Error& e) {
@@ -113,10 +112,12 @@ class Importer {
                        max_extra_items);
   }
   Attribute attribute(const AttributeProto& a, Scope& scope, const Opsets& opsets, const AttrMap* arguments, Node& n,
-                      std::string_view raw = {});
+                      std::string_view raw = {}, const Cuts* inner = nullptr);
   std::shared_ptr<const Graph> function(const FunctionProto& f, const AttrMap& given);
+  std::string_view cut_out(const Cut& c) const { return c.bytes ? bytes_.substr(c.offset, c.bytes) : std::string_view(); }
   TensorReader& tensors_;
   const ::onnx::ModelProto& proto_;
+  std::string_view bytes_;
   const Given& given_;
   std::map<std::string, const FunctionProto*> functions_;
   std::set<const FunctionProto*> active_;
@@ -191,14 +192,13 @@ int64_t items_of(const Attribute& a) {
   }, a.data);
 }
 
-void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const Skeleton* cuts,
-                     std::string_view bytes, const AttrMap* arguments) {
+void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope* parent, const Cuts* cuts, const AttrMap* arguments) {
   Scope scope{g, parent, {}};
   for (int i = 0; i < p.initializer_size(); ++i) {
     const auto& t = p.initializer(i);
     if (t.name().empty()) fail<ValueError>("onnx", "initializer {} has no name: expected one, got none", i);
     std::string_view raw;
-    if (cuts && cuts->cuts[size_t(i)].bytes) raw = bytes.substr(cuts->cuts[size_t(i)].offset, cuts->cuts[size_t(i)].bytes);
+    if (cuts) raw = cut_out(cuts->initializers[size_t(i)]);
     g.constants.emplace_back(scope.define(t.name()), initializer(t, raw, !parent));
   }
   for (const auto& t : p.sparse_initializer()) {
@@ -225,10 +225,7 @@ void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope*
   Ports declared;
   for (const auto& v : p.value_info()) declared.emplace(v.name(), port_of(v));
   for (const auto& v : p.output()) declared.insert_or_assign(v.name(), port_of(v));
-  Raw raw;
-  if (cuts)
-    for (const auto& [at, cut] : cuts->of_nodes) raw[at] = bytes.substr(cut.offset, cut.bytes);
-  nodes(scope, p.node(), opsets, arguments, declared, raw);
+  nodes(scope, p.node(), opsets, arguments, declared, cuts);
   for (const auto& v : p.output()) {
     g.outputs.push_back(declared.find(v.name())->second);
     int slot = v.name().empty() ? -1 : scope.find(v.name());
@@ -239,16 +236,16 @@ void Importer::graph(Graph& g, const GraphProto& p, const Opsets& opsets, Scope*
 }
 
 void Importer::nodes(Scope& scope, const google::protobuf::RepeatedPtrField<NodeProto>& list, const Opsets& opsets,
-                     const AttrMap* arguments, const Ports& declared, const Raw& raw) {
+                     const AttrMap* arguments, const Ports& declared, const Cuts* cuts) {
   for (int i = 0; i < list.size(); ++i) {
     for (const std::string& name : list[i].input())
       if (!name.empty() && scope.find(name) < 0) fail_unknown(list, i, name);
-    node(scope, list[i], opsets, arguments, declared, raw, i);
+    node(scope, list[i], opsets, arguments, declared, cuts, i);
   }
 }
 
 void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, const AttrMap* arguments, const Ports& declared,
-                    const Raw& raw, int index) {
+                    const Cuts* cuts, int index) {
   spend(1 + p.input_size() + p.output_size());
   count_nodes(1);
   Node n;
@@ -273,8 +270,13 @@ void Importer::node(Scope& scope, const NodeProto& p, const Opsets& opsets, cons
       n.attrs[a.name()] = it->second;
       continue;
     }
-    const auto cut = raw.find({index, k});
-    n.attrs[a.name()] = attribute(a, scope, opsets, arguments, n, cut == raw.end() ? std::string_view() : cut->second);
+    std::string_view raw;
+    const Cuts* inner = nullptr;
+    if (cuts) {
+      if (auto it = cuts->of_nodes.find({index, k}); it != cuts->of_nodes.end()) raw = cut_out(it->second);
+      if (auto it = cuts->of_graphs.find({index, k}); it != cuts->of_graphs.end()) inner = it->second.get();
+    }
+    n.attrs[a.name()] = attribute(a, scope, opsets, arguments, n, raw, inner);
   }
   for (const std::string& name : p.input()) {
     const int slot = name.empty() ? -1 : scope.find(name);
@@ -384,7 +386,7 @@ void cut_differentiated(Scope& scope, Node& n) {
 }
 
 Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opsets& opsets, const AttrMap* arguments, Node& n,
-                              std::string_view raw) {
+                              std::string_view raw, const Cuts* inner) {
   spend(a.ints_size() + a.floats_size() + a.strings_size() + int64_t(a.s().size()));
   switch (a.type()) {
     case AttributeProto::INT: return {int64_t(a.i())};
@@ -407,7 +409,7 @@ Attribute Importer::attribute(const AttributeProto& a, Scope& scope, const Opset
     }
     case AttributeProto::GRAPH: {
       auto g = std::make_shared<Graph>();
-      graph(*g, a.g(), opsets, &scope, nullptr, {}, arguments);
+      graph(*g, a.g(), opsets, &scope, inner, arguments);
       return {std::shared_ptr<const Graph>(std::move(g))};
     }
     case AttributeProto::TYPE_PROTO: {
@@ -484,8 +486,8 @@ Model parse(std::string_view bytes, std::shared_ptr<MappedFile> file, const std:
   for (const auto& [name, t] : given)
     if (std::none_of(proto.graph().initializer().begin(), proto.graph().initializer().end(), [&](const auto& p) { return p.name() == name; }))
       fail<ValueError>("onnx", "no initializer '{}': expected the name of one to be replaced, got another", name);
-  Importer importer(tensors, proto, memory_limit, given);
-  importer.graph(m.graph, proto.graph(), meta.opsets, nullptr, &skeleton, bytes, nullptr);
+  Importer importer(tensors, proto, bytes, memory_limit, given);
+  importer.graph(m.graph, proto.graph(), meta.opsets, nullptr, &skeleton.cuts, nullptr);
   m.op_counts = std::move(importer.counts);
   m.weight_bytes = tensors.counted().all;
   m.mapped_bytes = tensors.counted().mapped;

@@ -85,8 +85,8 @@ struct Session::State {
   // are packed, under `planning`. Who reads them without that lock says so first: from then on all stay.
   std::mutex reading;                                     // of the next
   bool read_by_others = false;
-  uint64_t n_planned = 0;                                 // under `planning`
   int64_t packed_bytes = 0;                               // under `planning`: by the plan that is being made
+  int64_t packed_since_let_go = 0;                        // under `planning`
   void keep_weights();
   void open_prepacked(Hash128 beside_files);
   void map_as_is(suan::Graph& g);
@@ -129,6 +129,7 @@ struct Session::State {
   suan::Graph record(const PlanKey& key, Planned& planned, Eval&& eval, bool open_sizes);
   void lay_out(suan::Graph g, Planned& planned);
   void let_go_unused(const Plan& plan);
+  void let_go_after(int64_t packed);
   std::shared_ptr<Planned> translate(const PlanKey& key);
   std::shared_ptr<Planned> from_open(const PlanKey& key);
   const OpenProgram* open(const PlanKey& key, const std::vector<int64_t>& closed);
@@ -233,7 +234,10 @@ suan::Graph Session::State::record(const PlanKey& key, Planned& planned, Eval&& 
 void Session::State::lay_out(suan::Graph g, Planned& planned) {
   if (prepacked) map_as_is(g);
   if (interpret_requested()) planned.graph = g;
-  for (const auto& [v, t] : g.constants) t.storage()->keep();
+  for (const auto& [v, t] : g.constants) {
+    t.storage()->keep();
+    t.raw();   // now: what it is made from may be dropped as soon as another shape is planned
+  }
   PlanOptions plan_options{.commits = std::vector<int>(g.outputs.size(), -1), .own_outputs = true};
   auto plan = std::make_shared<const Plan>(std::move(g), plan_options);
   check_peak(*plan);
@@ -247,6 +251,14 @@ void Session::State::let_go_unused(const Plan& plan) {
   for (const MappedWeight& w : *model.mapped)
     if (!read.count(w.storage)) w.file->let_go(w.bytes);
   for (const Ref<Storage>& s : model.deferred) drop(*s);
+}
+
+// What is packed may have been made of other weights than the cache knows of: now and then all pages of the files leave.
+void Session::State::let_go_after(int64_t packed) {
+  constexpr int64_t often = 256 << 10;
+  if ((packed_since_let_go += packed) < often) return;
+  packed_since_let_go = 0;
+  for (const auto& file : files) file->let_go(file->bytes());
 }
 
 void Session::State::keep_weights() {
@@ -508,6 +520,7 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
   no_cache.reset();
   if (packed_bytes > much) trim_memory();
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  bool evicts = false;
   {
     std::lock_guard lock(mutex);
     planning_seconds += seconds;
@@ -515,11 +528,11 @@ std::shared_ptr<Planned> Session::State::plan(const std::vector<TensorType>& typ
       say(2, "the content of input {} keeps changing: it gets a plan only where it comes again, other calls run node by node",
           deciding_names());
     plans.push_front(made);
+    evicts = plans.size() > std::max<size_t>(options.max_plans, 1);
     while (plans.size() > std::max<size_t>(options.max_plans, 1)) plans.pop_back();
   }
   // Inputs, results and plans of ever other sizes leave holes in the C library's heap, which only grows otherwise.
-  constexpr uint64_t shapes_a_trim = 32;
-  if (++n_planned % shapes_a_trim == 0) malloc_trim(0);
+  if (evicts) malloc_trim(0);
   one.unlock();
   if (options.log) {
     std::string text;
@@ -580,13 +593,14 @@ void Session::State::load(const Source& source, const SessionOptions& given) {
   fix_sizes();
   find_symbols();
   for (const Ref<Storage>& s : model.deferred) drop(*s);   // what folding read
-  constants.packed = [this](const Tensor& from) {
+  constants.packed = [this](const Tensor& from, uint64_t first) {
     packed_bytes += from.type().bytes();
     drop(*from.storage());
     for (const Ref<Storage>& s : model.deferred)   // also what it was made from
       if (!s->is_absent()) drop(*s);
     for (const MappedWeight& w : *model.mapped)   // a page that is read again comes back
-      if (w.storage == from.storage()->id()) w.file->let_go(w.bytes);
+      if (w.storage == first) w.file->let_go(w.bytes);
+    let_go_after(from.type().bytes());
   };
   if (!options.prepacked.empty()) open_prepacked(beside_files);
   say(1, "loaded in {:.1f} ms: {} nodes after folding, {} bytes of weights, {} of them in place",

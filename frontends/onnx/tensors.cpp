@@ -212,17 +212,19 @@ Tensor TensorReader::in_place_or_copied(std::string_view bytes, DType t, const S
   if (is_sub_byte(t)) return unpacked(bytes, t, shape);
   if (owner && !bytes.empty() && reinterpret_cast<uintptr_t>(bytes.data()) % uintptr_t(item_size(t)) == 0) {
     counted_.mapped += int64_t(bytes.size());
-    Tensor out = Tensor::over(Storage::external({}, const_cast<char*>(bytes.data()), int64_t(bytes.size()), [owner] {}),
-                              Layout(shape), t);
+    Tensor out = Tensor::over(Storage::external({}, const_cast<char*>(bytes.data()), int64_t(bytes.size()), [owner] {},
+                                                [file = owner.get(), bytes] { file->let_go(bytes); }), Layout(shape), t);
     mapped_.push_back({out.storage()->id(), bytes, owner});
     return out;
   }
   constexpr size_t least_deferred = 64 << 10;
   if (owner && bytes.size() >= least_deferred) {
-    Ref<Storage> storage = Storage::deferred(int64_t(bytes.size()), [owner, bytes](std::byte* to) {
-      std::memcpy(to, bytes.data(), bytes.size());
-      owner->let_go(bytes);
-    });
+    const auto part = [owner, bytes](std::byte* to, int64_t from, int64_t n) {
+      std::memcpy(to, bytes.data() + from, size_t(n));
+      owner->let_go(bytes.substr(size_t(from), size_t(n)));
+    };
+    Ref<Storage> storage = Storage::deferred(int64_t(bytes.size()),
+                                             [part, n = int64_t(bytes.size())](std::byte* to) { part(to, 0, n); }, part);
     deferred_.push_back(storage);
     return Tensor::over(std::move(storage), Layout(shape), t);
   }

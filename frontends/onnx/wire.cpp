@@ -110,17 +110,32 @@ std::string cut_tensor(std::string_view model, size_t begin, size_t end, Cut& cu
   return tensor;
 }
 
-std::string cut_attribute(std::string_view model, size_t begin, size_t end, Cut& cut) {
-  int tensors = 0;   // the parser would merge several
-  for (Fields a(model, begin, end); a.next();) tensors += a.is(attribute_tensor);
+std::string cut_graph(std::string_view model, size_t begin, size_t end, Cuts& cuts);
+
+std::string cut_attribute(std::string_view model, size_t begin, size_t end, std::pair<int, int> at, Cuts& cuts) {
+  int tensors = 0, graphs = 0;   // the parser would merge several
+  for (Fields a(model, begin, end); a.next();) {
+    tensors += a.is(attribute_tensor);
+    graphs += a.is(attribute_graph);
+  }
   std::string attribute;
-  for (Fields a(model, begin, end); a.next();)
-    if (tensors == 1 && a.is(attribute_tensor)) put_message(attribute, attribute_tensor, cut_tensor(model, a.value(), a.end(), cut));
-    else attribute += a.whole();
+  for (Fields a(model, begin, end); a.next();) {
+    if (tensors == 1 && a.is(attribute_tensor)) {
+      Cut cut;
+      put_message(attribute, attribute_tensor, cut_tensor(model, a.value(), a.end(), cut));
+      if (cut.bytes) cuts.of_nodes[at] = cut;
+    } else if (graphs == 1 && a.is(attribute_graph)) {
+      auto inner = std::make_unique<Cuts>();
+      put_message(attribute, attribute_graph, cut_graph(model, a.value(), a.end(), *inner));
+      cuts.of_graphs[at] = std::move(inner);
+    } else {
+      attribute += a.whole();
+    }
+  }
   return attribute;
 }
 
-std::string cut_node(std::string_view model, size_t begin, size_t end, int index, Skeleton& s) {
+std::string cut_node(std::string_view model, size_t begin, size_t end, int index, Cuts& cuts) {
   std::string node;
   int k = 0;
   for (Fields n(model, begin, end); n.next();) {
@@ -128,12 +143,28 @@ std::string cut_node(std::string_view model, size_t begin, size_t end, int index
       node += n.whole();
       continue;
     }
-    Cut cut;
-    put_message(node, node_attribute, cut_attribute(model, n.value(), n.end(), cut));
-    if (cut.bytes) s.of_nodes[{index, k}] = cut;
+    put_message(node, node_attribute, cut_attribute(model, n.value(), n.end(), {index, k}, cuts));
     ++k;
   }
   return node;
+}
+
+std::string cut_graph(std::string_view model, size_t begin, size_t end, Cuts& cuts) {
+  std::string graph;
+  int nodes = 0;
+  for (Fields g(model, begin, end); g.next();) {
+    if (g.is(graph_initializer)) {
+      put_message(graph, graph_initializer, cut_tensor(model, g.value(), g.end(), cuts.initializers.emplace_back()));
+    } else if (g.is(graph_node)) {
+      const bool large = g.end() - g.value() >= smallest_cut;
+      if (large) put_message(graph, graph_node, cut_node(model, g.value(), g.end(), nodes, cuts));
+      else graph += g.whole();
+      ++nodes;
+    } else {
+      graph += g.whole();
+    }
+  }
+  return graph;
 }
 
 }  // namespace
@@ -154,21 +185,7 @@ Skeleton cut_weights(std::string_view model) {
       s.bytes += f.whole();
       continue;
     }
-    std::string graph;
-    int nodes = 0;
-    for (Fields g(model, f.value(), f.end()); g.next();) {
-      if (g.is(graph_initializer)) {
-        put_message(graph, graph_initializer, cut_tensor(model, g.value(), g.end(), s.cuts.emplace_back()));
-      } else if (g.is(graph_node)) {
-        const bool large = g.end() - g.value() >= smallest_cut;
-        if (large) put_message(graph, graph_node, cut_node(model, g.value(), g.end(), nodes, s));
-        else graph += g.whole();
-        ++nodes;
-      } else {
-        graph += g.whole();
-      }
-    }
-    put_message(s.bytes, model_graph, graph);
+    put_message(s.bytes, model_graph, cut_graph(model, f.value(), f.end(), s.cuts));
   }
   return s;
 }

@@ -1,7 +1,7 @@
 // A weight into panels, from rows of inputs or of outputs.
 #include "kernels/cpu/lib/rowwise.h"
 #include "kernels/cpu/lib/tile_gemm.h"
-#include "ops/linalg/panels.h"
+#include "core/panels.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {

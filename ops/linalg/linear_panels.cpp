@@ -1,6 +1,6 @@
 // linear_panels: linear with a weight that weight_panels has laid out, for constants.
 #include "ops/api.h"
-#include "ops/linalg/panels.h"
+#include "core/panels.h"
 
 namespace suan {
 namespace {

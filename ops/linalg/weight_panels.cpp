@@ -1,6 +1,6 @@
 // weight_panels: a weight in the order in which linear_panels reads it.
 #include "ops/api.h"
-#include "ops/linalg/panels.h"
+#include "core/panels.h"
 
 namespace suan {
 namespace {

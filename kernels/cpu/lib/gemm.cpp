@@ -13,7 +13,7 @@
 #include "kernels/cpu/lib/fast_pairs.h"
 #include "kernels/cpu/lib/gemm_panels.h"
 #include "kernels/cpu/lib/gemm_pairs.h"
-#include "ops/linalg/panels.h"
+#include "core/panels.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {

@@ -6,7 +6,7 @@
 namespace suan::cpu::SUAN_ISA {
 
 // C [m, n] = A [m, k] B; each at least 1, A and C contiguous. Sums are gemm_prepare's own where it cuts no ranges of k
-// (ops/linalg/panels.h).
+// (core/panels.h).
 GemmPlan gemm_prepare_panels(int64_t m, int64_t n, int64_t k);
 
 }  // namespace suan::cpu::SUAN_ISA
