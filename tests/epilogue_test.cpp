@@ -250,10 +250,16 @@ TEST(Epilogue, rows_of_bf16_products_keep_their_bits) {
           b.g.outputs = {first ? b("add", {more, wide}) : b("add", {wide, more})};
           check(b, "add");
         }
+      {
+        Build b;
+        const ValueId wide = b("cast", {product(b)}, {DType::f32});
+        b.g.outputs = {b("add", {wide, wide})};
+        check(b, "doubled");
+      }
       Build b;
-      const ValueId wide = b("cast", {product(b)}, {DType::f32});
-      b.g.outputs = {b("add", {wide, wide})};
-      check(b, "doubled");
+      const ValueId norm = b("layer_norm", {b.in(DType::f32, {37, n}), b.in(DType::f32, {n}), b.in(DType::f32, {n})});
+      b.g.outputs = {norm, b("cast", {norm}, {DType::bf16})};
+      check(b, "rounded");
     }
   }
 }

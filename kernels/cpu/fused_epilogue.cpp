@@ -124,7 +124,11 @@ NarrowRows narrow_rows_of(const Graph& body, std::span<const ValueId> in, size_t
                           const std::vector<Side>& sides, int64_t row) {
   const auto dtype = [&](ValueId v) { return body.values[size_t(v)].type.dtype; };
   const std::span<const Node> nodes(body.nodes.data() + first, body.nodes.size() - first);
-  if (nodes.size() < 2 || dtype(in[0]) != DType::bf16 || out.size() != 1 || out[0] != nodes.back().out[0]) return NarrowRows::none;
+  if (nodes.empty() || out.size() != 1 || out[0] != nodes.back().out[0]) return NarrowRows::none;
+  if (nodes.size() == 1 && nodes[0].op->name == "cast" && nodes[0].in[0] == in[0] && dtype(in[0]) == DType::f32 &&
+      dtype(out[0]) == DType::bf16)
+    return NarrowRows::round;
+  if (nodes.size() < 2 || dtype(in[0]) != DType::bf16) return NarrowRows::none;
   const ValueId wide = nodes[0].out[0];
   if (nodes[0].op->name != "cast" || nodes[0].in[0] != in[0] || dtype(wide) != DType::f32) return NarrowRows::none;
   if (nodes.size() == 3 && nodes[1].op->name == "gelu" && nodes[1].in[0] == wide && nodes[2].op->name == "cast" &&
@@ -300,6 +304,8 @@ void run(const void* state, const KernelArgs& a) {
     if (s.narrow != NarrowRows::none) {
       const auto* x = static_cast<const uint16_t*>(tile);
       void* y = a.out[s.row_out[0]];
+      if (s.narrow == NarrowRows::round)
+        return narrow_round(static_cast<const float*>(tile), static_cast<uint16_t*>(y) + at, s.row, rows, cols);
       if (s.narrow == NarrowRows::gelu) return narrow_gelu(x, static_cast<uint16_t*>(y) + at, s.row, rows, cols);
       return narrow_add(x, static_cast<const float*>(sides[0]) + at, static_cast<float*>(y) + at, s.row, rows, cols);
     }

@@ -1,4 +1,4 @@
-// What most often follows a product of bf16 in float32, on the product's tile: the program's own loops cost more than its
+// What most often follows a product of bf16 in float32, or a norm before one, on their tiles: the program's own loops cost more than its
 // arithmetic there, a tile's rows being two vectors long. The very bits of the program.
 #pragma once
 
@@ -6,7 +6,8 @@
 
 namespace suan::cpu::SUAN_ISA {
 
-enum class NarrowRows { none, gelu, add };   // gelu, rounded to bf16; a float32 operand added, not rounded
+// Of bf16: gelu, rounded to bf16; a float32 operand added, not rounded. Of float32: rounded to bf16.
+enum class NarrowRows { none, gelu, add, round };
 
 namespace detail {
 // f(row, column, lanes) for every vector of rows × cols.
@@ -28,6 +29,13 @@ inline void narrow_gelu(const uint16_t* x, uint16_t* y, int64_t row, int64_t row
     const u16x16 to = f32_to_bf16(0.5f * v * (1.0f + erf(v * 0.70710678118654752f)));
     if (n == 16) store_u16(y + r * row + j, to);
     else store_u16_partial(y + r * row + j, to, n);
+  });
+}
+inline void narrow_round(const float* x, uint16_t* y, int64_t row, int64_t rows, int64_t cols) {
+  detail::each_row_vector(rows, cols, [&](int64_t r, int64_t j, int n) __attribute__((always_inline)) {
+    const float* from = x + r * row + j;
+    if (n == 16) store_u16(y + r * row + j, f32_to_bf16(load(from)));
+    else store_u16_partial(y + r * row + j, f32_to_bf16(load_partial(from, n)), n);
   });
 }
 inline void narrow_add(const uint16_t* x, const float* other, float* y, int64_t row, int64_t rows, int64_t cols) {
