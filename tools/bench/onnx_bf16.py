@@ -1,4 +1,5 @@
-"""suan's and OpenVINO's bfloat16 on an ONNX model, call by call in turn: medians and fastest, in milliseconds.
+"""suan's and OpenVINO's bfloat16 on an ONNX model, call by call in turn with a rest of 80 ms between the engines, whose threads
+may spin for a while: medians and fastest, in milliseconds.
 
     python tools/bench/onnx_bf16.py model.onnx 50 input=1,3,224,224
 
@@ -35,6 +36,7 @@ def main():
             run()
     for _ in range(calls):
         for name, run in engines.items():
+            time.sleep(0.08)
             run()   # wakes its threads; not counted
             start = time.perf_counter()
             run()
