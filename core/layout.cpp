@@ -30,7 +30,7 @@ class Layouts {
   int run(Graph& out) {
     int n = 0;
     for (const Node& node : g_.nodes) {
-      if (convolution(node) || pooling(node) || rows(node) || channels_joined(node)) ++n;
+      if (convolution(node) || pooling(node) || whole_mean(node) || rows(node) || channels_joined(node)) ++n;
       else copy(node);
     }
     for (ValueId v : g_.outputs) plain(v);
@@ -303,6 +303,19 @@ class Layouts {
     attrs[2] = p.empty() ? p : Dims{p[0], p[1], 0, p[2], p[3], 0};
     if (n.op == &max_pool) attrs[3] = with(n.attrs.dims(3), 1);
     set(n.out[0], append(*n.op, {blocked(n.in[0], narrow(n.in[0]))}, Attrs(std::move(attrs)), n.source));
+    return true;
+  }
+
+  // The mean of each channel, where values are rounded anyway: blocks add up in another order.
+  bool whole_mean(const Node& n) {
+    static const OpDef& mean = op("mean");
+    if (n.op != &mean || !narrow(n.in[0]) || type(n.out[0]).shape.size() != 4) return false;
+    Dims over = n.attrs.dims(0);
+    for (int64_t& d : over) d = d < 0 ? d + 4 : d;
+    if (!(over == Dims{2, 3} || over == Dims{3, 2})) return false;
+    std::vector<Attr> attrs = n.attrs.values();
+    attrs[0] = Dims{2, 3};
+    set(n.out[0], append(mean, {blocked(n.in[0], true)}, Attrs(std::move(attrs)), n.source));
     return true;
   }
 

@@ -18,12 +18,15 @@ bool fits(int64_t out, int64_t in, bool exact) {
   return out * in >= least && out >= 16 && (!exact || out > wide || in < short_k);
 }
 
-// Weight [out, in] as [out / 16, in / 2, 16, 2].
+int64_t whole_blocks(int64_t out) { return (out + 15) / 16 * 16; }
+
+// Weight [out, in] as [out / 16, in / 2, 16, 2], zeros where out ends within a block.
 Tensor in_pairs(const Tensor& w, ConstantCache& cache, bool product) {
-  const int64_t out = w.dim(product ? 1 : 0), in = w.dim(product ? 0 : 1);
+  const int64_t out = w.dim(product ? 1 : 0), in = w.dim(product ? 0 : 1), whole = whole_blocks(out);
   return cache.find(w, fmt::format("pairs {} {}{}", out, in, product ? " of columns" : ""), [=] {
-    const Tensor rows = product ? apply(op("copy"), {apply(op("transpose"), {w}, {int64_t(0), int64_t(1)})}) : w;
-    const Tensor x = apply(op("reshape"), {rows}, {Shape{out / 16, 16, in / 2, 2}});
+    Tensor rows = product ? apply(op("copy"), {apply(op("transpose"), {w}, {int64_t(0), int64_t(1)})}) : w;
+    if (whole != out) rows = apply(op("pad_constant"), {rows}, {std::vector<int64_t>{0, 0, 0, whole - out}});
+    const Tensor x = apply(op("reshape"), {rows}, {Shape{whole / 16, 16, in / 2, 2}});
     return apply(op("copy"), {apply(op("permute"), {x}, {Dims{0, 2, 1, 3}})});
   });
 }
@@ -35,17 +38,25 @@ bool pair_up(const Graph& g, Rebuild& b, ConstantCache& cache, const Node& n, bo
   const int64_t out = w.dim(product ? 1 : 0), in = w.dim(product ? 0 : 1);
   const TensorType &x = g.values[size_t(n.in[0])].type, &y = g.values[size_t(n.out[0])].type;
   const bool biased = n.in.size() > 2 && n.in[2] != no_value;
-  if (out % 16 || in % 2 || out * in == 0 || y.dtype != DType::bf16 || x.shape.size() < 2 || !x.device.is_cpu() ||
+  const int64_t whole = whole_blocks(out);
+  if (8 * (whole - out) > out || in % 2 || out * in == 0 || y.dtype != DType::bf16 || x.shape.size() < 2 || !x.device.is_cpu() ||
       (biased && !g.constants.count(n.in[2])))
     return false;
-  const TensorType weight{DType::bf16, {out / 16, in / 2, 16, 2}, x.device};
-  if (!kernel_takes(linear_pairs, {}, std::vector<TensorType>{x, weight}, {&y, 1})) return false;
+  const TensorType weight{DType::bf16, {whole / 16, in / 2, 16, 2}, x.device};
+  TensorType made = y;
+  made.shape.back() = whole;
+  if (!kernel_takes(linear_pairs, {}, std::vector<TensorType>{x, weight}, {&made, 1})) return false;
   std::vector<ValueId> operands{b[n.in[0]], b.to.add_constant(in_pairs(w, cache, product))};
   if (biased) {
     const Tensor& bias = g.constants.at(n.in[2]);
-    operands.push_back(b.to.add_constant(cache.find(bias, "f32", [bias] { return apply(op("cast"), {bias}, {DType::f32}); })));
+    operands.push_back(b.to.add_constant(cache.find(bias, fmt::format("f32 of {}", whole), [bias, whole, out] {
+      const Tensor wide = apply(op("cast"), {bias}, {DType::f32});
+      return whole == out ? wide : apply(op("pad_constant"), {wide}, {std::vector<int64_t>{0, whole - out}});
+    })));
   }
-  const int k = b.to.append(linear_pairs, std::move(operands), {}, n.source);
+  int k = b.to.append(linear_pairs, std::move(operands), {}, n.source);
+  if (whole != out)
+    k = b.to.append(op("slice"), {b.to.nodes[size_t(k)].out[0]}, {int64_t(y.shape.size() - 1), int64_t(0), out}, n.source);
   b.replace(n.out[0], b.to.nodes[size_t(k)].out[0]);
   return true;
 }

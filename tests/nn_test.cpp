@@ -451,5 +451,25 @@ TEST(Optimizer, UpdatesOfAVariadicOpComeRoundByRound) {
   EXPECT_EQ(updated_input(op("add"), 0, 2, 1), -1);
 }
 
+// bf16 is compared as it lies: values and places of the same numbers in float32.
+TEST(Nn, max_pool_of_bf16_is_that_of_its_numbers) {
+  const Shape shapes[] = {{2, 3, 9, 11, 16}, {1, 2, 6, 8, 35}, {2, 2, 13, 21}, {1, 3, 8, 40}};
+  for (const Shape& shape : shapes) {
+    for (const int64_t size : {1, 2, 3}) {
+      const bool lanes = shape.size() == 5;
+      const Dims kernel = lanes ? Dims{size, size, 1} : Dims{size, size}, strides = lanes ? Dims{2, 2, 1} : Dims{2, 2};
+      const Dims padding = size == 3 ? (lanes ? Dims{1, 1, 0, 1, 1, 0} : Dims{1, 1, 1, 1}) : Dims{};
+      const Tensor values = made({.shape = shape, .dtype = DType::f32}, DType::f32, 7);
+      const Tensor x = apply(op("cast"), {values}, {DType::bf16}), wide = apply(op("cast"), {x}, {DType::f32});
+      const Attrs attrs{kernel, strides, padding, Dims{}, false};
+      const Tensors got = apply_all(op("max_pool"), {x}, attrs), want = apply_all(op("max_pool"), {wide}, attrs);
+      const Tensor bits = apply(op("cast"), {want[0]}, {DType::bf16});
+      ASSERT_TRUE(got[0].type() == bits.type());
+      EXPECT_EQ(std::memcmp(got[0].raw(), bits.raw(), size_t(bits.type().bytes())), 0) << to_string(shape) << size;
+      EXPECT_EQ(std::memcmp(got[1].raw(), want[1].raw(), size_t(want[1].type().bytes())), 0) << to_string(shape) << size;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace suan

@@ -1,7 +1,7 @@
 // fused_epilogue: the first node's own kernel, with the rest of the body as a program that it runs on each
 // finished tile. A tile is found in the result by its address; the program's other operands are whole, one
 // value per row, one per column, or one in all. Blocked convolutions are given the rows themselves where they are no more
-// than a Finish.
+// than a Finish; what follows a product of bf16 most often has its own loops (narrow_rows.h).
 #include <algorithm>
 #include <bit>
 #include <limits>
@@ -12,6 +12,7 @@
 #include "core/pool.h"
 #include "kernels/cpu/lib/elementwise.h"
 #include "kernels/cpu/lib/finish.h"
+#include "kernels/cpu/lib/narrow_rows.h"
 #include "kernels/cpu/lib/strided.h"
 
 namespace suan::cpu::SUAN_ISA {
@@ -43,6 +44,7 @@ struct State {
   std::optional<Ending> ending;
   RunFinished finished = nullptr;      // of an anchor that takes a Finish
   ProgramPtr program;
+  NarrowRows narrow = NarrowRows::none;  // what the program is; an operand is side 0
   std::vector<Source> anchor_in;
   std::vector<int> anchor_out;         // the node's output, or -1: into the workspace
   std::vector<int64_t> anchor_out_at;  // bytes into the workspace
@@ -144,6 +146,28 @@ std::optional<Ending> ending_of(const Graph& body, std::span<const ValueId> in, 
   }
   if (out.size() != 1 || out[0] != at) return {};
   return e;
+}
+
+// Whether the body's nodes from `first` on are no more than one of narrow_rows.h's loops.
+NarrowRows narrow_rows_of(const Graph& body, std::span<const ValueId> in, size_t first, std::span<const ValueId> out,
+                          const std::vector<Side>& sides, int64_t row) {
+  const auto dtype = [&](ValueId v) { return body.values[size_t(v)].type.dtype; };
+  const std::span<const Node> nodes(body.nodes.data() + first, body.nodes.size() - first);
+  if (nodes.empty() || out.size() != 1 || out[0] != nodes.back().out[0]) return NarrowRows::none;
+  if (nodes.size() == 1 && nodes[0].op->name == "cast" && nodes[0].in[0] == in[0] && dtype(in[0]) == DType::f32 &&
+      dtype(out[0]) == DType::bf16)
+    return NarrowRows::round;
+  if (nodes.size() < 2 || dtype(in[0]) != DType::bf16) return NarrowRows::none;
+  const ValueId wide = nodes[0].out[0];
+  if (nodes[0].op->name != "cast" || nodes[0].in[0] != in[0] || dtype(wide) != DType::f32) return NarrowRows::none;
+  if (nodes.size() == 3 && nodes[1].op->name == "gelu" && nodes[1].in[0] == wide && nodes[2].op->name == "cast" &&
+      nodes[2].in[0] == nodes[1].out[0] && dtype(out[0]) == DType::bf16)
+    return NarrowRows::gelu;
+  if (nodes.size() == 2 && nodes[1].op->name == "add" && sides.size() == 1 && dtype(in[1]) == DType::f32 &&
+      sides[0].row_stride == row && sides[0].col_stride == 1 &&
+      nodes[1].in[nodes[1].in[0] == wide ? 1 : 0] == in[1] && (nodes[1].in[0] == wide || nodes[1].in[1] == wide))
+    return NarrowRows::add;
+  return NarrowRows::none;
 }
 
 struct Parts {
@@ -257,6 +281,7 @@ Parts build(const KernelDesc& d) {
   if (first.op->name == "conv_winograd_pairs") s->finished = conv_winograd_pairs_finished;
   if (s->finished && std::none_of(s->anchor_out.begin(), s->anchor_out.end(), [](int j) { return j >= 0; }))
     s->ending = ending_of(body, row_in, rows, row_out, s->sides, s->row);
+  s->narrow = narrow_rows_of(body, row_in, rows, row_out, s->sides, s->row);
   // A result that nobody else reads is made where the program's own result of its dtype goes.
   for (size_t j = 0; j < s->row_out.size() && s->anchor_out[0] < 0; ++j)
     if (type(body.outputs[size_t(s->row_out[j])]).dtype == result.dtype) s->anchor_out[0] = s->row_out[j];
@@ -308,6 +333,14 @@ void run(const void* state, const KernelArgs& a) {
   const auto* base = static_cast<const std::byte*>(out[0]);
   const auto epilogue = [&](void* tile, int64_t, int64_t, int64_t rows, int64_t, int64_t cols, int64_t) {
     const int64_t at = (static_cast<const std::byte*>(tile) - base) / s.item;
+    if (s.narrow != NarrowRows::none) {
+      const auto* x = static_cast<const uint16_t*>(tile);
+      void* y = a.out[s.row_out[0]];
+      if (s.narrow == NarrowRows::round)
+        return narrow_round(static_cast<const float*>(tile), static_cast<uint16_t*>(y) + at, s.row, rows, cols);
+      if (s.narrow == NarrowRows::gelu) return narrow_gelu(x, static_cast<uint16_t*>(y) + at, s.row, rows, cols);
+      return narrow_add(x, static_cast<const float*>(sides[0]) + at, static_cast<float*>(y) + at, s.row, rows, cols);
+    }
     const int64_t row = at / s.row, col = at % s.row;
     Operand from[max_program_inputs], to[most_outputs];
     from[0] = {tile, s.row, 1};

@@ -696,6 +696,41 @@ def test_bf16():
         np.testing.assert_allclose(again.run(None, {"x": x[:rows]})[0], narrow[:rows], rtol=0, atol=1e-2)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_bf16_of_attention_and_a_classifier(masked):
+    """Heads are transposed between products, and the last one's outputs fill no whole blocks."""
+    w = {f"w{n}": drawn(64, 64, seed=k) / 8 for k, n in enumerate("qkv")}
+    w |= {"heads": np.array([0, 0, 4, 16]), "rows": np.array([0, 0, 64]), "scale": np.float32(0.25), "u": drawn(64, 150, seed=5) / 8,
+          "b": drawn(150, seed=6)}
+    nodes = []
+    for n in "qkv":
+        order = [0, 2, 3, 1] if n == "k" else [0, 2, 1, 3]
+        nodes += [h.make_node("MatMul", ["x", f"w{n}"], [f"{n}0"]), h.make_node("Reshape", [f"{n}0", "heads"], [f"{n}1"]),
+                  h.make_node("Transpose", [f"{n}1"], [n], perm=order)]
+    nodes += [h.make_node("MatMul", ["q", "k"], ["s0"]), h.make_node("Mul", ["s0", "scale"], ["s1"]),
+              h.make_node("Add", ["s1", "m"], ["s2"]) if masked else h.make_node("Identity", ["s1"], ["s2"]),
+              h.make_node("Softmax", ["s2"], ["p"], axis=-1), h.make_node("MatMul", ["p", "v"], ["o0"]),
+              h.make_node("Transpose", ["o0"], ["o1"], perm=[0, 2, 1, 3]), h.make_node("Reshape", ["o1", "rows"], ["o"]),
+              h.make_node("MatMul", ["o", "u"], ["y0"]), h.make_node("Add", ["y0", "b"], ["y"])]
+    inputs = [floats("x", 2, 77, 64)] + ([floats("m", 2, 1, 1, 77)] if masked else [])
+    m = serialized(nodes, inputs, [floats("y", 2, 77, 150)], w)
+    feed = {"x": drawn(2, 77, 64, seed=8)}
+    if masked:
+        feed["m"] = np.where(drawn(2, 1, 1, 77, seed=9) < 0, np.float32(-1e4), np.float32(0))
+    whole = ort.InferenceSession(m, exact=True).run(None, feed)[0]
+    threads, got = suan.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            suan.set_num_threads(n)
+            got.append(ort.InferenceSession(m, precision="bf16").run(None, feed)[0])
+    finally:
+        suan.set_num_threads(threads)
+    assert got[0].dtype == np.float32 and got[0].shape == whole.shape
+    assert np.abs(got[0] - whole).max() < 2e-2 * np.abs(whole).max()
+    for other in got[1:]:
+        np.testing.assert_array_equal(other, got[0])
+
+
 def conv(x, y, weights, out, per, *kernel, **attrs):
     """A convolution of x with weights of its own, drawn into `weights`."""
     k = len(weights)

@@ -190,9 +190,9 @@ bool by_pairs(const AttentionProblem<T>& p) {
   return std::is_same_v<T, float> && p.narrow && fast_pairs();
 }
 
-// What the pairs of one task take in scratch: of keys and values each way, of queries and their gradients, of the tile.
+// What the pairs of one task take in scratch (backward; forward is attention_pairs.cpp): of keys each way, of values, of queries and their gradients, of the tile.
 struct PairBlocks {
-  Pair *keys_by_depth, *values_by_depth, *keys, *values;   // [depth / 2, kKeys] twice, [kKeys / 2, depth] twice
+  Pair *keys_by_depth, *values_by_depth, *keys;            // [depth / 2, kKeys] twice, [kKeys / 2, depth]
   Pair *queries, *douts;                                   // [kQueries, depth / 2]
   Pair *queries_joined, *douts_joined;                     // [kQueries / 2, depth]
   Pair *row_pairs;                                         // [kQueries, kKeys / 2]
@@ -203,13 +203,12 @@ struct PairBlocks {
     Pair* next = reinterpret_cast<Pair*>(at);
     const auto take = [&](int64_t n) { return std::exchange(next, next + (n + 15) / 16 * 16); };
     keys_by_depth = take(half * kKeys), values_by_depth = take(half * kKeys);
-    keys = take(depth * kKeys / 2), values = take(depth * kKeys / 2);
+    keys = take(depth * kKeys / 2);
     queries = take(kQueries * half), douts = take(kQueries * half);
     queries_joined = take(kQueries / 2 * depth), douts_joined = take(kQueries / 2 * depth);
     row_pairs = take(kQueries * kKeys / 2);
     scores_joined = take(kQueries / 2 * kKeys), dscores_joined = take(kQueries / 2 * kKeys);
   }
-  int half_rows(int n) const { return (n + 1) / 2; }
 };
 
 void pair_each(const float* from, int64_t stride, int rows, int depth, Pair* to, int64_t to_row) {
@@ -262,10 +261,6 @@ void forward_task(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h, 
   softmax.sum = softmax.maximum + kTaskRows + kQueries;
   std::fill_n(softmax.maximum, kTaskRows + kQueries, kMinusInf<T>);
   std::fill_n(softmax.sum, kTaskRows + kQueries, T(0));
-#ifdef __AVX512F__
-  const bool pairs = by_pairs(p);
-  PairBlocks blocks(reinterpret_cast<float*>(softmax.sum + kTaskRows + kQueries), depth);
-#endif
   zero_rows(out + begin * outs.seq, end - begin, outs.seq, depth);
 
   for (std::int64_t first = 0; first < p.kv_len; first += kKeys) {
@@ -274,28 +269,9 @@ void forward_task(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h, 
     const int n = static_cast<int>(std::min<std::int64_t>(kKeys, p.kv_len - first));
     pack_transposed(k + first * ks.seq, ks.seq, n, depth, packed, kKeys, (n + 15) / 16 * 16);
     pack_rows(v + first * vs.seq, vs.seq, n, depth, values);
-#ifdef __AVX512F__
-    if constexpr (std::is_same_v<T, float>) {
-      if (pairs) {
-        pair_rows(packed, kKeys, depth, kKeys, blocks.keys_by_depth, kKeys);
-        pair_rows(values, depth, n, depth, blocks.values, depth);
-      }
-    }
-#endif
     for (std::int64_t i0 = start; i0 < end; i0 += kQueries) {
       const int rows = static_cast<int>(std::min<std::int64_t>(kQueries, end - i0));
-      const auto scores = [&] {
-#ifdef __AVX512F__
-        if constexpr (std::is_same_v<T, float>) {
-          if (pairs) {
-            pair_each(q + i0 * qs.seq, qs.seq, rows, depth, blocks.queries, blocks.half);
-            return score_pairs(scope, blocks.queries, blocks.half, i0, rows, blocks.keys_by_depth, first, tile);
-          }
-        }
-#endif
-        score_tile(scope, q + i0 * qs.seq, qs.seq, i0, rows, packed, first, depth, tile);
-      };
-      scores();
+      score_tile(scope, q + i0 * qs.seq, qs.seq, i0, rows, packed, first, depth, tile);
       int seen[kQueries];
       for (int r = 0; r < rows; ++r) {
         seen[r] = scope.visible(i0 + r, first);
@@ -307,24 +283,9 @@ void forward_task(const AttentionProblem<T>& p, std::int64_t b, std::int64_t h, 
           scale_row(out + (i0 + r) * outs.seq, depth, softmax.factor[r]);
       }
       if (p.narrow) round_tile(tile, rows);
-#ifdef __AVX512F__
-      if constexpr (std::is_same_v<T, float>) {
-        if (pairs) pair_each(tile, kKeys, rows, kKeys, blocks.row_pairs, kKeys / 2);
-      }
-#endif
       for (int r = 0; r < rows; r += kTileRows) {
         const int m = std::min(kTileRows, rows - r);
         T* to = out + (i0 + r) * outs.seq;
-#ifdef __AVX512F__
-        if constexpr (std::is_same_v<T, float>) {
-          if (pairs) {
-            pair_tile({blocks.row_pairs + r * kKeys / 2, kKeys / 2, 1, blocks.values, depth, to, outs.seq,
-                       (seen[r + m - 1] + 1) / 2, true},
-                      m, depth);
-            continue;
-          }
-        }
-#endif
         tile_gemm<T>({tile + r * kKeys, kKeys, 1, values, depth, to, outs.seq, seen[r + m - 1], true}, m, depth);
       }
     }

@@ -122,6 +122,11 @@ struct Task {
     return static_cast<int>(std::max<std::int64_t>(n, 0));
   }
 
+  // The first query from `begin` on that sees any key of that block; those before it see no later ones.
+  std::int64_t first_query(std::int64_t first, std::int64_t begin) const {
+    return std::max(begin, p.causal ? first - p.causal_offset : 0);
+  }
+
   // Scores to weights, 16 rows at a time: what is one number per row is done for all of them at once.
   template <Masked Mask, bool Full>
   void soften(std::int64_t i0, int rows, std::int64_t first, std::int64_t at) {
@@ -212,11 +217,12 @@ void forward_task(const AttentionProblem<float>& p, const AttentionMask<std::uin
   take(sums, kTaskRows * wide);
   std::fill_n(t.maximum, kTaskRows + kQueries, kMinusInf);
   std::fill_n(t.sum, kTaskRows + kQueries, 0.0f);
+  // Queries that see no key at all; the others' sums begin with the first block.
+  const std::int64_t seeing = p.kv_len == 0 ? end : std::min(t.first_query(0, begin), end);
+  std::fill_n(sums, (seeing - begin) * wide, 0.0f);
 
   for (std::int64_t first = 0; first < p.kv_len; first += kKeys) {
-    // The first query that sees any of these keys; those before it see no later ones.
-    const std::int64_t start = std::max(begin, p.causal ? std::max<std::int64_t>(first - p.causal_offset, 0) : 0);
-    if (first == 0) std::fill_n(sums, (std::min(start, end) - begin) * wide, 0.0f);
+    const std::int64_t start = t.first_query(first, begin);
     if (start >= end) break;
     const int n = static_cast<int>(std::min<std::int64_t>(kKeys, p.kv_len - first));
     copy_pairs(k + first * ks.seq, ks.seq, n, depth, rows_of_pairs, half);

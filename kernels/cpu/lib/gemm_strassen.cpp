@@ -8,7 +8,7 @@
 #include "kernels/cpu/lib/gemm_strassen.h"
 
 #include "kernels/cpu/lib/gemm_tile.h"
-#include "ops/linalg/panels.h"
+#include "core/panels.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
