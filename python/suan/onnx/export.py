@@ -144,6 +144,7 @@ class _Writer:
         self.symbols = symbols              # [(name, sizes by recording)]
         self.names, self.nodes, self.initializers = {}, [], {}
         self.constants, self.counts, self.sized = {}, {}, {}
+        self.taken = set()                  # names
         self.shapes = {}                    # value -> dims as int or Size
         self.numbers = {}                   # constant -> Size
         self.known = {}                     # Size -> (name, axis) of a value made before
@@ -222,9 +223,15 @@ class _Writer:
 
     # ---- what is written ------------------------------------------------------------------------
 
-    def fresh(self, stem):
-        n = self.counts[stem] = self.counts.get(stem, -1) + 1
-        return f"{stem}_{n}" if n else stem
+    def fresh(self, stem, n_out=1):
+        """A name that nothing has, nor its outputs name_0, name_1, ... where there are several."""
+        while True:
+            n = self.counts[stem] = self.counts.get(stem, -1) + 1
+            name = f"{stem}_{n}" if n else stem
+            new = {name, *(f"{name}_{k}" for k in range(n_out if n_out > 1 else 0))}
+            if self.taken.isdisjoint(new):
+                self.taken |= new
+                return name
 
     def name_of(self, value):
         if value not in self.names:  # a number computed from sizes, which are there now
@@ -232,7 +239,7 @@ class _Writer:
         return self.names[value]
 
     def emit(self, op, inputs, n_out, attributes):
-        name = self.fresh(op)
+        name = self.fresh(op, n_out)
         outs = [name if n_out == 1 else f"{name}_{k}" for k in range(n_out)]
         inputs = list(inputs)
         while inputs and not inputs[-1]:
@@ -550,7 +557,7 @@ def export(fn, args, path, *, kwargs=None, input_names=None, output_names=None, 
         for name, t in getattr(fn, table)() if hasattr(fn, table) else ():
             names_of_tensors.setdefault(_identity(t), name)
     writer = _Writer(records, symbols, opset_version)
-    writer.counts = dict.fromkeys([*input_names, *output_names, *names_of_tensors.values()], 0)
+    writer.taken.update(input_names, output_names, names_of_tensors.values())
     writer.translate(input_names, names_of_tensors)
     writer.prune()
     writer.outputs(output_names)
