@@ -203,3 +203,13 @@ def test_an_imported_model_is_exported_again(tmp_path):
     onnx.checker.check_model(str(second), full_check=True)
     with suan.no_grad():
         np.testing.assert_allclose(suan.onnx.load(second)(x).numpy(), model(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_types_that_are_only_moved(tmp_path):
+    x = suan.tensor(np.array([[1 + 2j, 3, -1j]], np.complex64))
+    path = tmp_path / "m.onnx"
+    suan.onnx.export(lambda t: suan.cat([t, t.flip(1)]).t().contiguous(), x, path)
+    onnx.checker.check_model(str(path), full_check=True)
+    np.testing.assert_array_equal(suan.onnx.load(path)(x).numpy(), np.concatenate([x.numpy(), x.numpy()[:, ::-1]]).T)
+    with pytest.raises(NotImplementedError, match="dtype cannot be exported: expected one of float32, .*, got float8_e4m3fn"):
+        suan.onnx.export(lambda t: t.t(), suan.ones(2, 2).to(suan.float8_e4m3fn), path)

@@ -116,7 +116,7 @@ class _Call:
         return values
 
     def cast(self, name, dtype):
-        return self.emit("Cast", name, to=proto.ELEM_TYPES[dtype])
+        return self.emit("Cast", name, to=_elem_type(dtype))
 
 
 class _WideCall(_Call):
@@ -265,7 +265,7 @@ class _Writer:
     def scalar(self, value, dtype):
         if isinstance(value, Size):
             at = self.emit("Squeeze", (self.ints([value], ()),), 1, {})
-            return at if dtype == "int64" else self.emit("Cast", (at,), 1, {"to": proto.ELEM_TYPES[dtype]})
+            return at if dtype == "int64" else self.emit("Cast", (at,), 1, {"to": _elem_type(dtype)})
         return self.array(value, dtype, ())
 
     def ints(self, values, inputs):
@@ -386,7 +386,7 @@ class _Writer:
     def write(self, path, input_names, output_names):
         first = self.records[0]
         dims = lambda v: [d if not isinstance(d, Size) else self.symbol_name(d) for d in self.shape(v)]  # noqa: E731
-        elem = lambda v: proto.ELEM_TYPES[self.dtype(v)]  # noqa: E731
+        elem = lambda v: _elem_type(self.dtype(v))  # noqa: E731
         read = {i for n in self.nodes for i in n[1]}
         weights = {n: t for n, t in self.initializers.items() if n in read}
         graph = [proto.node(*n[:2], n[2], n[3], n[4]) for n in self.nodes] + [proto.text(2, "suan")]
@@ -418,7 +418,7 @@ def _write_model(path, graph, weights, opset):
     with contextlib.ExitStack() as stack:
         out = None if inline else stack.enter_context(open(beside, "wb"))
         for name, t in weights.items():
-            raw, elem = _bytes(t), proto.ELEM_TYPES[t.dtype.name]
+            raw, elem = _bytes(t), _elem_type(t.dtype.name)
             if inline:
                 parts += proto.tensor(5, name, elem, t.shape, raw)
                 continue
@@ -431,6 +431,12 @@ def _write_model(path, graph, weights, opset):
     with open(path, "wb") as f:
         f.writelines(head)
         f.writelines(proto.data(7, *parts))
+
+
+def _elem_type(dtype):
+    if dtype not in proto.ELEM_TYPES:
+        raise NotImplementedError(f"[onnx.export] dtype cannot be exported: expected one of {', '.join(proto.ELEM_TYPES)}, got {dtype}")
+    return proto.ELEM_TYPES[dtype]
 
 
 def _argument_names(fn, args, kwargs):
