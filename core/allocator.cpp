@@ -381,6 +381,14 @@ void require_memory(int64_t bytes) {
   if (t && bytes > t->cap - t->net) over_budget(*t, bytes);
 }
 
+MemoryCharge::MemoryCharge(int64_t bytes) : bytes_(bytes) {
+  require_memory(bytes);
+  if (ThreadCache* t = thread_cache()) t->net += bytes;
+}
+MemoryCharge::~MemoryCharge() {
+  if (ThreadCache* t = thread_cache()) t->net -= bytes_;
+}
+
 NoMappedCache::NoMappedCache() { ++keep_nothing; }
 NoMappedCache::~NoMappedCache() { --keep_nothing; }
 

@@ -39,6 +39,16 @@ class MemoryBudget {
 };
 // OutOfMemory unless the thread's budget has room for so many bytes: asked before lists are made on the host.
 void require_memory(int64_t bytes);
+// While one lives, the thread's budget counts so many bytes that lie elsewhere, such as strings'. OutOfMemory.
+class MemoryCharge {
+ public:
+  explicit MemoryCharge(int64_t bytes);
+  ~MemoryCharge();
+  MemoryCharge(const MemoryCharge&) = delete;
+
+ private:
+  int64_t bytes_;
+};
 // Test hook: the n-th allocation from now (1 = next) fails; 0 switches it off.
 void fail_nth_allocation(int64_t n);
 

@@ -2,6 +2,7 @@
 // recorded for a plan, is the business of the caller (eval.h).
 #pragma once
 
+#include <functional>
 #include <unordered_set>
 
 #include "frontends/onnx/model.h"
@@ -145,6 +146,11 @@ class Eval {
   int depth_ = 0;
   int64_t unrolled_ = 0;
 };
+
+// Of a node that only moves (or compares for equality) elements, some of which are strings: `build` is called with
+// int64 tensors in their place, outside of any recording.
+bool moves_strings(const Node& n, const Values& in);
+Values move_strings(const Node& n, const Values& in, const std::function<Values(Values)>& build);
 
 // Where a builder lists positions along an axis, a model may not ask for more.
 inline constexpr int64_t longest_axis = int64_t(1) << 26;

@@ -48,6 +48,7 @@ std::string text_of(T v) {
 
 Strings to_strings(const Tensor& x) {
   Strings out{x.shape(), {}};
+  require_memory(x.numel() * string_bytes(0));
   out.data.reserve(size_t(x.numel()));
   if (x.dtype() == DType::u64) {
     Eval::eagerly([&] {

@@ -174,15 +174,7 @@ Values build_is_inf(Call& c) {
   return {logical_and(inf, up ? positive : logical_not(positive))};
 }
 
-Values build_equal(Call& c) {
-  if (!c.value(0).is_strings()) return {eq(c[0], c[1])};
-  const Strings &a = c.strings(0), &b = c.strings(1);
-  if (!(a.shape == b.shape) && b.data.size() != 1)
-    c.fail<ShapeError>("strings do not broadcast: expected equal shapes, got {} and {}", to_string(a.shape), to_string(b.shape));
-  Tensor out = Tensor::empty({DType::boolean, a.shape, {}});
-  for (size_t i = 0; i < a.data.size(); ++i) out.data<bool>()[i] = a.data[i] == b.data[b.data.size() == 1 ? 0 : i];
-  return {out};
-}
+Values build_equal(Call& c) { return {eq(c[0], c[1])}; }
 
 }  // namespace
 

@@ -362,8 +362,11 @@ std::vector<Value> Eval::run(const Graph& g, std::vector<Value> inputs, const st
     }
     auto build = [&](std::vector<Value> operands) {
       if (n.body) return run(*n.body, std::move(operands), nullptr);
-      Call c(n, std::move(operands), *this, env);
-      return n.build(c);
+      auto call = [&](std::vector<Value> values) {
+        Call c(n, std::move(values), *this, env);
+        return n.build(c);
+      };
+      return moves_strings(n, operands) ? move_strings(n, operands, call) : call(std::move(operands));
     };
     // What is known and large is the plan's business, whose peak is known before anything of that size is asked for.
     auto known_now = [&] {

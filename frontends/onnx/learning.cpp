@@ -21,7 +21,11 @@ Value pick(Call& c, const Labels& labels, const Tensor& at) {
   if (labels.texts.empty()) return apply(SUAN_OP("index"), {make_ints(labels.numbers), at}, {Dims{0}});
   if (at.is_dry()) throw NeedsData{c.node.name};
   Strings out{at.shape(), {}};
-  for (int64_t i : read_ints(at)) out.data.push_back(labels.texts.at(size_t(i)));
+  StringRoom room;
+  for (int64_t i : read_ints(at)) {
+    room.add(labels.texts.at(size_t(i)).size());
+    out.data.push_back(labels.texts.at(size_t(i)));
+  }
   return out;
 }
 
@@ -123,7 +127,7 @@ Values build_one_hot(Call& c) {
       if (at < cats.size()) out.data<float>()[i * cats.size() + at] = 1;
       else if (!zeros) c.fail<ValueError>("unknown category: expected one of {}, got '{}'", cats.size(), x.data[i]);
     }
-    return {out};
+    return {std::move(out)};
   }
   const Tensor x = cast(c[0], DType::i64);
   const Tensor hit = eq(unsqueeze(x, x.rank()), make_ints(c.ints("cats_int64s")));
@@ -205,6 +209,7 @@ struct Table {
     std::vector<std::string> texts;
     std::vector<int64_t> ints;
     std::vector<double> reals;
+    StringRoom room;
     auto find = [](const auto& table, const auto& key) -> std::optional<size_t> {
       auto it = table.find(key);
       return it == table.end() ? std::nullopt : std::optional<size_t>(it->second);
@@ -216,8 +221,10 @@ struct Table {
                                                                   : find(by_real, in.reals[i]);
       const Column& from = k ? values : other;
       const size_t at = k.value_or(0);
-      if (values.strings) texts.push_back(from.texts[at]);
-      else if (is_floating(values.dtype)) reals.push_back(is_floating(from.dtype) ? from.reals[at] : double(from.ints[at]));
+      if (values.strings) {
+        room.add(from.texts[at].size());
+        texts.push_back(from.texts[at]);
+      } else if (is_floating(values.dtype)) reals.push_back(is_floating(from.dtype) ? from.reals[at] : double(from.ints[at]));
       else ints.push_back(is_floating(from.dtype) ? int64_t(from.reals[at]) : from.ints[at]);
     }
     if (values.strings) return Strings{shape, std::move(texts)};
@@ -320,7 +327,7 @@ Values build_dict_vectorizer(Call& c) {
     Strings out{s, std::vector<std::string>(n)};
     for (size_t k = 0; k < n; ++k)
       if (from[k] < values.size()) out.data[k] = values.texts[from[k]];
-    return {out};
+    return {std::move(out)};
   }
   std::vector<double> reals(n, 0);
   std::vector<int64_t> ints(n, 0);

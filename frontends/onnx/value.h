@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/allocator.h"
 #include "core/tensor.h"
 
 namespace suan::onnx {
@@ -13,6 +14,26 @@ namespace suan::onnx {
 struct Strings {
   Shape shape;
   std::vector<std::string> data;  // row-major
+};
+// What such a string takes.
+inline int64_t string_bytes(size_t length) { return int64_t(sizeof(std::string) + length); }
+// Counts a list of strings while it grows: OutOfMemory before it outgrows the call's budget.
+class StringRoom {
+ public:
+  void add(size_t length) { require_memory(bytes_ += string_bytes(length)); }
+
+ private:
+  int64_t bytes_ = 0;
+};
+// Strings that flow, counted into the memory of the call.
+struct HeldStrings : Strings {
+  explicit HeldStrings(Strings s) : Strings(std::move(s)), charge(bytes_of(*this)) {}
+  static int64_t bytes_of(const Strings& s) {
+    int64_t n = 0;
+    for (const std::string& text : s.data) n += string_bytes(text.size());
+    return n;
+  }
+  MemoryCharge charge;
 };
 
 struct Value;
@@ -27,7 +48,7 @@ struct Value {
   Value(Tensor t) {
     if (t.defined()) data = std::move(t);
   }
-  Value(Strings s) : data(std::make_shared<const Strings>(std::move(s))) {}
+  Value(Strings s) : data(std::make_shared<const HeldStrings>(std::move(s))) {}
   Value(Sequence s) : data(std::make_shared<const Sequence>(std::move(s))) {}
   Value(Map m);
 

@@ -495,3 +495,78 @@ def test_complex_is_refused_where_it_would_be_computed(code):
     for op, inputs in (("Add", [a, a]), ("ReduceSum", [a]), ("Mul", [a, a]), ("MatMul", [a, a])):
         with pytest.raises(TypeError, match=COMPLEX[code]):
             one(op, inputs, opset=21)
+
+
+# ---- strings move, too -------------------------------------------------------------------------------------
+
+
+def string_cases():
+    x = np.array([["a", "bb", "é"], ["d", "", "bb"]], object)
+    chosen = np.array([[True, False, True]])
+    first = np.zeros((1, 3), np.int64)
+    return [
+        ("Reshape", [x, ints(3, -1)], {}, x.reshape(3, 2)), ("Concat", [x, x[:1]], {"axis": 0}, np.concatenate([x, x[:1]])),
+        ("Gather", [x, ints(1, -2)], {}, x[[1, 0]]), ("GatherElements", [x, first + 1], {}, x[1:]), ("GatherND", [x, np.array([[0, 1]])], {}, x[0, 1:2]),
+        ("Transpose", [x], {}, x.T), ("Squeeze", [x[:1], ints(0)], {}, x[0]), ("Unsqueeze", [x, ints(0)], {}, x[None]), ("Flatten", [x], {}, x),
+        ("Slice", [x, ints(0), ints(2), ints(1)], {}, x[:, :2]), ("Expand", [x[:1], ints(2, 3)], {}, x[[0, 0]]), ("Tile", [x, ints(1, 2)], {}, np.tile(x, (1, 2))),
+        ("Where", [chosen, x, x[::-1].copy()], {}, np.where(chosen, x, x[::-1])), ("Equal", [x, x[:, 1:2].copy()], {}, x == x[:, 1:2]),
+        ("Compress", [x, np.array([False, True])], {"axis": 0}, x[1:]), ("ScatterElements", [x, first, x[1:]], {}, x[[1, 1]]),
+        ("ScatterND", [x, np.array([[1]]), x[:1]], {}, x[[0, 0]]), ("Pad", [x, ints(0, 0, 0, 1)], {}, np.concatenate([x, [[""], [""]]], 1)),
+        ("Pad", [x, ints(0, 0, 0, 1), np.array("z", object)], {}, np.concatenate([x, [["z"], ["z"]]], 1)),
+        ("NonZero", [x], {}, np.array([[0, 0, 0, 1, 1], [0, 1, 2, 0, 2]])), ("ReverseSequence", [x, ints(2, 1, 2)], {"time_axis": 0, "batch_axis": 1},
+                                                                             np.array([["d", "bb", "bb"], ["a", "", "é"]], object)),
+        ("OneHot", [ints(0, 1), ints(2), np.array(["off", "on"], object)], {}, np.array([["on", "off"], ["off", "on"]], object)),
+        ("Shape", [x], {}, ints(2, 3)), ("Identity", [x], {}, x),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "inputs", "attrs", "want"), string_cases(), ids=[c[0] for c in string_cases()])
+def test_strings_move(op, inputs, attrs, want):
+    (got,) = one(op, inputs, opset=19, **attrs)
+    assert got.dtype == want.dtype and got.shape == want.shape
+    np.testing.assert_array_equal(got, want)
+
+
+def test_strings_unique_split_and_sequences():
+    x = np.array(["b", "", "é", "a", "b"], object)
+    values, first, inverse, counts = one("Unique", [x], opset=19, outputs=4)
+    assert values.tolist() == ["", "a", "b", "é"] and first.tolist() == [1, 3, 0, 2] and counts.tolist() == [1, 1, 2, 1]
+    assert values[inverse].tolist() == x.tolist()
+    parts = one("Split", [x, ints(2, 3)], opset=19, outputs=2)
+    assert [p.tolist() for p in parts] == [x[:2].tolist(), x[2:].tolist()]
+    nodes = [h.make_node("SplitToSequence", ["x"], ["s"], axis=0), h.make_node("ConcatFromSequence", ["s"], ["y"], axis=0)]
+    m = model(nodes, [("x", T.STRING, [None])], [("y", T.STRING, None)], opset=19)
+    assert session(m).run(None, {"x": x})[0].tolist() == x.tolist()
+
+
+def test_columns_of_strings_as_sklearn_exports_them():
+    """Columns joined, encoded, and put beside numbers."""
+    nodes = [
+        h.make_node("Concat", ["city", "kind"], ["both"], axis=1),
+        h.make_node("ArrayFeatureExtractor", ["both", "which"], ["column"], domain="ai.onnx.ml"),
+        h.make_node("OneHotEncoder", ["column"], ["hot"], domain="ai.onnx.ml", cats_strings=["x", "y"]),
+        h.make_node("Reshape", ["hot", "shape"], ["flat"]), h.make_node("Concat", ["flat", "age"], ["out"], axis=1),
+    ]
+    m = model(nodes, [("city", T.STRING, [None, 1]), ("kind", T.STRING, [None, 1]), ("age", T.FLOAT, [None, 1])], [("out", T.FLOAT, None)],
+              [h.make_tensor("which", T.INT64, [1], [1]), h.make_tensor("shape", T.INT64, [2], [-1, 2])])  # fmt: skip
+    m.opset_import.append(h.make_opsetid("ai.onnx.ml", 3))
+    feed = {"city": np.array([["p"], ["q"], ["p"]], object), "kind": np.array([["y"], ["x"], ["y"]], object), "age": np.float32([[3], [4], [5]])}
+    np.testing.assert_array_equal(session(m).run(None, feed)[0], [[0, 1, 3], [1, 0, 4], [0, 1, 5]])
+
+
+def test_strings_beside_numbers_are_refused():
+    x = np.array(["a"], object)
+    with pytest.raises(TypeError, match="strings beside numbers: expected one of them, got 1 f32"):
+        one("Concat", [x, np.ones(1, np.float32)], opset=19, axis=0)
+    with pytest.raises(TypeError, match="strings are not computed with|input 0 is no tensor"):
+        one("ScatterElements", [x, ints(0), x], opset=19, reduction="add")
+    with pytest.raises(TypeError, match="input 0 is no tensor"):
+        one("Add", [x, x], opset=19)
+
+
+def test_case_of_letters_beyond_ascii():
+    """The system's table, letter by letter; bytes that are no UTF-8 stay."""
+    texts = np.array(["aéB", "жук", "日本x", "ÿ", "𐐨"], object)
+    for action, want in (("UPPER", ["AÉB", "ЖУК", "日本X", "Ÿ", "𐐀"]), ("LOWER", ["aéb", "жук", "日本x", "ÿ", "𐐨"])):
+        (got,) = one("StringNormalizer", [texts], opset=18, case_change_action=action, is_case_sensitive=1)
+        assert got.tolist() == want

@@ -162,3 +162,54 @@ def test_names_and_refusals(tmp_path):
         suan.onnx.export(lambda a: a, x, path, opset_version=5)
     with pytest.raises(ValueError, match="expected 1 different names"):
         suan.onnx.export(lambda a: a, x, path, output_names=["a", "b"])
+
+
+def test_names_of_parameters_are_never_given_again(tmp_path):
+    """As those of a file that was exported, imported and is exported again."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name in ("constant_1", "captured_1", "Reshape_1", "Add", "LSTM_0", "Split_1"):
+                self.register_parameter(name, nn.Parameter(suan.randn(4)))
+            self.scale = [suan.randn(4), suan.randn(4), suan.randn(4)]
+            self.lstm = nn.LSTM(4, 4)
+
+        def forward(self, x):
+            for _, p in self.named_parameters():
+                if p.dim() == 1 and len(p) == 4:
+                    x = (x + p).reshape(4, 5).reshape(5, 4) * self.scale[0] + self.scale[1] * self.scale[2]
+            a, b = x.split([2, 3])
+            a = suan.cat([part * k for k, part in enumerate(a.split([1, 1]), 2)])
+            return self.lstm(suan.cat([a, b]).unsqueeze(1))[0] + x.mean(0).sum() * 0.5
+
+    model, x, path = Model().eval(), suan.randn(5, 4), tmp_path / "m.onnx"
+    suan.onnx.export(model, x, path, input_names=["Mul_1"], output_names=["Add_2"])
+    onnx.checker.check_model(str(path), full_check=True)
+    g = onnx.load(path).graph
+    names = [i.name for i in g.initializer] + [i.name for i in g.input] + [o for n in g.node for o in n.output if o]
+    assert len(names) == len(set(names))
+    with suan.no_grad():
+        np.testing.assert_allclose(suan.onnx.load(path)(x).numpy(), model(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_imported_model_is_exported_again(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Hardswish(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.AdaptiveAvgPool2d(1))
+    x = suan.randn(2, 3, 8, 8)
+    first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    suan.onnx.export(model.eval(), x, first, input_names=["x"], output_names=["y"])
+    module = suan.onnx.module(first)
+    suan.onnx.export(module, x, second, input_names=["x"], output_names=["y"])
+    onnx.checker.check_model(str(second), full_check=True)
+    with suan.no_grad():
+        np.testing.assert_allclose(suan.onnx.load(second)(x).numpy(), model(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_types_that_are_only_moved(tmp_path):
+    x = suan.tensor(np.array([[1 + 2j, 3, -1j]], np.complex64))
+    path = tmp_path / "m.onnx"
+    suan.onnx.export(lambda t: suan.cat([t, t.flip(1)]).t().contiguous(), x, path)
+    onnx.checker.check_model(str(path), full_check=True)
+    np.testing.assert_array_equal(suan.onnx.load(path)(x).numpy(), np.concatenate([x.numpy(), x.numpy()[:, ::-1]]).T)
+    with pytest.raises(NotImplementedError, match="dtype cannot be exported: expected one of float32, .*, got float8_e4m3fn"):
+        suan.onnx.export(lambda t: t.t(), suan.ones(2, 2).to(suan.float8_e4m3fn), path)

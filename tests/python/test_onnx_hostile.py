@@ -643,3 +643,29 @@ def open_and_call(m, inputs):
 def test_refused(name):
     for variant, m, words, inputs in CLASSES[name]():
         refused(variant, lambda m=m, inputs=inputs: open_and_call(m, inputs), words)
+
+
+def strings_model(nodes):
+    text = [h.make_tensor_value_info(n, T.STRING, None) for n in ("x", "y")]
+    sets = [h.make_opsetid("", 20), h.make_opsetid("ai.onnx.ml", 4)]
+    return h.make_model(h.make_graph(nodes, "g", text[:1], text[1:]), opset_imports=sets, ir_version=9).SerializeToString()
+
+
+def string_bombs():
+    """What grows strings, and an input that makes them outgrow 64 MiB."""
+    names = ["x"] + [f"t{k}" for k in range(39)] + ["y"]
+    yield "concat", [h.make_node("StringConcat", [a, a], [b]) for a, b in zip(names, names[1:])], ["ab"] * 4
+    yield "split", [h.make_node("StringSplit", ["x"], ["y", "n"], delimiter=",")], ["," * 20000] + ["a"] * 20000
+    yield "label", [h.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_strings=["a"], values_strings=["b"],
+                                default_string="c" * 100000)], ["z"] * 100000  # fmt: skip
+
+
+@pytest.mark.parametrize(("nodes", "texts"), [b[1:] for b in string_bombs()], ids=[b[0] for b in string_bombs()])
+def test_strings_count_into_the_memory_limit(nodes, texts):
+    s = suan.onnx.Session(strings_model(nodes), memory_limit=64 << 20)
+    for _ in range(2):   # the session stays usable, and nothing stays counted
+        with pytest.raises(suan.OutOfMemoryError, match="over the memory limit: expected at most 67108864 bytes"):
+            s(np.array(texts, object))
+    if len(nodes) == 1:
+        for _ in range(3):
+            s(np.array(["a"], object))

@@ -1,5 +1,6 @@
 """Commands, their options, and how errors are shown: one line, exit status 1."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -338,5 +339,6 @@ def run(args=None):
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, TypeError, OSError, MemoryError, RuntimeError, IndexError) as error:
-        print(f"suan: {error}", file=sys.stderr)
+        # The line of the caller is the command line's own here.
+        print("suan:", re.sub(r" \(at \S*/typer/\S* in \w+\)", "", f"{error}"), file=sys.stderr)
         sys.exit(1)

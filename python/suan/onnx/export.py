@@ -116,7 +116,7 @@ class _Call:
         return values
 
     def cast(self, name, dtype):
-        return self.emit("Cast", name, to=proto.ELEM_TYPES[dtype])
+        return self.emit("Cast", name, to=_elem_type(dtype))
 
 
 class _WideCall(_Call):
@@ -144,6 +144,7 @@ class _Writer:
         self.symbols = symbols              # [(name, sizes by recording)]
         self.names, self.nodes, self.initializers = {}, [], {}
         self.constants, self.counts, self.sized = {}, {}, {}
+        self.taken = set()                  # names
         self.shapes = {}                    # value -> dims as int or Size
         self.numbers = {}                   # constant -> Size
         self.known = {}                     # Size -> (name, axis) of a value made before
@@ -222,9 +223,15 @@ class _Writer:
 
     # ---- what is written ------------------------------------------------------------------------
 
-    def fresh(self, stem):
-        n = self.counts[stem] = self.counts.get(stem, -1) + 1
-        return f"{stem}_{n}" if n else stem
+    def fresh(self, stem, n_out=1):
+        """A name that nothing has, nor its outputs name_0, name_1, ... where there are several."""
+        while True:
+            n = self.counts[stem] = self.counts.get(stem, -1) + 1
+            name = f"{stem}_{n}" if n else stem
+            new = {name, *(f"{name}_{k}" for k in range(n_out if n_out > 1 else 0))}
+            if self.taken.isdisjoint(new):
+                self.taken |= new
+                return name
 
     def name_of(self, value):
         if value not in self.names:  # a number computed from sizes, which are there now
@@ -232,7 +239,7 @@ class _Writer:
         return self.names[value]
 
     def emit(self, op, inputs, n_out, attributes):
-        name = self.fresh(op)
+        name = self.fresh(op, n_out)
         outs = [name if n_out == 1 else f"{name}_{k}" for k in range(n_out)]
         inputs = list(inputs)
         while inputs and not inputs[-1]:
@@ -258,7 +265,7 @@ class _Writer:
     def scalar(self, value, dtype):
         if isinstance(value, Size):
             at = self.emit("Squeeze", (self.ints([value], ()),), 1, {})
-            return at if dtype == "int64" else self.emit("Cast", (at,), 1, {"to": proto.ELEM_TYPES[dtype]})
+            return at if dtype == "int64" else self.emit("Cast", (at,), 1, {"to": _elem_type(dtype)})
         return self.array(value, dtype, ())
 
     def ints(self, values, inputs):
@@ -379,7 +386,7 @@ class _Writer:
     def write(self, path, input_names, output_names):
         first = self.records[0]
         dims = lambda v: [d if not isinstance(d, Size) else self.symbol_name(d) for d in self.shape(v)]  # noqa: E731
-        elem = lambda v: proto.ELEM_TYPES[self.dtype(v)]  # noqa: E731
+        elem = lambda v: _elem_type(self.dtype(v))  # noqa: E731
         read = {i for n in self.nodes for i in n[1]}
         weights = {n: t for n, t in self.initializers.items() if n in read}
         graph = [proto.node(*n[:2], n[2], n[3], n[4]) for n in self.nodes] + [proto.text(2, "suan")]
@@ -411,7 +418,7 @@ def _write_model(path, graph, weights, opset):
     with contextlib.ExitStack() as stack:
         out = None if inline else stack.enter_context(open(beside, "wb"))
         for name, t in weights.items():
-            raw, elem = _bytes(t), proto.ELEM_TYPES[t.dtype.name]
+            raw, elem = _bytes(t), _elem_type(t.dtype.name)
             if inline:
                 parts += proto.tensor(5, name, elem, t.shape, raw)
                 continue
@@ -424,6 +431,12 @@ def _write_model(path, graph, weights, opset):
     with open(path, "wb") as f:
         f.writelines(head)
         f.writelines(proto.data(7, *parts))
+
+
+def _elem_type(dtype):
+    if dtype not in proto.ELEM_TYPES:
+        raise NotImplementedError(f"[onnx.export] dtype cannot be exported: expected one of {', '.join(proto.ELEM_TYPES)}, got {dtype}")
+    return proto.ELEM_TYPES[dtype]
 
 
 def _argument_names(fn, args, kwargs):
@@ -550,7 +563,7 @@ def export(fn, args, path, *, kwargs=None, input_names=None, output_names=None, 
         for name, t in getattr(fn, table)() if hasattr(fn, table) else ():
             names_of_tensors.setdefault(_identity(t), name)
     writer = _Writer(records, symbols, opset_version)
-    writer.counts = dict.fromkeys([*input_names, *output_names, *names_of_tensors.values()], 0)
+    writer.taken.update(input_names, output_names, names_of_tensors.values())
     writer.translate(input_names, names_of_tensors)
     writer.prune()
     writer.outputs(output_names)
