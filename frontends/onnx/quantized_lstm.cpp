@@ -39,6 +39,7 @@ Tensor packed_in_order(const Tensor& w, int64_t hidden) {
     return packed.size() == 1 ? packed[0] : apply(cat, packed, {int64_t(0)});
   }
   const Tensor from = contiguous(w), some = Tensor::empty({w.dtype(), {rows, columns}, {}});
+  const std::byte* weight = from.raw();
   Tensor all;
   for (int64_t d = 0; d < directions; ++d)
     for (int64_t g = 0; g < groups; ++g) {
@@ -48,7 +49,9 @@ Tensor packed_in_order(const Tensor& w, int64_t hidden) {
       for (int64_t r = 0; r < rows; ++r, to += columns)
         for (int64_t gate = 0; gate < 4; ++gate) {
           constexpr int64_t read[4] = {0, 2, 3, 1};   // ONNX's input, output, forget, cell as input, forget, cell, output
-          std::memcpy(to + gate * group, from.raw() + ((d * rows + r) * 4 + read[gate]) * hidden + g * group, size_t(live));
+          const std::byte* part = weight + ((d * rows + r) * 4 + read[gate]) * hidden + g * group;
+          if (live == group) std::memcpy(to + gate * group, part, size_t(group));   // one load and store
+          else std::memcpy(to + gate * group, part, size_t(live));
         }
       const Tensor panels = apply(pack, {some});
       const int64_t n = panels.dim(0), at = (d * groups + g) * n;
