@@ -11,12 +11,8 @@ Tensor scaled(const Tensor& w, const Tensor& scale, bool defer) {
   constexpr int64_t least_deferred = 16 << 10;
   static const OpDef& mul = op("mul");
   const TensorType type = w.type();
-  if (!defer || context().dry || type.bytes() < least_deferred) return apply(mul, {w, scale});
-  return Tensor::over(Storage::deferred(type.bytes(), [w, scale, type](std::byte* to) {
-    ContextScope scope;
-    context() = Context{.grad_enabled = false};
-    apply_into(mul, {w, scale}, {}, Tensor::over(Storage::external({}, to, type.bytes(), {}), Layout(type.shape), type.dtype));
-  }), Layout(type.shape), type.dtype);
+  if (!defer || type.bytes() < least_deferred) return apply(mul, {w, scale});
+  return written_when_read(type, [w, scale](const Tensor& into) { apply_into(mul, {w, scale}, {}, into); });
 }
 
 class Scales {

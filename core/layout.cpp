@@ -1,9 +1,8 @@
 // Convolutions with constant weights move to blocks of 16 channels, [batch, blocks, height, width, 16], together
 // with what lies between them: element-wise nodes, poolings, concatenations of channels. A blocked value is an
 // ordinary tensor of five dimensions, so no kernel but the convolution's knows of it. One spatial dimension is a height
-// of 1. Every bit stays: the
-// blocked kernel adds in conv's order. Channels that do not fill the last block leave lanes that nobody reads.
-// Where bits may change, 3×3 convolutions of stride 1 take Winograd's way, with weights transformed here.
+// of 1. Every bit stays: the blocked kernel adds in conv's order. Channels that do not fill the last block leave lanes
+// that nobody reads. Where bits may change, 3×3 convolutions of stride 1 take Winograd's way, with weights transformed here.
 // With `pairs`, where the processor has them, convolutions are made for bfloat16 (conv_pairs), and what lies between
 // them is bfloat16 too, each node rounded once; other nodes and outputs get float32.
 #include <algorithm>
@@ -20,6 +19,50 @@ namespace suan {
 namespace {
 
 constexpr int64_t lanes = 16;
+
+int64_t blocks(int64_t channels) { return (channels + lanes - 1) / lanes; }
+
+// What packed_pairs makes of [out, in, ...]: pairs of inputs, or single ones of a depthwise window.
+Shape paired_shape(const Shape& w) {
+  const int64_t two = w[1] == 1 ? 1 : 2;
+  return {blocks(w[0]), (w[1] + two - 1) / two * (numel(w) / (w[0] * w[1])), lanes, two};
+}
+
+// [out, in, 3, 3] as [36, blocks, in, 16] or [16, ...]: G w Gᵀ with a row of G for each of 0, ±√½, ±√2 (of 0, ±1) and
+// infinity.
+Tensor in_tiles(const Tensor& w, int tile) {
+  const int64_t out = w.dim(0), in = w.dim(1), n = blocks(out), side = tile + 2, numbers = side * side;
+  const TensorType type{w.dtype(), {numbers, n, in, lanes}, {}};
+  if (context().dry) return Tensor::over(Storage::dry({}, type.bytes()), Layout(type.shape), type.dtype);
+  const double a = std::sqrt(0.5), b = std::sqrt(2.0);
+  const double six[6][3] = {{1, 0, 0}, {-1 / 1.5, -a / 1.5, -.5 / 1.5}, {-1 / 1.5, a / 1.5, -.5 / 1.5},
+                            {1. / 6, b / 6, 2. / 6}, {1. / 6, -b / 6, 2. / 6}, {0, 0, 1}};
+  const double four[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
+  const auto* rows = tile == 4 ? six : four;
+  double g[36][9];
+  for (int64_t j = 0; j < numbers; ++j)
+    for (int64_t k = 0; k < 9; ++k) g[j][k] = rows[j / side][k / 3] * rows[j % side][k % 3];
+  const Tensor from = w.is_contiguous() ? w : apply(op("copy"), {w});
+  Tensor made = Tensor::empty(type);
+  const float* read = from.data<float>();
+  float* write = made.data<float>();
+  parallel_for(n, [&](int64_t block) {
+    const int64_t filled = std::min(lanes, out - block * lanes);
+    for (int64_t i = 0; i < in; ++i) {
+      double taps[9][lanes] = {};
+      for (int64_t lane = 0; lane < filled; ++lane)
+        for (int64_t k = 0; k < 9; ++k) taps[k][lane] = double(read[((block * lanes + lane) * in + i) * 9 + k]);
+      for (int64_t j = 0; j < numbers; ++j) {
+        double sums[lanes] = {};
+        for (int64_t k = 0; k < 9; ++k)
+          for (int64_t lane = 0; lane < lanes; ++lane) sums[lane] += g[j][k] * taps[k][lane];
+        float* to = write + ((j * n + block) * in + i) * lanes;
+        for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = float(sums[lane]);
+      }
+    }
+  });
+  return made;
+}
 
 class Layouts {
  public:
@@ -42,7 +85,6 @@ class Layouts {
   const TensorType& type(ValueId v) const { return g_.values[size_t(v)].type; }
   bool is_blocked(ValueId v) const { return v != no_value && blocked_.count(v); }
   bool is_constant(ValueId v) const { return v != no_value && g_.constants.count(v); }
-  static int64_t blocks(int64_t channels) { return (channels + lanes - 1) / lanes; }
   // As an image: [..., size] as [..., 1, size], for values of three dimensions.
   static Shape with_height(Shape s, int rank) {
     if (rank == 3 && s.size() >= 2) s.insert(s.size() - 1, 1);
@@ -153,16 +195,16 @@ class Layouts {
         x = apply(op("pad_constant"), {x, Tensor()}, {std::vector<int64_t>{0, 0, 0, 0, 0, even - in, 0, n * lanes - out}});
       x = apply(op("reshape"), {x}, {Shape{n, lanes, even / two, two, taps}});
       x = apply(op("copy"), {apply(op("permute"), {x}, {Dims{0, 2, 4, 1, 3}})});
-      return apply(op("reshape"), {x}, {Shape{n, even / two * taps, lanes, two}});
+      return apply(op("reshape"), {x}, {paired_shape(w.shape())});
     });
   }
 
-  // The same of transformed weights: [16 or 36, blocks, pairs of inputs, 16, 2].
+  // The weights of in_tiles as [16 or 36, blocks, pairs of inputs, 16, 2].
   Tensor transformed_pairs(ValueId v, int tile) {
-    const Tensor x = b_.to.constants.at(transformed(v, tile));
-    return cache_.find(g_.constants.at(v), tile == 4 ? "pairs in tiles of 4" : "pairs in tiles of 2", [x] {
-      const int64_t in = x.dim(2);
-      const Tensor y = apply(op("reshape"), {apply(op("cast"), {x}, {DType::bf16})}, {Shape{x.dim(0), x.dim(1), in / 2, 2, lanes}});
+    const Tensor& w = g_.constants.at(v);
+    return cache_.find(w, tile == 4 ? "pairs in tiles of 4" : "pairs in tiles of 2", [w, tile] {
+      const Tensor x = in_tiles(w, tile);
+      const Tensor y = apply(op("reshape"), {apply(op("cast"), {x}, {DType::bf16})}, {Shape{x.dim(0), x.dim(1), x.dim(2) / 2, 2, lanes}});
       return apply(op("copy"), {apply(op("permute"), {y}, {Dims{0, 1, 2, 4, 3}})});
     });
   }
@@ -177,8 +219,7 @@ class Layouts {
     if (!pairs_ || (!as_is && !depthwise && per % 2)) return false;
     if (per == 1 && !depthwise) return false;   // its weights would look like a depthwise window's
     const Attrs attrs{Dims{w[2], w[3]}, window.strides, window.padding, window.dilation, groups};
-    const Tensor weight = packed_pairs(n.in[1]);
-    std::vector<TensorType> in{{DType::bf16, as_is ? x : blocked_shape(x), device}, weight.type()};
+    std::vector<TensorType> in{{DType::bf16, as_is ? x : blocked_shape(x), device}, {DType::bf16, paired_shape(w), {}}};
     const bool biased = n.in.size() > 2 && n.in[2] != no_value;
     const ValueId bias = biased ? packed(n.in[2]) : no_value;
     if (biased) in.push_back(b_.to.values[size_t(bias)].type);
@@ -190,49 +231,15 @@ class Layouts {
       set(n.out[0], append(op("conv_winograd_pairs"), from, {window.padding}, n.source));
       return true;
     }
-    std::vector<ValueId> from{as_is ? cast(as_image(n.in[0]), DType::bf16) : blocked(n.in[0], true), b_.to.add_constant(weight)};
+    std::vector<ValueId> from{as_is ? cast(as_image(n.in[0]), DType::bf16) : blocked(n.in[0], true), b_.to.add_constant(packed_pairs(n.in[1]))};
     if (biased) from.push_back(bias);
     set(n.out[0], append(conv_pairs, from, attrs, n.source));
     return true;
   }
 
-  // [out, in, 3, 3] as [36, blocks, in, 16] or [16, ...]: G w Gᵀ with a row of G for each of 0, ±√½, ±√2 (of 0, ±1) and
-  // infinity.
   ValueId transformed(ValueId v, int tile) {
     const Tensor& w = g_.constants.at(v);
-    return b_.to.add_constant(cache_.find(w, tile == 4 ? "tiles of 4" : "tiles of 2", [w, tile] {
-      const int64_t out = w.dim(0), in = w.dim(1), n = blocks(out), side = tile + 2, numbers = side * side;
-      const TensorType type{w.dtype(), {numbers, n, in, lanes}, {}};
-      if (context().dry) return Tensor::over(Storage::dry({}, type.bytes()), Layout(type.shape), type.dtype);
-      const double a = std::sqrt(0.5), b = std::sqrt(2.0);
-      const double six[6][3] = {{1, 0, 0}, {-1 / 1.5, -a / 1.5, -.5 / 1.5}, {-1 / 1.5, a / 1.5, -.5 / 1.5},
-                                {1. / 6, b / 6, 2. / 6}, {1. / 6, -b / 6, 2. / 6}, {0, 0, 1}};
-      const double four[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
-      const auto* rows = tile == 4 ? six : four;
-      double g[36][9];
-      for (int64_t j = 0; j < numbers; ++j)
-        for (int64_t k = 0; k < 9; ++k) g[j][k] = rows[j / side][k / 3] * rows[j % side][k % 3];
-      const Tensor from = w.is_contiguous() ? w : apply(op("copy"), {w});
-      Tensor made = Tensor::empty(type);
-      const float* read = from.data<float>();
-      float* write = made.data<float>();
-      parallel_for(n, [&](int64_t block) {
-        const int64_t filled = std::min(lanes, out - block * lanes);
-        for (int64_t i = 0; i < in; ++i) {
-          double taps[9][lanes] = {};
-          for (int64_t lane = 0; lane < filled; ++lane)
-            for (int64_t k = 0; k < 9; ++k) taps[k][lane] = double(read[((block * lanes + lane) * in + i) * 9 + k]);
-          for (int64_t j = 0; j < numbers; ++j) {
-            double sums[lanes] = {};
-            for (int64_t k = 0; k < 9; ++k)
-              for (int64_t lane = 0; lane < lanes; ++lane) sums[lane] += g[j][k] * taps[k][lane];
-            float* to = write + ((j * n + block) * in + i) * lanes;
-            for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = float(sums[lane]);
-          }
-        }
-      });
-      return made;
-    }));
+    return b_.to.add_constant(cache_.find(w, tile == 4 ? "tiles of 4" : "tiles of 2", [w, tile] { return in_tiles(w, tile); }));
   }
 
   // The side of Winograd's tiles for such weights and results, 0 for none. Four times the weights are read for tiles of

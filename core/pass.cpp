@@ -321,4 +321,14 @@ PassCounts optimize(Graph& g, const OptimizeOptions& options) {
   return counts;
 }
 
+Tensor written_when_read(const TensorType& type, std::function<void(const Tensor& into)> write) {
+  const Layout layout(type.shape);
+  if (context().dry) return Tensor::over(Storage::dry({}, type.bytes()), layout, type.dtype);
+  return Tensor::over(Storage::deferred(type.bytes(), [write = std::move(write), type, layout](std::byte* to) {
+    ContextScope scope;
+    context() = Context{.grad_enabled = false};
+    write(Tensor::over(Storage::external({}, to, type.bytes(), {}), layout, type.dtype));
+  }), layout, type.dtype);
+}
+
 }  // namespace suan

@@ -93,6 +93,10 @@ class ConstantCache {
   std::map<Key, Tensor> made_;
   std::map<uint64_t, Key> origin_;                // by storage of what was made
 };
+// For ConstantCache: a step on the way to what plans read. It is written when it is read and can be dropped again
+// (Storage::drop) once what reads it is packed. `write` gives the same each time.
+Tensor written_when_read(const TensorType& type, std::function<void(const Tensor& into)> write);
+
 // Convolutions with constant weights and what lies between them in blocks of channels. Keeps every bit if `exact`;
 // else 3×3 convolutions become conv_winograd where weights are few enough. With `pairs` all that becomes bfloat16, on
 // processors that are fast at it. Sizes that decide are noted in `compared`.

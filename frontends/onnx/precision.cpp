@@ -52,7 +52,9 @@ class Narrow {
       if (!kernel_takes(op("linear_pairs"), {}, std::vector<TensorType>{x, weight}, {&result, 1})) continue;
       const Tensor& from = w->second;
       const Tensor rows = cache_.find(from, fmt::format("bf16 rows {} {}", out, in), [from] {
-        return ops::copy(ops::transpose(ops::cast(from, DType::bf16), 0, 1));
+        return written_when_read({DType::bf16, {from.dim(1), from.dim(0)}, {}}, [from](const Tensor& into) {
+          apply_into(op("copy"), {ops::transpose(ops::cast(from, DType::bf16), 0, 1)}, {}, into);
+        });
       });
       const ValueId linear = b_.to.append(op("linear"), {narrowed(m.in[0]), b_.to.add_constant(rows), narrowed(shift)}, {}, n.source);
       const ValueId made = b_.to.nodes[size_t(linear)].out[0];
@@ -84,8 +86,9 @@ class Narrow {
     ValueId made = no_value;
     const suan::Value& value = g_.values[size_t(v)];
     if (auto c = g_.constants.find(v); c != g_.constants.end()) {
-      made = b_.to.add_constant(cache_.find(c->second, "bf16", [w = c->second] { return ops::cast(w, DType::bf16); }),
-                                value.type.device);
+      made = b_.to.add_constant(cache_.find(c->second, "bf16", [w = c->second] {
+        return written_when_read({DType::bf16, w.shape(), {}}, [w](const Tensor& into) { apply_into(op("cast"), {w}, {DType::bf16}, into); });
+      }), value.type.device);
     } else if (value.producer >= 0 && narrow_below_views(v)) {
       const suan::Node& view = g_.nodes[size_t(value.producer)];
       std::vector<ValueId> in = b_.mapped(view.in);

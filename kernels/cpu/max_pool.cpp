@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include <bit>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -168,13 +169,13 @@ struct Make {
     const auto meet = [&](const T* from, int64_t first, int64_t last, auto step) {
       for (int64_t k = first; k < last; ++k) {
         const T c = from[k * step];
-        v[k] = (c > v[k]) | (c != c) ? c : v[k];
+        v[k] = (number(c) > number(v[k])) | (number(c) != number(c)) ? c : v[k];
       }
     };
     for (int64_t i = 0; i < p.out[0]; ++i)
       for (int64_t j = 0; j < p.out[1]; ++j, v += n) {
         const Pooling::Taps a = p.taps(0, i), b = p.taps(1, j);
-        std::fill_n(v, n, -std::numeric_limits<T>::infinity());
+        std::fill_n(v, n, lowest<T>);
         for (int64_t r = a.first; r < a.last; ++r)
           for (int64_t s = b.first; s < b.last; ++s) {
             const T* row = x + ((a.start + r * p.dilation[0]) * p.in[1] + b.start + s * p.dilation[1]) * width;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Loading a model and answering once, with and without a file of packed weights, and the memory of two processes.
 
-    PYTHONPATH=build/release/python python tools/bench/onnx_prepacked.py MODEL... [--rounds N] [--precision bf16]
+    PYTHONPATH=build/release/python python tools/bench onnx_prepacked MODEL... [--rounds N] [--precision bf16]
 
 Each reading has a process of its own, in turn: without the file, writing it, with it, and with it where the model's files
 look changed (their content is hashed then). Milliseconds of load and of the first call, and the median of 20 calls after it;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Products with packed constant weights, plain and by one level of Strassen's algorithm, in turn in one process.
 
-    .venv/bin/python tools/bench/strassen.py [--threads 2] [--rows 128 384] [--rounds 9]
+    .venv/bin/python tools/bench strassen [--threads 2] [--rows 128 384] [--rounds 9]
 
 SUAN_ISA=avx2 measures the other kernels. A product's weights come from twelve copies or more, so from memory as a model's
 do. Prints times, medians and fastest, and their ratio (above 1: Strassen's is faster); then errors beside float64, the
