@@ -10,10 +10,11 @@ namespace {
 struct State {
   GemmPlan gemm;
   StrassenPlan strassen;
-  bool biased, fewer;   // fewer: products, by Strassen's algorithm
+  bool biased, fewer;   // fewer: products, by Strassen's algorithm, where x suits it
 
   void product(const KernelArgs& a, TileEpilogue next) const {
-    if (!fewer) return gemm_run(gemm, a.in[0], a.in[1], a.out[0], a.workspace, next);
+    const bool by_halves = fewer && strassen_suits(strassen, static_cast<const float*>(a.in[0]));
+    if (!by_halves) return gemm_run(gemm, a.in[0], a.in[1], a.out[0], a.workspace, next);
     const auto floats = [&](int i) { return static_cast<const float*>(a.in[i]); };
     strassen_run(strassen, floats(0), floats(1), static_cast<float*>(a.out[0]), a.workspace, next);
   }
@@ -44,9 +45,9 @@ Kernel kernel_linear_panels() {
     auto s = std::make_shared<State>();
     s->biased = d.has(2);
     s->fewer = d.attrs.boolean(1) && strassen_fits(m, n, in);
+    s->gemm = gemm_prepare_panels(m, n, in);
     if (s->fewer) s->strassen = strassen_prepare(m, n, in);
-    else s->gemm = gemm_prepare_panels(m, n, in);
-    return Prepared{run, s, int64_t(s->fewer ? s->strassen.workspace : s->gemm.workspace), n};
+    return Prepared{run, s, int64_t(std::max(s->gemm.workspace, s->strassen.workspace)), n};
   };
   k.supports = [](const KernelDesc& d) {
     return d.in[0]->dtype == DType::f32 && d.in[0]->layout.numel() > 0 && d.attrs.integer(0) > 0;

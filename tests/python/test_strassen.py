@@ -67,6 +67,16 @@ def test_what_is_small_or_cannot_be_halved_keeps_its_bits(m, k, n):
     np.testing.assert_array_equal(exact, free)
 
 
+@pytest.mark.parametrize("row", [0, 70, 130])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6, 0])
+def test_rows_unlike_others_take_the_plain_product(row, value):
+    x, w = operands(131, 256, 512)
+    x[row] = value
+    exact, free = (suan.onnx.InferenceSession(model(w), exact=e).run(None, {"x": x})[0] for e in (True, False))
+    np.testing.assert_array_equal(exact, free)
+    assert np.isfinite(np.delete(free, row, 0)).all()
+
+
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("after", [[("Relu",)], [("Add", "other"), ("Relu",)], [("Sigmoid",), ("Mul", "other")]])
 def test_what_follows_is_done_to_each_tile(after, biased):

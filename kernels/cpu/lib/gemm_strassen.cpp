@@ -7,8 +7,11 @@
 // sums are added in order: that, and the order of products, are all that an element's bits depend on.
 #include "kernels/cpu/lib/gemm_strassen.h"
 
-#include "kernels/cpu/lib/gemm_tile.h"
+#include <atomic>
+#include <limits>
+
 #include "core/panels.h"
+#include "kernels/cpu/lib/gemm_tile.h"
 
 namespace suan::cpu::SUAN_ISA {
 namespace {
@@ -27,6 +30,7 @@ constexpr int64_t k_group = 8;       // values of k of a row that lie side by si
 constexpr int64_t most_range = 256;  // of k
 constexpr int64_t most_rows = 252;   // of A that are halved together, give or take three: their sums lie in thread scratch
 constexpr int64_t finish_rows = 4, finish_panels = 8;   // of C at a time: rows may share sets of the cache
+constexpr float alike = 32;          // as many times may the largest values of rows that meet differ
 constexpr int64_t worth_sums = 12;   // panels of a task that make light of A's sums
 static_assert(size_t(n_products * (most_rows + 4) / 2 * most_range + 4 * most_range * panel_width) * sizeof(float) <= thread_scratch_bytes);
 
@@ -307,6 +311,22 @@ struct Run {
   }
 };
 
+// The largest absolute value of k numbers; a NaN counts as more than infinity.
+float largest(const float* row, int64_t k) {
+  typedef int32_t Bits __attribute__((vector_size(64)));
+  typedef int32_t Unaligned __attribute__((vector_size(64), aligned(4), may_alias));
+  Bits most{};
+  for (int64_t j = 0; j < k; j += 2 * k_group) {
+    const Bits x = *reinterpret_cast<const Unaligned*>(row + j) & 0x7fffffff;
+    most = x > most ? x : most;
+  }
+  int32_t one = 0;
+  for (size_t i = 0; i < sizeof(Bits) / sizeof(int32_t); ++i) one = std::max(one, most[i]);
+  return std::bit_cast<float>(one);
+}
+
+int64_t chunk_begin(const StrassenPlan& p, int64_t chunk) { return chunk == p.chunks ? p.m : p.m * chunk / p.chunks / 2 * 2; }
+
 }  // namespace
 
 bool strassen_fits(int64_t m, int64_t n, int64_t k) {
@@ -321,16 +341,32 @@ StrassenPlan strassen_prepare(int64_t m, int64_t n, int64_t k) {
   return p;
 }
 
+bool strassen_suits(const StrassenPlan& p, const float* a) {
+  std::atomic<bool> suits{true};
+  const int64_t tasks = num_threads();
+  parallel_for(tasks, [&](int64_t t) {
+    for (int64_t chunk = 0; chunk < p.chunks; ++chunk) {
+      const int64_t row0 = chunk_begin(p, chunk), rows = chunk_begin(p, chunk + 1) - row0, half = ceil_div(rows, 2);
+      for (int64_t i = half * t / tasks; i < half * (t + 1) / tasks; ++i) {
+        const float x = largest(a + (row0 + i) * p.k, p.k), y = half + i < rows ? largest(a + (row0 + half + i) * p.k, p.k) : x;
+        constexpr float most = std::numeric_limits<float>::max();
+        if (!(x <= most && y <= most) || x > alike * y || y > alike * x) suits = false;
+      }
+      if (!suits) return;
+    }
+  });
+  return suits;
+}
+
 void strassen_run(const StrassenPlan& p, const float* a, const float* panels, float* c, void* workspace, TileEpilogue epilogue) {
   const Run run{p, a, panels, c, static_cast<float*>(workspace), epilogue};
   // Each task makes A's sums for itself: in its own cache, where other threads' would come from theirs.
   const int64_t n_panels = p.n / 2 / panel_width, threads = num_threads();
   const int64_t tasks = std::min(n_panels, threads * std::max<int64_t>(1, n_panels / (worth_sums * threads)));
-  const auto begin = [&](int64_t chunk) { return chunk == p.chunks ? p.m : p.m * chunk / p.chunks / 2 * 2; };
   for (int64_t chunk = 0; chunk < p.chunks; ++chunk) {
     parallel_for(tasks, [&](int64_t t) {
       const auto panel = [&](int64_t task) { return n_panels * task / tasks; };
-      run.task(begin(chunk), begin(chunk + 1) - begin(chunk), panel(t), panel(t + 1), panel(t + threads));
+      run.task(chunk_begin(p, chunk), chunk_begin(p, chunk + 1) - chunk_begin(p, chunk), panel(t), panel(t + 1), panel(t + threads));
     });
   }
 }

@@ -19,6 +19,9 @@ struct StrassenPlan {
 bool strassen_fits(int64_t m, int64_t n, int64_t k);
 // C [m, n] = A [m, k] B, contiguous. An element's bits depend on the sizes and its place alone.
 StrassenPlan strassen_prepare(int64_t m, int64_t n, int64_t k);
+// Whether rows that meet are alike: the error of each goes by the larger, so their largest values may differ by 32 times, and
+// an infinity or NaN would spoil both.
+bool strassen_suits(const StrassenPlan& plan, const float* a);
 void strassen_run(const StrassenPlan& plan, const float* a, const float* panels, float* c, void* workspace,
                   TileEpilogue epilogue = {});
 
