@@ -41,7 +41,7 @@ def main():
     session = suan.onnx.InferenceSession(args.model)
     feeds = session.get_inputs()
     unit = np.random.default_rng(args.seed)
-    readings, began = [], time.monotonic()
+    readings, began = np.ones(args.shapes, np.int64), time.monotonic()   # touched: its pages do not come one by one
     for k in range(args.shapes):
         size = {name: rng.randint(*r) for name, r in ranges.items()}
         feed = {}
@@ -52,15 +52,15 @@ def main():
             else:
                 feed[i.name] = np.zeros(shape, np.int64 if "64" in i.type else np.int32)
         session.run(None, feed)
-        readings.append(resident() - before)
+        del feed   # the call's own arrays are not the session's
+        readings[k] = resident() - before
         if k + 1 in (1, 50, 200, 1000) or (k + 1) % 2000 == 0:
-            print(f"{k + 1:6} shapes: {readings[-1] / 2**20:8.1f} MiB, {time.monotonic() - began:.0f} s", flush=True)
-    later = readings[200:] or readings[-1:]
+            print(f"{k + 1:6} shapes: {readings[k] / 2**20:8.1f} MiB, {time.monotonic() - began:.0f} s", flush=True)
+    later = readings[200:] if args.shapes > 200 else readings[-1:]
     for what, beside in (("session", 0), ("whole process", before)):
-        at, low, high = (beside + n for n in (readings[min(199, len(readings) - 1)], min(later), max(later)))
+        at, low, high = (beside + n for n in (int(readings[min(199, len(readings) - 1)]), int(min(later)), int(max(later))))
         print(f"{what}: {at / 2**20:.1f} MiB after 200; from there {low / 2**20:.1f} to {high / 2**20:.1f} MiB "
               f"({100 * (low / at - 1):+.1f} % to {100 * (high / at - 1):+.1f} %)")
-    del feed
     session.trim()
     print(f"trimmed: {(resident() - before) / 2**20:.1f} MiB")
 
